@@ -1,0 +1,37 @@
+"""Typed construction of calls: checks arguments against the table and promotes ints to floats."""
+
+from __future__ import annotations
+
+from .nodes import Call, Const, Expr, Type, real
+from .ops import OPS
+
+
+class Mismatch(Exception):
+    """Argument number ``position`` of a call does not have a type the operator takes."""
+
+    def __init__(self, position: int, takes: str, got: Type) -> None:
+        super().__init__(f"argument {position}: takes {takes}, got {got}")
+        self.position, self.takes, self.got = position, takes, got
+
+
+def promote(e: Expr) -> Expr:
+    """An int expression as a float; a literal becomes a float literal. Floats pass."""
+    if isinstance(e, Const) and e.type == "int":
+        return real(e.value)
+    return Call("float", (e,), "float") if e.type == "int" else e
+
+
+def call(name: str, *args: Expr) -> Expr:
+    """The operator ``name`` applied to ``args``, typed. Raises ``Mismatch``."""
+    op = OPS[name]
+    if len(args) != len(op.takes):
+        raise TypeError(f"{name} takes {len(op.takes)} arguments, got {len(args)}")
+    for i, (takes, a) in enumerate(zip(op.takes, args, strict=True)):
+        if a.type not in {"num": ("int", "float"), "float": ("int", "float")}.get(takes, (takes,)):
+            raise Mismatch(i, takes, a.type)
+    as_float = op.result == "float" or any(a.type == "float" for a in args)
+    args = tuple(promote(a) if as_float or t == "float" else a for a, t in zip(args, op.takes, strict=True))
+    if name == "float":
+        return args[0]
+    result: Type = ("float" if as_float else "int") if op.result == "same" else op.result
+    return Call(name, args, result)

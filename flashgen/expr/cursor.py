@@ -1,0 +1,113 @@
+"""The parser's hands: moving over tokens, and joining typed pieces under the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flashgen.errors import ExprError
+
+from . import build, messages
+from .nodes import Expr, children, integer
+from .ops import INFIX, OPS
+from .tokens import Token, tokenize
+
+MAX_NODES = 500
+MAX_DEPTH = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A parsed piece: its expression, the characters it stands in, and its size as a tree."""
+
+    expr: Expr
+    start: int
+    end: int
+    size: int = 1
+    depth: int = 1
+
+
+class Cursor:
+    """A position in the tokens of ``text``."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens = tokenize(text)
+        self.at = 0
+        self.comparing: list[Part] = []  # left sides of comparisons whose right side is being read
+
+    @property
+    def token(self) -> Token:
+        """The token not yet taken."""
+        return self.tokens[self.at]
+
+    def sees(self, *symbols: str) -> bool:
+        """Whether one of ``symbols`` comes next."""
+        return self.token.kind == "symbol" and self.token.text in symbols
+
+    def advance(self) -> Token:
+        """Take the next token, whatever it is."""
+        self.at += 1
+        return self.tokens[self.at - 1]
+
+    def take(self, symbol: str) -> bool:
+        """Take ``symbol`` if it comes next."""
+        here = self.sees(symbol)
+        self.at += here
+        return here
+
+    def expect(self, symbol: str, opened: Token) -> Token:
+        """Take ``symbol``, the partner of ``opened``."""
+        if not self.sees(symbol):
+            closes = f"to close the `{opened.text}` at character {opened.offset + 1}"
+            raise ExprError(f"expected `{symbol}` {closes}, found {self.found()}", self.token.offset)
+        return self.advance()
+
+    def found(self) -> str:
+        """The next token, for a message."""
+        return f"`{messages.clip(self.token.text)}`" if self.token.text else "the end"
+
+    def says(self, part: Part) -> str:
+        """The characters of ``part``."""
+        return self.text[part.start : part.end]
+
+    def apply(self, name: str, args: Sequence[Part], sign: Token, end: int | None = None) -> Part:
+        """The operator ``name`` on typed arguments; ``sign`` is the token that asked for it."""
+        try:
+            e = build.call(name, *(a.expr for a in args))
+        except build.Mismatch as wrong:
+            raise ExprError(self._mistyped(name, args, wrong, sign), args[wrong.position].start) from None
+        if name in ("floordiv", "mod") and args[1].expr == integer(0):
+            raise ExprError(f"`{sign.text}` by zero", args[1].start)
+        start = min(sign.offset, args[0].start)
+        return self.node(e, args, start, args[-1].end if end is None else end)
+
+    def node(self, e: Expr, parts: Sequence[Part], start: int, end: int) -> Part:
+        """A new node over ``parts``, counted."""
+        promoted = any(new is not p.expr for new, p in zip(children(e), parts, strict=False))
+        size = 1 + 2 * promoted + sum(p.size for p in parts)
+        depth = 1 + promoted + max((p.depth for p in parts), default=0)
+        self.limit(size, depth, start)
+        return Part(e, start, end, size, depth)
+
+    def limit(self, size: int, depth: int, offset: int) -> None:
+        """Refuse what has grown too large."""
+        written_out = "after powers and library functions are written out"
+        if size > MAX_NODES:
+            raise ExprError(f"the expression has more than {MAX_NODES} parts {written_out}", offset)
+        if depth > MAX_DEPTH:
+            raise ExprError(f"the expression is more than {MAX_DEPTH} levels deep {written_out}", offset)
+
+    def _mistyped(self, name: str, args: Sequence[Part], wrong: build.Mismatch, sign: Token) -> str:
+        part, shown = args[wrong.position], OPS[name].symbol or sign.text
+        message = messages.mistyped(name, shown, self.says(part), wrong.takes, wrong.got)
+        if name not in ("and", "or"):
+            return message
+        left, right = self.says(args[0]), self.says(args[1])
+        if wrong.position == 0 and self.comparing:
+            fixed = f"({self.text[self.comparing[-1].start : args[0].end]}) {shown} {right}"
+        elif wrong.position == 1 and self.token.text in INFIX:
+            fixed = f"{left} {shown} ({right} {self.token.text} …)"
+        else:
+            return message
+        return f"{message.split(': compare')[0]}: {messages.precedence(shown, fixed)}"

@@ -1,0 +1,93 @@
+"""What is said about an expression that is not in the language: what is wrong and what would work."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from .nodes import Type
+
+A: dict[Type, str] = {"bool": "a condition", "int": "an integer", "float": "a float"}
+
+#: Names people know from elsewhere, and what they are called here.
+_ELSEWHERE = {
+    "score": "`s`", "q_idx": "`q`", "kv_idx": "`k`", "k_idx": "`k`", "i": "`q`", "j": "`k`", "batch": "`b`",
+    "head": "`h`", "kv_head": "`hkv`", "seqlen_q": "`Nq`", "seqlen_k": "`Nk`", "q_len": "`Nq`",
+    "kv_len": "`Nk`", "pow": "`x ** 2`", "minimum": "`min`", "maximum": "`max`", "fabs": "`abs`",
+    "ln": "`log`", "relu": "`max(x, 0)`",
+    "clamp": "`clip(x, low, high)`", "round": "`floor(x + 0.5)`", "ceil": "`-floor(-x)`", "true": "`True`",
+    "false": "`False`", "infinity": "`inf`", "Inf": "`inf`", "pi": "`3.141592653589793`",
+    "e": "`2.718281828459045`", "bool": "a comparison, `x != 0`",
+    "nan": "left out: it would spread to the whole row",
+    "rsqrt": "`1 / sqrt(x)`", "tan": "`sin(x) / cos(x)`", "select": "`where`",
+}  # fmt: skip
+
+
+def clip(text: str, limit: int = 40) -> str:
+    """``text`` on one line, short enough for a message."""
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def unknown(name: str, known: Iterable[str], what: str = "name") -> str:
+    """A message for an unknown ``name``, with the nearest of the ``known`` ones."""
+    message = f"unknown {what} `{clip(name)}`"
+    if name in _ELSEWHERE:
+        return f"{message}: here it is {_ELSEWHERE[name]}"
+    names = sorted(set(known))
+    if not names:
+        return f"{message}; there are none here"
+    near = difflib.get_close_matches(name, names, n=2, cutoff=0.6) or [n for n in names if n == name.lower()]
+    if near:
+        return f"{message}: did you mean {' or '.join(f'`{n}`' for n in near)}?"
+    return f"{message}; known here: {', '.join(names)}"
+
+
+def unwanted(got: Type, want: Type) -> str:
+    """For a whole expression of type ``got`` where ``want`` is needed."""
+    how = {
+        ("float", "bool"): "a number is wanted here; conditions belong in `mask` or `where(condition, a, b)`",
+        ("int", "bool"): "an integer is wanted here; write `int(condition)` or `where(condition, a, b)`",
+        ("bool", "int"): "a condition is wanted here: compare it, as in `x != 0`",
+        ("bool", "float"): "a condition is wanted here: compare it, as in `x > 0`",
+        ("int", "float"): "an integer is wanted here; `floor(x)` makes one",
+    }
+    return f"this is {A[got]}, but {how[want, got]}"
+
+
+def mistyped(op: str, shown: str, argument: str, takes: str, got: Type) -> str:
+    """For an ``argument`` (its text) of type ``got`` given to ``op`` (written ``shown``)."""
+    wants = {"bool": "conditions", "int": "integers"}.get(takes, "numbers")
+    says = f"`{shown}` takes {wants}, but `{clip(argument)}` is {A[got]}"
+    if op == "not":
+        return f"{says}: put the comparison in parentheses, as in `~(k < 4)`"
+    if op == "int":
+        return f"{says}; `floor(x)` makes an integer of a float" if got == "float" else says
+    if takes == "bool":
+        return f"{says}: compare it, as in `x != 0`"
+    if op == "where":
+        return f"{says}; choose between conditions with `(c & a) | (~c & b)`"
+    if op == "floordiv" and got == "float":
+        return f"{says}; `floor(a / b)` divides floats"
+    if takes == "int" and got == "float":
+        return f"{says}; `floor(x)` makes an integer"
+    return f"{says}; `where(condition, 1, 0)` makes a number"
+
+
+def unexpected(found: str, before: str) -> str:
+    """For a token that cannot follow ``before`` (its text)."""
+    after = f"after `{clip(before)}`"
+    if found == "(":
+        return f"{after} a `(` has no meaning: only named functions are called; a product needs `*`"
+    if found == "[":
+        return f"{after} a `[` has no meaning: only inputs are read by index"
+    if found == ",":
+        return f"a `,` {after} has no meaning: an expression has one value"
+    if found in (")", "]"):
+        return f"`{found}` {after} closes nothing"
+    return f"expected an operator {after}, found `{clip(found)}`"
+
+
+def precedence(symbol: str, fixed: str) -> str:
+    """For ``k < 4 | causal``, where the ``|`` takes the 4."""
+    return f"comparisons bind looser than `{symbol}`, so put them in parentheses: `{clip(fixed, 80)}`"

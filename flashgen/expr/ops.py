@@ -1,0 +1,196 @@
+"""The table of operators. A function of the language is one row here and nothing else anywhere.
+
+``python`` is the meaning on plain numbers; ``torch`` is the same on tensors and numbers, with at least
+one tensor (called with the torch module first; ``evaluate`` sees to it); ``triton`` is the printed text,
+``interval`` the proof rule for loop bounds, ``derivative`` one text per argument in the language itself
+(``a, b, c`` are the arguments, ``y`` the result; None: no derivative exists). ``result`` and ``takes``
+type a call:
+
+========== ==================================================================
+``same``   int if every number is int, else float (ints are promoted)
+``float``  float (ints are promoted)
+``int``    int, from ints only
+``bool``   bool
+========== ==================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from . import interval as iv
+
+Takes = Literal["num", "int", "float", "bool"]
+
+
+@dataclass(frozen=True)
+class Op:
+    """One row of the table. ``triton`` has {0}, {1} … for its arguments' texts."""
+
+    name: str
+    takes: tuple[Takes, ...]
+    result: Literal["same", "float", "int", "bool"]
+    doc: str
+    python: Callable[..., Any]
+    torch: Callable[..., Any]
+    triton: str
+    derivative: tuple[str | None, ...] = ()
+    interval: iv.Rule | None = None
+    symbol: str | None = None
+    precedence: int = 100  # of an infix symbol or of the printed text; calls bind tightest
+    public: bool = True
+    cost: int = 1  # issue slots an element, for the time model
+    interpreted: str | None = None  # text for Triton's interpreter where ``triton`` cannot run there
+    out: str | None = None  # torch's function of this meaning that writes into ``out=`` (float tensors)
+
+    @property
+    def usage(self) -> str:
+        """How it is written: ``a + b``, ``exp(x)``, ``where(condition, a, b)``."""
+        numbers = iter("x" if len(self.takes) == 1 else "ab")
+        names = ["condition" if t == "bool" and not self.symbol else next(numbers) for t in self.takes]
+        return f" {self.symbol} ".join(names) if self.symbol else f"{self.name}({', '.join(names)})"
+
+
+def _div(a: float, b: float) -> float:
+    if b == 0:
+        sign = math.copysign(1, a) * math.copysign(1, b)
+        return math.nan if a == 0 or math.isnan(a) else sign * math.inf
+    return a / b
+
+
+def _log(a: float) -> float:
+    return math.nan if a < 0 or math.isnan(a) else -math.inf if a == 0 else math.log(a)
+
+
+def _or_inf(f: Callable[[float], float]) -> Callable[[float], float]:
+    def g(a: float) -> float:
+        try:
+            return f(a)
+        except OverflowError:
+            return math.inf
+
+    return g
+
+
+_exp = _or_inf(math.exp)
+
+
+def _sqrt(a: float) -> float:
+    return math.nan if a < 0 else math.sqrt(a)
+
+
+def _trig(f: Callable[[float], float]) -> Callable[[float], float]:
+    return lambda a: math.nan if math.isinf(a) else f(a)
+
+
+def _sigmoid(a: float) -> float:
+    return 1 / (1 + _exp(-a)) if a >= 0 else _exp(a) / (1 + _exp(a)) if not math.isnan(a) else a
+
+
+def _minmax(pick: Callable[[float, float], float]) -> Callable[[float, float], float]:
+    def f(a: float, b: float) -> float:
+        return math.nan if a != a or b != b else pick(a, b)
+
+    return f
+
+
+def _floor(a: float) -> int:
+    # As hardware converts: NaN is 0 and what is too large is the nearest 32-bit integer.
+    return 0 if math.isnan(a) else math.floor(min(max(a, -(2.0**31)), 2.0**31 - 1))
+
+
+def _torch_floor(t: Any, a: Any) -> Any:
+    return t.nan_to_num(a.floor(), nan=0.0).clamp(-(2.0**31), 2.0**31).to(t.int64).clamp(max=2**31 - 1)
+
+
+def _torch_minmax(name: str, bound: str) -> Callable[..., Any]:
+    """``clamp`` takes a number as it is, ``minimum`` and ``maximum`` two tensors; all let NaN through."""
+
+    def f(t: Any, a: Any, b: Any) -> Any:
+        if isinstance(a, t.Tensor) and isinstance(b, t.Tensor):
+            return getattr(t, name)(a, b)
+        return t.clamp(a, **{bound: b}) if isinstance(a, t.Tensor) else t.clamp(b, **{bound: a})
+
+    return f
+
+
+_TABLE = (
+    Op("or", ("bool", "bool"), "bool", "either", lambda a, b: a or b, lambda t, a, b: a | b,
+       "{0} | {1}", (), iv.logical_or, "|", 10),
+    Op("and", ("bool", "bool"), "bool", "both", lambda a, b: a and b, lambda t, a, b: a & b,
+       "{0} & {1}", (), iv.logical_and, "&", 20),
+    Op("lt", ("num", "num"), "bool", "less than", lambda a, b: a < b, lambda t, a, b: a < b,
+       "{0} < {1}", (), iv.less, "<", 5),
+    Op("le", ("num", "num"), "bool", "at most", lambda a, b: a <= b, lambda t, a, b: a <= b,
+       "{0} <= {1}", (), iv.less_equal, "<=", 5),
+    Op("gt", ("num", "num"), "bool", "greater than", lambda a, b: a > b, lambda t, a, b: a > b,
+       "{0} > {1}", (), iv.greater, ">", 5),
+    Op("ge", ("num", "num"), "bool", "at least", lambda a, b: a >= b, lambda t, a, b: a >= b,
+       "{0} >= {1}", (), iv.greater_equal, ">=", 5),
+    Op("eq", ("num", "num"), "bool", "equal", lambda a, b: a == b, lambda t, a, b: a == b,
+       "{0} == {1}", (), iv.equal, "==", 5),
+    Op("ne", ("num", "num"), "bool", "not equal", lambda a, b: a != b, lambda t, a, b: a != b,
+       "{0} != {1}", (), iv.not_equal, "!=", 5),
+    Op("add", ("num", "num"), "same", "sum", lambda a, b: a + b, lambda t, a, b: a + b,
+       "{0} + {1}", ("1", "1"), iv.add, "+", 30, out="add"),
+    Op("sub", ("num", "num"), "same", "difference", lambda a, b: a - b, lambda t, a, b: a - b,
+       "{0} - {1}", ("1", "-1"), iv.sub, "-", 30, out="sub"),
+    Op("mul", ("num", "num"), "same", "product", lambda a, b: a * b, lambda t, a, b: a * b,
+       "{0} * {1}", ("b", "a"), iv.mul, "*", 40, out="mul"),
+    Op("div", ("num", "num"), "float", "quotient", _div, lambda t, a, b: a / b,
+       "{0} / {1}", ("1 / b", "-y / b"), None, "/", 40, cost=8, out="div"),
+    Op("floordiv", ("int", "int"), "int", "quotient rounded down, as in Python",
+       lambda a, b: a // b, lambda t, a, b: a // b,
+       "{0} // {1}", (None, None), iv.floordiv, "//", 40, cost=12),
+    Op("mod", ("int", "int"), "int", "remainder with the divisor's sign, as in Python",
+       lambda a, b: a % b, lambda t, a, b: a % b,
+       "{0} % {1}", (None, None), iv.mod, "%", 40, cost=12),
+    Op("neg", ("num",), "same", "negation", lambda a: -a, lambda t, a: -a,
+       "-{0}", ("-1",), iv.neg, None, 50, public=False, out="neg"),
+    Op("not", ("bool",), "bool", "negation", lambda a: not a, lambda t, a: ~a,
+       "~{0}", (), iv.logical_not, None, 50, public=False),
+    Op("where", ("bool", "num", "num"), "same", "`a` where the condition holds, else `b`",
+       lambda c, a, b: a if c else b, lambda t, c, a, b: t.where(c, a, b),
+       "tl.where({0}, {1}, {2})", (None, "where(a, 1, 0)", "where(a, 0, 1)"), iv.where),
+    Op("min", ("num", "num"), "same", "the smaller", _minmax(min), _torch_minmax("minimum", "max"),
+       "tl.minimum({0}, {1})", ("where(a <= b, 1, 0)", "where(a <= b, 0, 1)"), iv.minimum, out="minimum"),
+    Op("max", ("num", "num"), "same", "the larger", _minmax(max), _torch_minmax("maximum", "min"),
+       "tl.maximum({0}, {1})", ("where(a >= b, 1, 0)", "where(a >= b, 0, 1)"), iv.maximum, out="maximum"),
+    Op("abs", ("num",), "same", "magnitude", abs, lambda t, a: a.abs(),
+       "tl.abs({0})", ("where(a < 0, -1, where(a > 0, 1, 0))",), iv.absolute, out="abs"),
+    Op("exp", ("float",), "float", "e to the power", _exp, lambda t, a: t.exp(a),
+       "tl.exp({0})", ("y",), cost=5, out="exp"),
+    Op("exp2", ("float",), "float", "2 to the power", _or_inf(math.exp2), lambda t, a: t.exp2(a),
+       "tl.exp2({0})", ("y * 0.6931471805599453",), cost=4, out="exp2"),
+    Op("log", ("float",), "float", "natural logarithm", _log, lambda t, a: t.log(a),
+       "tl.log({0})", ("1 / a",), cost=6, out="log"),
+    Op("log2", ("float",), "float", "logarithm to base 2",
+       lambda a: _log(a) if a <= 0 or a != a else math.log2(a), lambda t, a: t.log2(a),
+       "tl.log2({0})", ("1.4426950408889634 / a",), cost=5, out="log2"),
+    Op("sqrt", ("float",), "float", "square root", _sqrt, lambda t, a: t.sqrt(a),
+       "tl.sqrt({0})", ("0.5 / y",), cost=6, out="sqrt"),
+    Op("sin", ("float",), "float", "sine", _trig(math.sin), lambda t, a: t.sin(a),
+       "tl.sin({0})", ("cos(a)",), cost=20, out="sin"),
+    Op("cos", ("float",), "float", "cosine", _trig(math.cos), lambda t, a: t.cos(a),
+       "tl.cos({0})", ("-sin(a)",), cost=20, out="cos"),
+    Op("tanh", ("float",), "float", "hyperbolic tangent", math.tanh, lambda t, a: t.tanh(a),
+       "1.0 - 2.0 / (1.0 + tl.exp2(2.8853900817779268 * {0}))", ("1 - y * y",), None, None, 30,
+       cost=8, out="tanh"),
+    Op("sigmoid", ("float",), "float", "1 / (1 + exp(-x))", _sigmoid, lambda t, a: t.sigmoid(a),
+       "1.0 / (1.0 + tl.exp2(-1.4426950408889634 * {0}))", ("y * (1 - y)",), None, None, 40,
+       cost=8, out="sigmoid"),
+    Op("floor", ("float",), "int", "the largest integer not above, held to 32 bits; of NaN 0",
+       _floor, _torch_floor, "tl.floor({0}).to(tl.int32)", (None,), cost=2),
+    Op("int", ("bool",), "int", "1 where the condition holds, else 0", int,
+       lambda t, a: a.to(t.int64), "({0}).to(tl.int32)", (None,), iv.as_int),
+    Op("float", ("num",), "float", "the integer as a float", float,
+       lambda t, a: a.to(t.get_default_dtype()), "({0}).to(tl.float32)", ("1",)),
+    Op("cdiv", ("int", "int"), "int", "quotient rounded up", lambda a, b: -(-a // b),
+       lambda t, a, b: -(-a // b), "tl.cdiv({0}, {1})", (None, None), public=False),
+)  # fmt: skip
+
+OPS: dict[str, Op] = {op.name: op for op in _TABLE}
+INFIX: dict[str, Op] = {op.symbol: op for op in _TABLE if op.symbol}
