@@ -1,0 +1,173 @@
+"""What must hold between the fields of a spec: heads that divide, names that are free, expressions that
+are in the language and read inputs by the right indices, a mask that can be true."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from flashgen.errors import ExprError
+from flashgen.expr.nodes import Const, Expr, Type, Var, reads
+from flashgen.expr.parse import parse
+from flashgen.expr.scope import MASK_SCOPE, SCORE_SCOPE, InputType, Scope
+
+from .fields import INT_LIMIT
+from .names import spec_name_problem, value_name_problem
+from .problems import Problem, clean, found_by_pydantic
+from .visible import never_true
+
+if TYPE_CHECKING:
+    from .model import AttentionSpec, InputSpec
+
+MOST_INPUTS = 16
+MOST_CONSTANTS = 64
+
+#: Which size bounds which index: index variable -> the symbols of dimensions it may address.
+_FITS = {
+    "b": ("batch",),
+    "h": ("heads",),
+    "hkv": ("kv_heads", "heads"),  # Hkv <= Hq
+    "q": ("seqlen_q",),
+    "k": ("seqlen_k",),
+}
+_INDEX_OF = {"batch": "b", "heads": "h", "kv_heads": "hkv", "seqlen_q": "q", "seqlen_k": "k"}
+
+
+def check(spec: AttentionSpec) -> tuple[Expr | None, Expr | None, list[Problem]]:
+    """The parsed score and mask of a spec whose fields are each sound, and what is wrong with it."""
+    problems = _names(spec) + _heads(spec) + _later(spec)
+    score = _expression(spec, "score", spec.score, SCORE_SCOPE, "float", problems)
+    mask = None
+    if spec.mask is not None:
+        mask = _expression(spec, "mask", spec.mask, MASK_SCOPE, "bool", problems)
+        if mask is not None and not problems and never_true(mask):
+            problems.append(
+                Problem(("mask",), "no query ever sees a key: the mask is false for all lengths, q and k")
+            )
+    return score, mask, problems
+
+
+def _names(spec: AttentionSpec) -> list[Problem]:
+    found = []
+    if text := spec_name_problem(spec.name):
+        found.append(Problem(("name",), text))
+    for field, names, most in (
+        ("constants", spec.constants, MOST_CONSTANTS),
+        ("inputs", spec.inputs, MOST_INPUTS),
+    ):
+        if len(names) > most:
+            found.append(Problem((field,), f"at most {most} {field}, got {len(names)}"))
+        for name in names:
+            if text := value_name_problem(name):
+                found.append(Problem((field, name), text, at_key=True))
+    for name in spec.inputs:
+        if name in spec.constants:
+            text = f"`{name}` is a constant already; an input needs a name of its own"
+            found.append(Problem(("inputs", name), text, at_key=True))
+    return found
+
+
+def _heads(spec: AttentionSpec) -> list[Problem]:
+    if spec.heads is None or spec.heads.q % spec.heads.kv == 0:
+        return []
+    q, kv = spec.heads.q, spec.heads.kv
+    below = [n for n in range(1, min(kv, q) + 1) if q % n == 0][-1:]
+    above = [n for n in range(kv, q + 1) if q % n == 0][:1]
+    text = f"{q} query heads cannot share {kv} key/value heads evenly: q must be a multiple of kv; "
+    return [Problem(("heads", "kv"), text + f"kv: {' or '.join(map(str, below + above))} would work")]
+
+
+def _later(spec: AttentionSpec) -> list[Problem]:
+    from .model import LATER
+
+    found = [
+        Problem((field,), f"{why}; leave the field out", at_key=True)
+        for field, why in LATER.items()
+        if getattr(spec, field) is not None
+    ]
+    for name, tensor in spec.inputs.items():
+        if tensor.grad:
+            text = "gradients of inputs are not implemented yet; leave `grad` out"
+            found.append(Problem(("inputs", name, "grad"), text))
+    return found
+
+
+def _expression(
+    spec: AttentionSpec, field: str, text: str, base: Scope, want: Type, problems: list[Problem]
+) -> Expr | None:
+    """``text`` parsed; None, with a problem noted, when it is not in the language."""
+    scope = Scope(
+        variables=base.variables,
+        inputs={n: InputType(len(t.shape), t.dtype) for n, t in spec.inputs.items()},
+        constants=dict(spec.constants),
+    )
+    try:
+        expr = parse(text, scope, want=want)
+    except ExprError as error:
+        problems.append(Problem((field,), error.message, error.offset))
+        return None
+    for read in reads(expr):
+        for axis, index in enumerate(read.index):
+            if wrong := _index_problem(read.name, spec.inputs[read.name], axis, index):
+                at = re.search(rf"\b{re.escape(read.name)}\s*\[", text)
+                problems.append(Problem((field,), wrong, at.start() if at else 0))
+    return expr
+
+
+def _index_problem(name: str, tensor: InputSpec, axis: int, index: Expr) -> str | None:
+    size = tensor.shape[axis]
+    if isinstance(index, Const):
+        if index.value < 0:
+            return f"`{name}` is read at {index.value}: an index starts at 0"
+        if isinstance(size, int) and index.value >= size:
+            return f"`{name}` is read at {index.value}, past its size {size} (dimension {axis})"
+    if isinstance(index, Var) and isinstance(size, str) and size not in _FITS.get(index.name, (size,)):
+        return (
+            f"`{name}` is read by `{index.name}` where its dimension {axis} is {size}: "
+            f"use `{_INDEX_OF[size]}` there, or make the dimension {_FITS[index.name][0]}"
+        )
+    return None
+
+
+def of_the_sound_part(
+    fields: Mapping[str, Any], problems: list[Problem], model: type[BaseModel]
+) -> list[Problem]:
+    """What else is wrong once the fields in ``problems`` are mended, so that one run reports all.
+
+    A wrong field is dropped or replaced by a harmless one. An expression that uses a wrong input or
+    constant is left alone: an error there could be the echo of the first.
+    """
+    mended = clean(dict(fields))
+    broken = {name for p in problems if (name := _mend(mended, p))}
+    for field in ("score", "mask"):
+        if broken & set(re.findall(r"\w+", str(mended.get(field)))):
+            del mended[field]
+    mended.setdefault("name", "unnamed")
+    mended.setdefault("head_dim", 64)
+    try:
+        model.__pydantic_validator__.validate_python(mended, self_instance=model.__new__(model))
+    except ValidationError as error:
+        return [p for p in found_by_pydantic(error, model) if p not in problems]
+    return []
+
+
+def _mend(data: dict[str, Any], problem: Problem) -> str | None:
+    """Take what is wrong out of ``data``; the name of an input or constant that is lost by it."""
+    match problem.path:
+        case ("inputs" | "constants" as field, str(name), *rest) if isinstance(data.get(field), dict):
+            entry = data[field].get(name)
+            if isinstance(entry, dict):
+                if problem.at_key:  # an unknown field of a known input
+                    entry.pop(rest[0], None)
+                    return None
+                if rest[:1] == ["shape"] and len(rest) == 2:
+                    entry["shape"][rest[1]] = INT_LIMIT - 1  # its rank, at least, is known
+                    return None
+            data[field].pop(name, None)
+            return name
+        case (str(field), *_):
+            data.pop(field, None)
+    return None

@@ -1,0 +1,32 @@
+"""The gallery: the variants people really use, one YAML each, and finding a spec by name or path."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from flashgen.errors import SpecError
+from flashgen.resources import folder
+
+
+def gallery() -> dict[str, Path]:
+    """The gallery's files by name, sorted."""
+    return {path.stem: path for path in sorted(folder("specs").glob("*.yaml"))}
+
+
+def find(name_or_path: str | Path) -> Path:
+    """The file of a spec given by path, or by its name in the gallery.
+
+    Raises ``SpecError`` when there is neither, naming what is near.
+    """
+    path = Path(name_or_path)
+    if path.exists():
+        return path
+    known = gallery()
+    if str(name_or_path) in known:
+        return known[str(name_or_path)]
+    from flashgen.errors import Place
+
+    near = difflib.get_close_matches(path.stem, known, n=1)
+    hint = f"; did you mean `{near[0]}`, of the gallery?" if near else "; `flashgen list` shows the gallery"
+    raise SpecError([(Place(file=str(path)), "no such file, and no such name in the gallery" + hint)])

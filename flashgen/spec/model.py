@@ -1,0 +1,219 @@
+"""``AttentionSpec``: what one attention computes, and nothing about how.
+
+Layouts are ``(batch, heads, seqlen, head_dim)``. A spec is frozen, has been checked whole, and raises
+``SpecError`` listing every problem when it is not sound; ``load.py`` adds file, line and column.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+
+from flashgen.expr.nodes import Expr
+
+from . import checks
+from .fields import (
+    SYMBOLS,
+    Constant,
+    Count,
+    Dim,
+    Distinct,
+    Flag,
+    Frozen,
+    HeadDim,
+    Number,
+    Symbol,
+    Text,
+    choice,
+    listed,
+    mapping,
+)
+from .problems import FieldError, found_by_pydantic, raise_problems, was_checked_whole
+
+__all__ = ["LATER", "SYMBOLS", "AttentionSpec", "HeadDims", "Heads", "InputSpec", "Symbol"]
+
+MOST_DIMS = 5
+DTYPES = ("fp16", "bf16", "fp32", "fp64")
+
+#: Fields that have their place and do nothing yet, with what to do meanwhile.
+LATER = {
+    "dropout": "dropout on the probabilities is not implemented yet",
+    "backward": "gradients are not implemented yet: kernels compute the forward pass",
+    "block_sparsity": "block sparsity read from a tensor is not implemented yet; a mask expression already "
+    "skips the tiles it proves empty",
+    "packed": "packed (variable-length) batches are not implemented yet; pad, and mask with "
+    "`k < lengths[b]` for a [batch] input",
+    "split": "splitting the keys over several programs (decode) is not implemented yet",
+    "sinks": "learned sinks are not implemented yet; to keep the first keys visible write "
+    "`mask: (k < 4) | window(1023, 0)`",
+}
+
+Later = Annotated[
+    Any, Field(description="Not implemented yet: leave it out.", json_schema_extra={"type": "null"})
+]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class HeadDims(_Part):
+    """Head dims of the two products: ``qk`` of queries and keys, ``v`` of values and the output."""
+
+    qk: HeadDim
+    """Elements of a query and of a key: a multiple of 8 from 8 to 256."""
+    v: HeadDim
+    """Elements of a value and of an output row: a multiple of 8 from 8 to 256."""
+
+
+class Heads(_Part):
+    """A fixed number of heads, checked at each call. ``q`` is a multiple of ``kv``."""
+
+    q: Count
+    """Query heads."""
+    kv: Count
+    """Key/value heads; query head h reads KV head h // (q // kv)."""
+
+
+class InputSpec(_Part):
+    """A tensor that expressions read by index, e.g. ``slopes[h]``."""
+
+    shape: Annotated[tuple[Dim, ...], listed("[heads, seqlen_k]", MOST_DIMS)]
+    """Sizes, outermost first: batch, heads, kv_heads, seqlen_q, seqlen_k or a whole number."""
+    dtype: Annotated[Literal["float", "int", "bool"], choice("float", "int", "bool")] = "float"
+    """float (fp16, bf16 and fp32 tensors fit), int (int32, int64) or bool."""
+    grad: Flag = False
+    """Whether a gradient is wanted. Not implemented yet: leave it false."""
+
+
+def _kind(value: Any) -> str:
+    return "<dims>" if isinstance(value, (dict, HeadDims)) else "<one>"
+
+
+class AttentionSpec(_Part):
+    """``out = softmax(score + (0 where mask else -inf)) v`` for each head, and its log-sum-exp."""
+
+    name: Text
+    """Names the kernel and its files: a lowercase letter, then letters, digits or _."""
+    description: Text = ""
+    """What this attention is, for readers."""
+    source: Text = ""
+    """Where it is defined: a paper with section, or a model's published code."""
+    head_dim: Annotated[
+        Annotated[HeadDim, Tag("<one>")] | Annotated[HeadDims, Tag("<dims>")], Discriminator(_kind)
+    ]
+    """A multiple of 8 from 8 to 256, or {qk: ..., v: ...} where they differ."""
+    heads: Heads | None = None
+    """A fixed number of heads, {q: 32, kv: 8}. Left out: any, with Hq a multiple of Hkv."""
+    dtypes: Annotated[
+        tuple[Annotated[Literal["fp16", "bf16", "fp32", "fp64"], choice(*DTYPES)], ...],
+        listed("[bf16, fp16]", 4),
+        Distinct,
+    ] = ("fp16", "bf16", "fp32", "fp64")
+    """Element types of q, k, v. fp64 runs on the CPU backend only."""
+    scale: Number | None = None
+    """Multiplies q . k to give `s`. Left out: 1/sqrt(head_dim of q and k)."""
+    score: Text = "s"
+    """What softmax sees, an expression over s b h hkv q k qpos Nq Nk, inputs and constants."""
+    mask: Text | None = None
+    """True where a query sees a key. Left out: everywhere."""
+    constants: Annotated[dict[str, Constant], mapping("{cap: 50.0}"), Frozen] = Field(default_factory=dict)
+    """Named numbers for the expressions; part of the kernel."""
+    inputs: Annotated[dict[str, InputSpec], mapping("{slopes: {shape: [heads]}}"), Frozen] = Field(
+        default_factory=dict
+    )
+    """Named tensors for the expressions; passed at each call."""
+    outputs: Annotated[
+        tuple[Annotated[Literal["out", "lse"], choice("out", "lse")], ...], listed("[out, lse]", 2), Distinct
+    ] = ("out", "lse")
+    """What can be asked for: out (batch, heads, seqlen_q, v) and lse, fp32 (batch, heads, seqlen_q)."""
+    tf32: Flag = False
+    """Whether dots of fp32 tensors may round their operands to tf32 (10 mantissa bits)."""
+
+    dropout: Later = None
+    backward: Later = None
+    block_sparsity: Later = None
+    packed: Later = None
+    split: Later = None
+    sinks: Later = None
+
+    _score: Expr = PrivateAttr()
+    _mask: Expr | None = PrivateAttr(default=None)
+    _json: str = PrivateAttr(default="")
+
+    if not TYPE_CHECKING:  # the checker and editors keep the signature that the fields give
+
+        def __init__(self, **fields: Any) -> None:
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                problems = found_by_pydantic(error, type(self))
+                if not was_checked_whole(error):
+                    problems += checks.of_the_sound_part(fields, problems, type(self))
+                raise FieldError(problems) from None
+
+    @model_validator(mode="after")
+    def _sound(self) -> AttentionSpec:
+        score, mask, problems = checks.check(self)
+        if problems or score is None:
+            raise_problems(problems)
+        else:
+            self._score, self._mask = score, mask
+            fields = self.model_dump(mode="json", exclude=set(LATER))
+            self._json = json.dumps(fields, separators=(",", ":"), allow_nan=False)
+        return self
+
+    @property
+    def d_qk(self) -> int:
+        """The head dim of queries and keys."""
+        return self.head_dim.qk if isinstance(self.head_dim, HeadDims) else self.head_dim
+
+    @property
+    def d_v(self) -> int:
+        """The head dim of values and of the output."""
+        return self.head_dim.v if isinstance(self.head_dim, HeadDims) else self.head_dim
+
+    @property
+    def score_expr(self) -> Expr:
+        """The score as a typed float expression."""
+        return self._score
+
+    @property
+    def mask_expr(self) -> Expr | None:
+        """The mask as a typed bool expression, None where every key is seen."""
+        return self._mask
+
+    def canonical_json(self) -> str:
+        """All of the spec in one line: equal for equal specs. Inputs keep their order, which is theirs."""
+        return self._json
+
+    @classmethod
+    def from_json(cls, text: str) -> AttentionSpec:
+        """The spec that ``canonical_json`` wrote. Raises ``SpecError`` like the constructor."""
+        return cls(**json.loads(text))
+
+    def replace(self, **changes: Any) -> AttentionSpec:
+        """This spec with some fields changed, checked anew. Raises ``SpecError``."""
+        return type(self)(**{**self.model_dump(exclude_unset=True), **changes})
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> AttentionSpec:
+        """As ``replace``: a copy is checked like any spec."""
+        return self.replace(**update) if update else super().model_copy(deep=deep)
+
+    def __hash__(self) -> int:
+        return hash(self._json)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AttentionSpec) and self._json == other._json

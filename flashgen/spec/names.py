@@ -1,0 +1,60 @@
+"""Which names a spec may give. A name goes into file names and into generated code, so it is a plain
+identifier that means nothing else in the expression language, in Python, or in a kernel."""
+
+from __future__ import annotations
+
+import keyword
+import re
+
+from flashgen.expr.library import LIBRARY
+from flashgen.expr.ops import OPS
+from flashgen.expr.scope import SCORE_SCOPE
+
+from .fields import shown
+
+_SPEC_NAME = re.compile(r"[a-z][a-z0-9_]{0,47}", re.ASCII)
+_VALUE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}", re.ASCII)
+
+#: Modules and words of generated code, of every operating system's file names, and of a call.
+_TAKEN = frozenset(
+    "tl triton torch jit range static_range print aux con nul prn com1 lpt1 self return_lse scale spec "
+    "program_id inf nan true false null yes no on off".split()
+)
+#: The papers' names for what a kernel holds, and the sizes it is called with.
+_KERNEL = re.compile(
+    r"[bdehijklmopqstvx]\d*|[qk]_(lo|hi|tile|start|end|len)|m_new|p_elem|lse.*|acc.*|alpha|delta|out|pid.*"
+    r"|B|Hq|Hkv|BLOCK_.*|stride_.*|.*_(ptr|stride.*)"
+)
+
+
+def spec_name_problem(name: str) -> str | None:
+    """Why ``name`` cannot name a spec, or None."""
+    if not _SPEC_NAME.fullmatch(name):
+        return (
+            f"a name is a lowercase letter, then letters, digits or _ (48 in all), got {shown(name)}"
+            + _suggest(name)
+        )
+    if keyword.iskeyword(name) or keyword.issoftkeyword(name) or name in _TAKEN:
+        return f"`{name}` means something in generated code; try `{name}_attention`"
+    return None
+
+
+def value_name_problem(name: str) -> str | None:
+    """Why ``name`` cannot name an input or a constant, or None."""
+    if not _VALUE_NAME.fullmatch(name):
+        return f"a name is a letter, then letters, digits or _ (32 in all, ASCII), got {shown(name)}"
+    what = None
+    if name in SCORE_SCOPE.variables:
+        what = "a variable of the expression language"
+    elif name in OPS or name in LIBRARY:
+        what = "a function of the expression language"
+    elif keyword.iskeyword(name) or keyword.issoftkeyword(name) or name.lower() in _TAKEN:
+        what = "a word of the language or of generated code"
+    elif _KERNEL.fullmatch(name):
+        what = "a name that generated kernels use"
+    return f"`{name}` is {what}; try `my_{name}`" if what else None
+
+
+def _suggest(name: str) -> str:
+    fixed = re.sub(r"[^a-z0-9_]+", "_", name.lower(), flags=re.ASCII).strip("_")[:48]
+    return f"; try `{fixed}`" if _SPEC_NAME.fullmatch(fixed) else ""

@@ -1,0 +1,114 @@
+"""Problems of a spec before they have a place in a file: the path of a field, and where in its text.
+
+Pydantic finds what is wrong with one field; its wording is replaced here by ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+
+from flashgen.errors import Place, SpecError
+
+from .fields import nearest, shown
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong at ``path``: at its key when ``at_key``, ``offset`` characters into its text."""
+
+    path: Path
+    text: str
+    offset: int | None = None
+    at_key: bool = False
+
+
+class FieldError(SpecError):
+    """A ``SpecError`` that keeps its problems as paths, for the loader to place."""
+
+    def __init__(self, details: list[Problem]) -> None:
+        self.details = details
+        super().__init__([(Place(field=where(p)), p.text) for p in details])
+
+
+def where(problem: Problem) -> str:
+    """The path as people write it: ``inputs.slopes.shape[0]``, with the character for expressions."""
+    out = ""
+    for step in problem.path:
+        out += f"[{step}]" if isinstance(step, int) else f".{step}" if out else str(step)
+    return out if problem.offset is None else f"{out}, character {problem.offset + 1}"
+
+
+def raise_problems(problems: Iterable[Problem]) -> NoReturn:
+    """Hand the problems of a whole model to pydantic, which returns them to ``found_by_pydantic``."""
+    raise PydanticCustomError("problems", "the spec is not sound", {"problems": list(problems)})
+
+
+def was_checked_whole(error: ValidationError) -> bool:
+    """True when each field was sound by itself, so that the checks between fields have run."""
+    return any(e["type"] == "problems" for e in error.errors(include_url=False))
+
+
+def found_by_pydantic(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """The problems in a pydantic error about ``model``, in our words."""
+    found: list[Problem] = []
+    for e in error.errors(include_url=False):
+        path: Path = e["loc"]
+        if path[:1] == ("head_dim",):  # a number or a mapping: which was tried stands second
+            path = path[:1] + path[2:]
+        match e["type"]:
+            case "problems":
+                found += e["ctx"]["problems"]
+            case "spec":
+                found.append(Problem(path, e["msg"]))
+            case "missing":
+                found.append(Problem(path, f"the field `{path[-1]}` is required"))
+            case "extra_forbidden":
+                found.append(Problem(path, _unknown(path, model), at_key=True))
+            case "model_type" | "model_attributes_type" | "dict_type":
+                fields = fields_at(path, model)
+                hint = f" with the fields {', '.join(fields)}" if fields else ""
+                found.append(Problem(path, f"expected a mapping{hint}, got {shown(e['input'])}"))
+            case _:
+                found.append(Problem(path, f"{e['msg']}, got {shown(e['input'])}"))
+    return list(dict.fromkeys(found))
+
+
+def fields_at(path: Path, model: type[BaseModel]) -> list[str]:
+    """The fields that the mapping at ``path`` can have, none where names are free."""
+    if not path:
+        return [name for name, field in model.model_fields.items() if not _later(field)]
+    part = _parts().get((str(path[0]), len(path)))
+    return list(part.model_fields) if part else []
+
+
+def _parts() -> dict[tuple[str, int], type[BaseModel]]:
+    from .model import HeadDims, Heads, InputSpec
+
+    return {("head_dim", 1): HeadDims, ("heads", 1): Heads, ("inputs", 2): InputSpec}
+
+
+def _later(field: FieldInfo) -> bool:
+    return field.json_schema_extra == {"type": "null"}
+
+
+def _unknown(path: Path, model: type[BaseModel]) -> str:
+    name, fields = str(path[-1]), fields_at(path[:-1], model)
+    near = nearest(name, fields)
+    return f"unknown field {shown(name)}{near or '; known: ' + ', '.join(fields)}"
+
+
+def clean(value: Any) -> Any:
+    """A deep copy of plain data, so that it can be mended without touching the caller's."""
+    if isinstance(value, dict):
+        return {k: clean(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(v) for v in value]
+    return value
