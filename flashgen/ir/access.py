@@ -1,0 +1,146 @@
+"""How the interpreter takes slices of tensors and puts them back.
+
+An index entry is a ``slice`` (a tile axis from a uniform start; it may pass the end where the guard says
+so), an ``int``, or a tensor of numbers. Values have two leading dims (B, H), then tile axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+
+class OutOfBounds(Exception):
+    """A program accesses an element outside of its tensor: a bug in the schedule that made it."""
+
+
+def _lead(entry: torch.Tensor) -> int | None:
+    """Which leading dim a (B|1, H|1) index varies along; None when along both."""
+    if entry.dim() != 2 or (entry.shape[0] > 1 and entry.shape[1] > 1):
+        return None
+    return 0 if entry.shape[0] > 1 else 1 if entry.shape[1] > 1 else -1
+
+
+def _take(src: torch.Tensor, dim: int, index: torch.Tensor) -> torch.Tensor:
+    """``index_select``, as a view where the numbers are consecutive."""
+    flat = index.reshape(-1)
+    first, n = int(flat[0]), flat.numel()
+    if n == 1 or int(flat[-1]) - first == n - 1 and bool((flat[1:] - flat[:-1] == 1).all()):
+        return src.narrow(dim, first, n)
+    return src.index_select(dim, flat)
+
+
+def read_slice(
+    src: torch.Tensor,
+    where: Sequence[Any],
+    names: Sequence[str | None],
+    axes: tuple[str, ...],
+    guard: Any,
+    fill: float,
+    check: bool,
+) -> torch.Tensor | None:
+    """A tile by slicing, (B|1, H|1, *axes); None when some index needs a gather."""
+    lead: dict[int, int] = {}  # leading dim -> dim of src
+    for d, w in enumerate(where):
+        if isinstance(w, torch.Tensor):
+            varies = _lead(w)
+            if varies is None or w.numel() == 0 or (varies >= 0 and varies in lead):
+                return None
+            if check and (int(w.min()) < 0 or int(w.max()) >= src.shape[d]):
+                raise OutOfBounds(f"index {d} leaves a dim of {src.shape[d]}")
+            src = _take(src, d, w)
+            if varies >= 0:
+                lead[varies] = d
+        elif isinstance(w, int):
+            src = src.narrow(d, w, 1)
+    tile_dims: dict[str, int] = {}
+    short = False
+    for d, (w, name) in enumerate(zip(where, names, strict=True)):
+        if isinstance(w, slice):
+            if name is None:
+                return None
+            n = max(0, min(w.stop, src.shape[d]) - w.start)
+            short |= n < w.stop - w.start
+            src = src.narrow(d, min(w.start, src.shape[d]), n)
+            tile_dims[name] = d
+    if set(tile_dims) != set(axes):
+        return None
+    order = [lead[i] for i in (0, 1) if i in lead] + [tile_dims[a] for a in axes]
+    rest = [d for d in range(src.dim()) if d not in order]
+    src = src.permute(*rest, *order).reshape(
+        *(src.shape[lead[i]] if i in lead else 1 for i in (0, 1)), *(src.shape[tile_dims[a]] for a in axes)
+    )
+    if short:
+        sides = [next(w.stop - w.start for w, n in zip(where, names, strict=True) if n == a) for a in axes]
+        padded = src.new_full((*src.shape[:2], *sides), fill)
+        padded[tuple(slice(0, n) for n in src.shape)] = src
+        if check:
+            inside = torch.zeros(padded.shape, dtype=torch.bool)
+            inside[tuple(slice(0, n) for n in src.shape)] = True
+            _require(inside, guard)
+        src = padded
+    if guard is not None and not bool(torch.as_tensor(guard).all()):
+        src = torch.where(torch.as_tensor(guard), src, torch.tensor(fill, dtype=src.dtype))
+    return src
+
+
+def gather(
+    src: torch.Tensor,
+    index: Sequence[torch.Tensor],
+    guard: Any,
+    fill: float,
+    active: torch.Tensor | None,
+    check: bool,
+) -> torch.Tensor:
+    """A tile by advanced indexing; ``index`` broadcasts to (B, H, *axes)."""
+    shape = torch.broadcast_shapes(*(i.shape for i in index))
+    if any(n == 0 for n in src.shape):
+        return src.new_full(shape, fill)
+    if check:
+        inside = torch.ones(shape, dtype=torch.bool)
+        for i, n in zip(index, src.shape, strict=True):
+            inside = inside & (i >= 0) & (i < n)
+        runs = True if active is None else active.view(*active.shape, *[1] * (len(shape) - 2))
+        _require(inside, runs if guard is None else guard & torch.as_tensor(runs))
+    safe = [torch.clamp(i, 0, n - 1) for i, n in zip(index, src.shape, strict=True)]
+    out = src[tuple(safe)].expand(shape)
+    return out if guard is None else torch.where(torch.as_tensor(guard), out, torch.tensor(fill, dtype=src.dtype))
+
+
+def _require(inside: torch.Tensor, wanted: Any) -> None:
+    wanted = True if wanted is None else torch.as_tensor(wanted)
+    if bool((~inside & wanted).any()):
+        raise OutOfBounds("an access that its guard lets through leaves the tensor")
+
+
+def write(dst: torch.Tensor, where: Sequence[Any], value: torch.Tensor, guard: Any, check: bool) -> None:
+    """Stores (B, H, *axes) at leading numbers and trailing slices, where the guard holds."""
+    b, h, *spans = where
+    rows = dst[int(b.min()) : int(b.max()) + 1, int(h.min()) : int(h.max()) + 1]
+    sizes = []
+    for d, w in enumerate(spans, start=2):
+        n = max(0, min(w.stop, dst.shape[d]) - w.start)
+        rows = rows.narrow(d, min(w.start, dst.shape[d]), n)
+        sizes.append(n)
+    if check and guard is not None:
+        inside = torch.zeros(value.shape, dtype=torch.bool)
+        inside[(..., *(slice(0, n) for n in sizes))] = True
+        _require(inside, guard)
+    value = value[(..., *(slice(0, n) for n in sizes))]
+    if guard is not None:
+        guard = torch.as_tensor(guard)
+        kept = guard[(..., *(slice(0, n) if guard.shape[2 + i] > 1 else slice(None) for i, n in enumerate(sizes)))]
+        if not bool(kept.all()):
+            value = torch.where(kept, value.to(dst.dtype), rows)
+    rows.copy_(value.expand(rows.shape))
+
+
+def tile_number(i: int, los: list[torch.Tensor], counts: list[torch.Tensor]) -> torch.Tensor:
+    """The i-th tile of the ranges one after another."""
+    number, before = los[0] + i, counts[0]
+    for lo, count in zip(los[1:], counts[1:], strict=True):
+        number = torch.where(torch.as_tensor(i < before), number, lo + (i - before))
+        before = before + count
+    return number

@@ -1,0 +1,89 @@
+"""The logical level: ``AttentionSpec`` -> ``AttentionIR``. What is computed, in no particular order.
+
+For query row q and key row k of one (b, h), with s = scale * <Q[q], K[k]>:
+
+    S[q, k] = score(s, b, h, q, k)  where mask(b, h, q, k), else -inf
+    out[q]  = softmax(S[q]) V,      lse[q] = log(sum_k exp(S[q, k]))
+
+Here ``qpos`` is gone (it is ``q + Nk - Nq``) and the dims of inputs are expressions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flashgen.expr import algebra as al
+from flashgen.expr.nodes import Expr, Type, Var, integer, rewrite
+
+if TYPE_CHECKING:
+    from flashgen.spec.model import AttentionSpec
+
+#: The symbols of input shapes, as lengths.
+DIMS = {
+    "batch": "B",
+    "heads": "Hq",
+    "kv_heads": "Hkv",
+    "seqlen_q": "Nq",
+    "seqlen_k": "Nk",
+}
+QPOS = al.add(Var("q", "int"), al.sub(Var("Nk", "int"), Var("Nq", "int")))
+
+
+@dataclass(frozen=True)
+class Input:
+    """A named input tensor: its dims over ``B Hq Hkv Nq Nk`` and the type its elements have when read."""
+
+    name: str
+    dims: tuple[Expr, ...]
+    type: Type
+
+
+@dataclass(frozen=True)
+class AttentionIR:
+    """One attention variant, its expressions typed and closed."""
+
+    name: str
+    d_qk: int
+    d_v: int
+    scale: float
+    score: Expr
+    mask: Expr | None
+    inputs: tuple[Input, ...] = ()
+    tf32: bool = False
+
+    def input(self, name: str) -> Input:
+        """The input called ``name``."""
+        return next(i for i in self.inputs if i.name == name)
+
+
+def dim(symbol: str | int) -> Expr:
+    """A shape entry of a spec as an expression."""
+    return integer(symbol) if isinstance(symbol, int) else Var(DIMS[symbol], "int")
+
+
+def close(e: Expr) -> Expr:
+    """``e`` without ``qpos``, integer parts in canonical form."""
+
+    def rule(n: Expr) -> Expr | None:
+        if n == Var("qpos", "int"):
+            return QPOS
+        return al.simplify(n) if n.type == "int" else None
+
+    return rewrite(e, rule)
+
+
+def lower(spec: AttentionSpec) -> AttentionIR:
+    """The meaning of a valid spec."""
+    return AttentionIR(
+        name=spec.name,
+        d_qk=spec.d_qk,
+        d_v=spec.d_v,
+        scale=spec.scale if spec.scale is not None else spec.d_qk**-0.5,
+        score=close(spec.score_expr),
+        mask=None if spec.mask_expr is None else close(spec.mask_expr),
+        inputs=tuple(
+            Input(name, tuple(dim(s) for s in i.shape), i.dtype) for name, i in spec.inputs.items()
+        ),
+        tf32=spec.tf32,
+    )
