@@ -1,0 +1,68 @@
+"""The straight line from a spec to a kernel, one call a level. Start reading here.
+
+    spec ──lower──> AttentionIR ──SCHEDULES──> Program ──choose──> Plan ──emit──> Source
+
+``spec/`` says what a variant is, ``expr/`` is the language of its score and mask. ``ir/attention.py`` is
+what to compute; ``schedule/`` decides how (which loops, which tiles are visited); ``plan/`` gives the tile
+sides for a GPU; ``emit/`` prints. ``ir/interpret.py`` runs the same ``Program`` on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flashgen.ir.attention import AttentionIR, lower
+from flashgen.ir.program import Program
+from flashgen.ir.verify import verify_ir, verify_program
+from flashgen.schedule.flash2 import flash2
+from flashgen.schedule.standard import standard
+
+if TYPE_CHECKING:
+    from flashgen.emit.source import Source
+    from flashgen.plan.plan import Plan, Workload
+    from flashgen.plan.target import Target
+    from flashgen.spec.model import AttentionSpec
+
+#: The algorithms: each turns what to compute into loops over tiles.
+SCHEDULES: dict[str, Callable[[AttentionIR], Program]] = {"flash2": flash2, "standard": standard}
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A spec on its way: what it means, and the program that computes it."""
+
+    spec: AttentionSpec
+    ir: AttentionIR
+    program: Program
+
+
+def lower_spec(spec: AttentionSpec, schedule: str = "flash2") -> Lowered:
+    """spec -> AttentionIR -> Program, each level verified."""
+    ir = lower(spec)
+    verify_ir(ir)
+    program = SCHEDULES[schedule](ir)
+    verify_program(program)
+    return Lowered(spec, ir, program)
+
+
+def plan_for(lowered: Lowered, target: Target, dtype: str, workload: Workload | None = None) -> Plan:
+    """Program -> Plan: tile sides, warps, stages and order for ``target``. Raises ``PlanError``."""
+    from flashgen.plan.search import choose
+
+    return choose(lowered.program, target, dtype, workload)
+
+
+def emit_source(lowered: Lowered, plan: Plan) -> Source:
+    """Program + Plan -> Triton source text with its manifest."""
+    from importlib.metadata import version
+
+    from flashgen import __version__
+    from flashgen.emit.source import Provenance
+    from flashgen.emit.triton import emit
+
+    spec = lowered.spec
+    versions = (f"flashgen {__version__}", f"triton {version('triton')}")
+    provenance = Provenance(spec.canonical_json(), spec.description, spec.score, spec.mask, versions)
+    return emit(lowered.program, plan, provenance)

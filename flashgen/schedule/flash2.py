@@ -1,0 +1,221 @@
+"""FlashAttention-2 forward (Algorithm 1): one program per q tile, K and V streamed through it.
+
+``AttentionIR`` -> ``Program``. Two loops over k: all full tiles without mask code, then all partial
+tiles; online softmax does not care for order. The paper's line 10 inverts the rescale of the
+accumulator by mistake; here it is ``O = diag(exp(m_old - m_new)) O + P V``.
+"""
+
+from __future__ import annotations
+
+from flashgen.expr import algebra as al
+from flashgen.expr.nodes import Call, Expr, real
+from flashgen.ir.attention import AttentionIR
+from flashgen.ir.program import (
+    Axis,
+    Coords,
+    Dot,
+    GridAxis,
+    Kernel,
+    Load,
+    Loop,
+    Map,
+    Program,
+    Range,
+    Scalar,
+    Stmt,
+    Store,
+    Tensor,
+    Tile,
+)
+
+from .bounds import KeyBounds, key_bounds
+from .pieces import Piece, pieces
+from .softmax import ROW, S, Logit, logit, online_softmax
+from .terms import LN_2, MINUS_INF, call, index, tile
+from .values import Values
+
+B, HQ, HKV, NQ, NK = (index(n) for n in ("B", "Hq", "Hkv", "Nq", "Nk"))
+BLOCK_M, BLOCK_N = index("BLOCK_M"), index("BLOCK_N")
+QUERIES = GridAxis("q_tile", al.cdiv(NQ, BLOCK_M))
+ROWS_INSIDE = Call("lt", (index("q"), NQ), "bool")
+
+
+def flash2(ir: AttentionIR) -> Program:
+    """The forward program: out ``o`` (B, Hq, Nq, Dv) and ``lse`` (B, Hq, Nq), natural logarithm."""
+    d_pieces, e_pieces = pieces(ir.d_qk, "d"), pieces(ir.d_v, "e")
+    values = Values(ir)
+    score = values.load_reads(ir.score)
+    mask = None if ir.mask is None else values.load_uniform(ir.mask)
+    bounds = key_bounds(mask)
+    visible = values.hoist(values.load_reads(bounds.visible))
+    t = logit(ir, score)
+    t = Logit(values.hoist(t.value), t.factor, t.may_be_minus_inf)
+
+    body: list[Stmt] = [
+        *program_scalars(),
+        *tile_rows(d_pieces, e_pieces),
+        *(load_q(p) for p in d_pieces),
+        *values.prologue,
+        *bounds.scalars,
+        Map(Tile("m", ROW, "acc"), MINUS_INF),
+        Map(Tile("l", ROW, "acc"), real(0.0)),
+        *(Map(accumulator(p), real(0.0)) for p in e_pieces),
+    ]
+    carried = ("l", *(accumulator(p).name for p in e_pieces), "m")
+    for domain, partial in ((bounds.full, False), (bounds.partial, True)):
+        if domain:
+            inner = _step(ir, t, values, bounds, visible if partial else None, d_pieces, e_pieces)
+            body.append(_loop(domain, carried, inner, partial))
+    body += epilogue(e_pieces)
+
+    kernel = Kernel(
+        name=f"{ir.name}_fwd",
+        grid=(GridAxis("b", B), GridAxis("h", HQ), QUERIES),
+        axes=(Axis("q", BLOCK_M), Axis("k", BLOCK_N), *(Axis(p.name, al.integer(p.size)) for p in d_pieces + e_pieces)),
+        body=tuple(body),
+        note="FlashAttention-2 forward: O and lse of one tile of queries.",
+        longest_last="q_tile" if bounds.grows else None,
+    )
+    return Program(ir.name, "flash2", tensors(ir), (kernel,))
+
+
+def tensors(ir: AttentionIR, *workspaces: Tensor) -> tuple[Tensor, ...]:
+    """The tensors of a forward program, in argument order."""
+    d, e = al.integer(ir.d_qk), al.integer(ir.d_v)
+    dtype = {"float": "acc", "int": "int32", "bool": "bool"}
+    return (
+        Tensor("q", (B, HQ, NQ, d), "elem", "q"),
+        Tensor("k", (B, HKV, NK, d), "elem", "k"),
+        Tensor("v", (B, HKV, NK, e), "elem", "v"),
+        *(Tensor(i.name, i.dims, dtype[i.type], "input") for i in ir.inputs),
+        *workspaces,
+        Tensor("o", (B, HQ, NQ, e), "elem", "out"),
+        Tensor("lse", (B, HQ, NQ), "acc", "out"),
+    )
+
+
+def program_scalars() -> list[Stmt]:
+    """The KV head of this program and the first and last row of its q tile."""
+    q_hi = al.sub(Call("min", (al.add(index("q_lo"), BLOCK_M), NQ), "int"), al.integer(1))
+    return [
+        Scalar("hkv", al.floordiv(index("h"), al.floordiv(HQ, HKV)), "grouped heads share a KV head"),
+        Scalar("q_lo", al.mul(index("q_tile"), BLOCK_M)),
+        Scalar("q_hi", q_hi, "the last row of this tile"),
+    ]
+
+
+def tile_rows(*groups: tuple[Piece, ...]) -> list[Stmt]:
+    """The rows of the q tile and the columns of every piece."""
+    columns = [Coords(Tile(p.name, (p.name,), "int32"), al.integer(p.start)) for g in groups for p in g]
+    return [Coords(Tile("q", ROW, "int32"), index("q_lo")), *columns]
+
+
+def columns_inside(p: Piece, *guards: Expr) -> Expr | None:
+    """``guards`` and, for a padded piece, the bound on its columns."""
+    parts = [*guards]
+    if p.padded:
+        parts.append(Call("lt", (index(p.name), al.integer(p.total)), "bool"))
+    return al.both(*parts) if parts else None
+
+
+def accumulator(p: Piece) -> Tile:
+    """The output accumulator of a piece of V's head dim."""
+    return Tile(f"o{p.name[1:]}", ("q", p.name), "acc")
+
+
+def load_q(p: Piece) -> Load:
+    """One piece of the q tile."""
+    dst = Tile(f"q{p.name[1:]}", ("q", p.name), "elem")
+    at = (index("b"), index("h"), index("q"), index(p.name))
+    return Load(dst, "q", at, columns_inside(p, ROWS_INSIDE))
+
+
+def load_keys(p: Piece, inside: Expr | None) -> Load:
+    """One piece of the k tile, transposed by its axes."""
+    dst = Tile(f"k{p.name[1:]}", (p.name, "k"), "elem")
+    at = (index("b"), index("hkv"), index("k"), index(p.name))
+    return Load(dst, "k", at, columns_inside(p, *([inside] if inside is not None else [])))
+
+
+def scores(ir: AttentionIR, d_pieces: tuple[Piece, ...], inside: Expr | None) -> list[Stmt]:
+    """K tiles and S = Q K^T, one dot per piece into one accumulator."""
+    out: list[Stmt] = []
+    for i, p in enumerate(d_pieces):
+        keys, queries = load_keys(p, inside), load_q(p).dst
+        acc = tile("s") if i else None
+        note = "" if i else "S = Q K^T"
+        out += [keys, Dot(S, queries, keys.dst, p.name, acc, precision(ir), note)]
+    return out
+
+
+def precision(ir: AttentionIR) -> str:
+    """How fp32 operands are multiplied."""
+    return "tf32" if ir.tf32 else "ieee"
+
+
+def weighted_values(
+    ir: AttentionIR, e_pieces: tuple[Piece, ...], inside: Expr | None, p: Tile, *, rescale: bool = True
+) -> list[Stmt]:
+    """O = diag(alpha) O + P V for the probabilities ``p`` in the element type."""
+    out: list[Stmt] = []
+    for piece in e_pieces:
+        o, v = accumulator(piece), Tile(f"v{piece.name[1:]}", ("k", piece.name), "elem")
+        at = (index("b"), index("hkv"), index("k"), index(piece.name))
+        acc = call("mul", tile(o.name), tile("alpha")) if rescale else tile(o.name)
+        note = "O = diag(alpha) O + P V" if rescale else "O = O + P V"
+        guards = [inside] if inside is not None else []
+        out += [
+            Load(v, "v", at, columns_inside(piece, *guards)),
+            Dot(o, p, v, "k", acc, precision(ir), note),
+        ]
+    return out
+
+
+def _step(
+    ir: AttentionIR,
+    t: Logit,
+    values: Values,
+    bounds: KeyBounds,
+    visible: Expr | None,
+    d_pieces: tuple[Piece, ...],
+    e_pieces: tuple[Piece, ...],
+) -> list[Stmt]:
+    """One k tile: scores, online softmax, weighted values."""
+    inside = bounds.inside if visible is not None else None
+    rounded = Tile("p_elem", ("q", "k"), "elem")
+    used = [t.value] + ([visible] if visible is not None else [])
+    return [
+        Scalar("k_lo", al.mul(index("j"), BLOCK_N)),
+        Coords(Tile("k", ("k",), "int32"), index("k_lo")),
+        *scores(ir, d_pieces, inside),
+        *values.in_loop(*used, bounds=inside),
+        *online_softmax(t, visible, visible is not None and bounds.rows_may_be_empty),
+        Map(rounded, tile("p"), "P in the input precision, for the matrix units"),
+        *weighted_values(ir, e_pieces, inside, rounded),
+        Map(Tile("m", ROW, "acc"), tile("m_new")),
+    ]
+
+
+def _loop(domain: tuple[Range, ...], carried: tuple[str, ...], body: list[Stmt], partial: bool) -> Loop:
+    note = "partial tiles: some pairs are hidden" if partial else "full tiles: every pair is visible"
+    return Loop("j", domain, carried, tuple(body), "partial" if partial else "full", note)
+
+
+def epilogue(e_pieces: tuple[Piece, ...]) -> list[Stmt]:
+    """O = diag(l)^-1 O and lse = m + log l, in natural units; a row that saw nothing gives 0 and -inf."""
+    l_safe = call("where", Call("eq", (tile("l"), real(0.0)), "bool"), real(1.0), tile("l"))
+    log_sum = call("add", tile("m"), call("log2", tile("l")))
+    rows = (index("b"), index("h"), index("q"))
+    out: list[Stmt] = [
+        Map(Tile("l_inv", ROW, "acc"), call("div", real(1.0), l_safe), "a row that saw nothing: l = 0, O = 0"),
+        Map(Tile("lse_q", ROW, "acc"), call("mul", log_sum, real(LN_2)), "lse = m + log(l), to base e"),
+    ]
+    for p in e_pieces:
+        o = accumulator(p)
+        final = Tile(f"{o.name}_elem", o.axes, "elem")
+        out += [
+            Map(final, call("mul", tile(o.name), tile("l_inv")), "O = diag(l)^-1 O"),
+            Store("o", (*rows, index(p.name)), final, columns_inside(p, ROWS_INSIDE)),
+        ]
+    out.append(Store("lse", rows, Tile("lse_q", ROW, "acc"), ROWS_INSIDE))
+    return out

@@ -1,0 +1,173 @@
+"""Standard attention (Algorithm 0 of FlashAttention): S and P go through HBM.
+
+Three kernels: S = mask(score(Q K^T)); P = softmax(S) with two passes over each row; O = P V. It is the
+yardstick of the papers' tables, not a way to be fast. S is stored in the accumulator's type, so that
+logits beyond fp16's range survive, P in the element type.
+"""
+
+from __future__ import annotations
+
+from flashgen.expr import algebra as al
+from flashgen.expr.nodes import Call, Expr, real
+from flashgen.ir.attention import AttentionIR
+from flashgen.ir.program import (
+    Axis,
+    Coords,
+    GridAxis,
+    Kernel,
+    Load,
+    Loop,
+    Map,
+    Program,
+    Range,
+    Reduce,
+    Scalar,
+    Stmt,
+    Store,
+    Tensor,
+    Tile,
+)
+
+from .bounds import in_length
+from .flash2 import (
+    BLOCK_M,
+    BLOCK_N,
+    HQ,
+    NK,
+    NQ,
+    QUERIES,
+    ROWS_INSIDE,
+    B,
+    accumulator,
+    columns_inside,
+    load_q,
+    program_scalars,
+    scores,
+    tensors,
+    tile_rows,
+    weighted_values,
+)
+from .pieces import Piece, pieces
+from .softmax import ROW, S, logit
+from .terms import LN_2, MINUS_INF, ZERO, call, index, is_minus_inf, tile
+from .values import Values
+
+P = Tile("p", ("q", "k"), "acc")
+P_ELEM = Tile("p_elem", ("q", "k"), "elem")
+KEYS = Coords(Tile("k", ("k",), "int32"), index("k_lo"))
+IN_ROW = (index("b"), index("h"), index("q"))
+IN_MATRIX = (*IN_ROW, index("k"))
+MATRIX_INSIDE = al.both(ROWS_INSIDE, in_length())
+ALL_TILES = (Range(ZERO, al.cdiv(NK, BLOCK_N)),)
+
+
+def standard(ir: AttentionIR) -> Program:
+    """S, P and O by one kernel each; ``S`` holds base-2 logits, -inf where hidden."""
+    d_pieces, e_pieces = pieces(ir.d_qk, "d"), pieces(ir.d_v, "e")
+    square = (B, HQ, NQ, NK)
+    return Program(
+        ir.name,
+        "standard",
+        tensors(ir, Tensor("S", square, "acc", "workspace"), Tensor("P", square, "elem", "workspace")),
+        (_scores_kernel(ir, d_pieces), _softmax_kernel(ir), _values_kernel(ir, e_pieces)),
+    )
+
+
+def _kernel(
+    ir: AttentionIR, part: str, note: str, body: list[Stmt], cut: tuple[Piece, ...], *grid: GridAxis
+) -> Kernel:
+    columns = (Axis(p.name, al.integer(p.size)) for p in cut)
+    axes = (Axis("q", BLOCK_M), Axis("k", BLOCK_N), *columns)
+    rows = (GridAxis("b", B), GridAxis("h", HQ), QUERIES)
+    return Kernel(f"{ir.name}_{part}", (*rows, *grid), axes, tuple(body), note)
+
+
+def _scores_kernel(ir: AttentionIR, d_pieces: tuple[Piece, ...]) -> Kernel:
+    values = Values(ir)
+    t = values.hoist(logit(ir, values.load_reads(ir.score)).value)
+    mask = None if ir.mask is None else values.hoist(values.load_reads(ir.mask))
+    body: list[Stmt] = [
+        *program_scalars(),
+        *tile_rows(d_pieces),
+        *(load_q(p) for p in d_pieces),
+        *values.prologue,
+        Scalar("k_lo", al.mul(index("k_tile"), BLOCK_N)),
+        KEYS,
+        *scores(ir, d_pieces, in_length()),
+        *values.in_loop(t, *(() if mask is None else (mask,)), bounds=in_length()),
+        Map(S, t, "score, in base 2"),
+    ]
+    if mask is not None:
+        body.append(Map(S, call("where", mask, tile("s"), MINUS_INF), "hidden pairs"))
+    body.append(Store("S", IN_MATRIX, S, MATRIX_INSIDE))
+    key_tiles = GridAxis("k_tile", al.cdiv(NK, BLOCK_N))
+    return _kernel(ir, "scores", "S = Q K^T, scored and masked, to HBM.", body, d_pieces, key_tiles)
+
+
+def _softmax_kernel(ir: AttentionIR) -> Kernel:
+    m, l, m_ref = tile("m"), tile("l"), tile("m_ref")
+    load = [
+        Scalar("k_lo", al.mul(index("j"), BLOCK_N)),
+        KEYS,
+        Load(S, "S", IN_MATRIX, MATRIX_INSIDE, float("-inf")),
+    ]
+
+    def unseen(e: Expr) -> Expr:
+        return call("where", is_minus_inf(e), real(0.0), e)
+
+    def row(name: str, value: Expr, note: str = "") -> Map:
+        return Map(Tile(name, ROW, "acc"), value, note)
+
+    exponent = call("exp2", call("sub", tile("s"), m_ref))
+    sums: list[Stmt] = [
+        *load,
+        Reduce(Tile("s_max", ROW, "acc"), S, "k", "max"),
+        row("m_new", call("max", m, tile("s_max"))),
+        row("m_ref", unseen(tile("m_new"))),
+        Map(P, exponent),
+        Reduce(Tile("p_sum", ROW, "acc"), P, "k", "sum"),
+        row("l", call("add", call("mul", l, call("exp2", call("sub", m, m_ref))), tile("p_sum"))),
+        row("m", tile("m_new")),
+    ]
+    l_safe = call("where", Call("eq", (l, real(0.0)), "bool"), real(1.0), l)
+    body: list[Stmt] = [
+        *program_scalars(),
+        *tile_rows(),
+        row("m", MINUS_INF),
+        row("l", real(0.0)),
+        Loop("j", ALL_TILES, ("l", "m"), tuple(sums), "all", "first pass: row maximum and row sum"),
+        row("m_ref", unseen(m)),
+        row("l_inv", call("div", real(1.0), l_safe)),
+        row("lse_q", call("mul", call("add", m, call("log2", l)), real(LN_2)), "lse = m + log(l), to base e"),
+        Store("lse", IN_ROW, Tile("lse_q", ROW, "acc"), ROWS_INSIDE),
+        Loop(
+            "j",
+            ALL_TILES,
+            (),
+            (
+                *load,
+                Map(P_ELEM, call("mul", exponent, tile("l_inv")), "P = softmax(S)"),
+                Store("P", IN_MATRIX, P_ELEM, MATRIX_INSIDE),
+            ),
+            "all",
+            "second pass: probabilities",
+        ),
+    ]
+    return _kernel(ir, "softmax", "P = softmax(S) and lse, S and P in HBM.", body, ())
+
+
+def _values_kernel(ir: AttentionIR, e_pieces: tuple[Piece, ...]) -> Kernel:
+    step: list[Stmt] = [
+        Scalar("k_lo", al.mul(index("j"), BLOCK_N)),
+        KEYS,
+        Load(P_ELEM, "P", IN_MATRIX, MATRIX_INSIDE),
+        *weighted_values(ir, e_pieces, in_length(), P_ELEM, rescale=False),
+    ]
+    body: list[Stmt] = [*program_scalars(), *tile_rows(e_pieces)]
+    body += [Map(accumulator(p), real(0.0)) for p in e_pieces]
+    body.append(Loop("j", ALL_TILES, tuple(accumulator(p).name for p in e_pieces), tuple(step), "all"))
+    for p in e_pieces:
+        o = accumulator(p)
+        final = Tile(f"{o.name}_elem", o.axes, "elem")
+        body += [Map(final, tile(o.name)), Store("o", (*IN_ROW, index(p.name)), final, columns_inside(p, ROWS_INSIDE))]
+    return _kernel(ir, "values", "O = P V.", body, e_pieces)

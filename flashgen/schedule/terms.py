@@ -1,0 +1,89 @@
+"""Float terms: constructors, and constants folded into the multiplications that are there anyway."""
+
+from __future__ import annotations
+
+import math
+
+from flashgen.expr.nodes import Call, Const, Expr, Var, children, integer, real, walk, with_children
+
+LOG2_E = math.log2(math.e)
+LN_2 = math.log(2)
+MINUS_INF = real(-math.inf)
+
+
+def tile(name: str) -> Var:
+    """A float tile or scalar in an expression."""
+    return Var(name, "float")
+
+
+def index(name: str) -> Var:
+    """An int tile or scalar in an expression."""
+    return Var(name, "int")
+
+
+def call(op: str, *args: Expr) -> Expr:
+    """A float operator."""
+    return Call(op, args, "float")
+
+
+def is_minus_inf(e: Expr) -> Expr:
+    """``e == -inf``."""
+    return Call("eq", (e, MINUS_INF), "bool")
+
+
+def scaled(e: Expr, c: float = 1.0) -> Expr:
+    """``c * e`` with the constant pushed into products, quotients and sums that hold constants.
+
+    Equal up to rounding: ``scaled(50 * tanh(s / 50), c)`` is ``(50 * c) * tanh(s * 0.02)``.
+    """
+    if isinstance(e, Const):
+        return real(float(e.value) * c)
+    if isinstance(e, Call) and e.type == "float":
+        a = e.args
+        if e.op in ("add", "sub"):
+            return call(e.op, scaled(a[0], c), scaled(a[1], c))
+        if e.op == "neg":
+            return scaled(a[0], -c)
+        if e.op == "mul":
+            for x, y in ((a[0], a[1]), (a[1], a[0])):
+                if isinstance(x, Const):
+                    return scaled(y, c * float(x.value))
+            return call("mul", scaled(a[0], c), scaled(a[1]))
+        if e.op == "div" and isinstance(a[1], Const) and a[1].value != 0:
+            return scaled(a[0], c / float(a[1].value))
+        if e.op == "where":
+            return call("where", a[0], scaled(a[1], c), scaled(a[2], c))
+        e = with_children(e, tuple(scaled(x) if x.type == "float" else x for x in a))
+    return e if c == 1.0 else call("mul", e, real(c))
+
+
+def multiple_of(e: Expr, name: str) -> float | None:
+    """c where ``e`` is ``name * c`` with c > 0, else None."""
+    if e == tile(name):
+        return 1.0
+    if isinstance(e, Call) and e.op == "mul" and e.args[0] == tile(name) and isinstance(e.args[1], Const):
+        return float(e.args[1].value) if e.args[1].value > 0 else None
+    return None
+
+
+def may_be_minus_inf(e: Expr) -> bool:
+    """Whether a score can be -inf for finite inputs: it names inf, or overflows or has a pole."""
+
+    def risky(n: Expr) -> bool:
+        if isinstance(n, Const):
+            return n.type == "float" and math.isinf(n.value)
+        if not isinstance(n, Call) or n.op not in ("log", "log2", "div", "exp", "exp2"):
+            return False
+        return n.op != "div" or not isinstance(n.args[1], Const)
+
+    return any(map(risky, walk(e)))
+
+
+def replace(e: Expr, named: dict[Expr, Expr]) -> Expr:
+    """``e`` with whole subexpressions replaced, outermost first."""
+    if e in named:
+        return named[e]
+    return with_children(e, tuple(replace(c, named) for c in children(e)))
+
+
+ZERO, ONE = integer(0), integer(1)

@@ -1,0 +1,143 @@
+"""Where the values of an expression come from: input reads become loads, and what does not change in
+the loop is computed before it.
+
+Each value has a level, the axes it varies along: none (one per program), ``q`` (one per row), or with
+``k`` (inside the loop). The first two go to the prologue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from flashgen.expr import algebra as al
+from flashgen.expr.interval import interval
+from flashgen.expr.nodes import Call, Const, Expr, Read, Var, children, variables, walk, with_children
+from flashgen.ir.attention import QPOS, AttentionIR
+from flashgen.ir.program import Load, Map, Scalar, Stmt, Tile
+
+from .terms import ZERO, index
+
+#: Variables of the language by the axes they vary along. Everything else is one per program.
+AXES_OF = {"s": ("q", "k"), "q": ("q",), "k": ("k",)}
+TILE_DTYPE = {"float": "acc", "int": "int32", "bool": "bool"}
+#: The dims of inputs that a plain index never leaves.
+SAFE = {"b": "B", "h": "Hq", "hkv": "Hkv", "q": "Nq", "k": "Nk"}
+
+
+@dataclass
+class Values:
+    """Collects the statements that make an expression's leaves available, each made once."""
+
+    ir: AttentionIR
+    prologue: list[Stmt] = field(default_factory=list)
+    loop: dict[Expr, Map | Load] = field(default_factory=dict)  # value -> what computes it
+    names: dict[Expr, Var] = field(default_factory=dict)
+    axes: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(AXES_OF))
+
+    def level(self, e: Expr) -> tuple[str, ...]:
+        """The axes ``e`` varies along, of (q, k)."""
+        found = {a for name in variables(e) for a in self.axes.get(name, ())}
+        return tuple(a for a in ("q", "k") if a in found)
+
+    def load_reads(self, e: Expr) -> Expr:
+        """``e`` with every input read replaced by the name of a loaded value."""
+        e = with_children(e, tuple(self.load_reads(c) for c in children(e)))
+        return self._load(e) if isinstance(e, Read) else e
+
+    def load_uniform(self, e: Expr) -> Expr:
+        """``e`` with only those reads replaced that are one per program."""
+        e = with_children(e, tuple(self.load_uniform(c) for c in children(e)))
+        return self._load(e) if isinstance(e, Read) and not self.level(e) else e
+
+    def hoist(self, e: Expr) -> Expr:
+        """``e`` with its largest parts that do not vary along k computed before the loop."""
+        if isinstance(e, Const | Var):
+            return e
+        level = self.level(e)
+        if "k" not in level and e.type != "bool":
+            if not level and e.type == "int":
+                return self._scalar(e)
+            return self._define(e, level, "qpos" if e == QPOS else "row" if level else "c")
+        return with_children(e, tuple(self.hoist(c) for c in children(e)))
+
+    def in_loop(self, *exprs: Expr, bounds: Expr | None) -> list[Stmt]:
+        """The statements for the loop values in ``exprs``, loads along k guarded by ``bounds`` (on k)."""
+        out: list[Stmt] = []
+        done: set[Expr] = set()
+
+        def need(e: Expr) -> None:
+            for n in walk(e):
+                if n in self.loop and n not in done:
+                    done.add(n)
+                    s = self.loop[n]
+                    for used in s.index if isinstance(s, Load) else (s.value,):
+                        need(used)
+                    out.append(_with_bounds(s, bounds) if isinstance(s, Load) else s)
+
+        for e in exprs:
+            need(e)
+        return out
+
+    def _name(self, wanted: str, e: Expr, axes: tuple[str, ...]) -> Var:
+        taken = {v.name for v in self.names.values()}
+        name, n = wanted, 1
+        while name in taken:
+            n += 1
+            name = f"{wanted}{n}"
+        var = Var(name, e.type)
+        self.names[e] = var
+        self.axes[name] = axes
+        return var
+
+    def _scalar(self, e: Expr) -> Expr:
+        if e not in self.names:
+            self.prologue.append(Scalar(self._name("n", e, ()).name, e))
+        return self.names[e]
+
+    def _emit(self, var: Var, axes: tuple[str, ...], s: Map | Load) -> Var:
+        """Put ``s``, which computes ``var``, where the axes say."""
+        if "k" in axes:
+            self.loop[var] = s
+        else:
+            self.prologue.append(s)
+        return var
+
+    def _define(self, e: Expr, axes: tuple[str, ...], name: str) -> Expr:
+        if e in self.names:
+            return self.names[e]
+        var = self._name(name, e, axes)
+        return self._emit(var, axes, Map(Tile(var.name, axes, TILE_DTYPE[e.type]), e))
+
+    def _load(self, read: Read) -> Expr:
+        if read in self.names:
+            return self.names[read]
+        axes = self.level(read)
+        entries: list[Expr] = []
+        guard = [Call("lt", (index("q"), index("Nq")), "bool")] if "q" in axes else []
+        for i, size in zip(read.index, self.ir.input(read.name).dims, strict=True):
+            plain = not self.level(i) or (isinstance(i, Var) and i.name in AXES_OF)
+            entries.append(i if plain else self._define(i, self.level(i), f"{read.name}_at"))
+            guard += self._inside(i, entries[-1], size)
+        short = "".join(i.name if isinstance(i, Var) else "x" for i in read.index)
+        var = self._name(f"{read.name}_{short}", read, axes)
+        condition = al.both(*dict.fromkeys(guard)) if guard else None
+        tile = Tile(var.name, axes, TILE_DTYPE[read.type])
+        return self._emit(var, axes, Load(tile, read.name, tuple(entries), condition))
+
+    def _inside(self, i: Expr, entry: Expr, size: Expr) -> list[Expr]:
+        """The bounds checks an index needs, none where it provably stays in [0, size)."""
+        if isinstance(i, Var) and SAFE.get(i.name) == getattr(size, "name", None):
+            return []
+        last = {"q": (ZERO, al.sub(index("Nq"), al.integer(1))), "k": (ZERO, al.sub(index("Nk"), al.integer(1)))}
+        low, high = interval(i, last)
+        out = []
+        if low is None or not al.at_most(ZERO, low):
+            out.append(Call("ge", (entry, ZERO), "bool"))
+        if high is None or not al.at_most(al.add(high, al.integer(1)), size):
+            out.append(Call("lt", (entry, size), "bool"))
+        return out
+
+
+def _with_bounds(s: Load, bounds: Expr | None) -> Load:
+    parts = [p for p in (s.guard, bounds) if p is not None]
+    return Load(s.dst, s.src, s.index, al.both(*parts) if parts else None, s.fill, s.note)
