@@ -43,7 +43,7 @@ class Op:
     precedence: int = 100  # of an infix symbol or of the printed text; calls bind tightest
     public: bool = True
     cost: int = 1  # issue slots an element, for the time model
-    interpreted: str | None = None  # text for Triton's interpreter where ``triton`` cannot run there
+    ptx: str | None = None  # inline assembly of NVIDIA GPUs for 16-bit elements; ``triton`` runs elsewhere
     out: str | None = None  # torch's function of this meaning that writes into ``out=`` (float tensors)
 
     @property
@@ -178,7 +178,8 @@ _TABLE = (
        "tl.cos({0})", ("-sin(a)",), cost=20, out="cos"),
     Op("tanh", ("float",), "float", "hyperbolic tangent", math.tanh, lambda t, a: t.tanh(a),
        "1.0 - 2.0 / (1.0 + tl.exp2(2.8853900817779268 * {0}))", ("1 - y * y",), None, None, 30,
-       cost=8, out="tanh"),
+       cost=8, out="tanh",
+       ptx='tl.inline_asm_elementwise("tanh.approx.f32 $0, $1;", "=f,f", [{0}], tl.float32, True, 1)'),
     Op("sigmoid", ("float",), "float", "1 / (1 + exp(-x))", _sigmoid, lambda t, a: t.sigmoid(a),
        "1.0 / (1.0 + tl.exp2(-1.4426950408889634 * {0}))", ("y * (1 - y)",), None, None, 40,
        cost=8, out="sigmoid"),

@@ -27,7 +27,7 @@ def _take(src: torch.Tensor, dim: int, index: torch.Tensor) -> torch.Tensor:
     """``index_select``, as a view where the numbers are consecutive."""
     flat = index.reshape(-1)
     first, n = int(flat[0]), flat.numel()
-    if n == 1 or int(flat[-1]) - first == n - 1 and bool((flat[1:] - flat[:-1] == 1).all()):
+    if n == 1 or (int(flat[-1]) - first == n - 1 and bool((flat[1:] - flat[:-1] == 1).all())):
         return src.narrow(dim, first, n)
     return src.index_select(dim, flat)
 
@@ -82,8 +82,12 @@ def read_slice(
             _require(inside, guard)
         src = padded
     if guard is not None and not bool(torch.as_tensor(guard).all()):
-        src = torch.where(torch.as_tensor(guard), src, torch.tensor(fill, dtype=src.dtype))
+        src = _filled(src, guard, fill)
     return src
+
+
+def _filled(tile: torch.Tensor, guard: Any, fill: float) -> torch.Tensor:
+    return torch.where(torch.as_tensor(guard), tile, torch.tensor(fill, dtype=tile.dtype))
 
 
 def gather(
@@ -95,7 +99,7 @@ def gather(
     check: bool,
 ) -> torch.Tensor:
     """A tile by advanced indexing; ``index`` broadcasts to (B, H, *axes)."""
-    shape = torch.broadcast_shapes(*(i.shape for i in index))
+    shape = _broadcast(index)
     if any(n == 0 for n in src.shape):
         return src.new_full(shape, fill)
     if check:
@@ -106,13 +110,28 @@ def gather(
         _require(inside, runs if guard is None else guard & torch.as_tensor(runs))
     safe = [torch.clamp(i, 0, n - 1) for i, n in zip(index, src.shape, strict=True)]
     out = src[tuple(safe)].expand(shape)
-    return out if guard is None else torch.where(torch.as_tensor(guard), out, torch.tensor(fill, dtype=src.dtype))
+    return out if guard is None else _filled(out, guard, fill)
+
+
+def _broadcast(tensors: Sequence[torch.Tensor]) -> tuple[int, ...]:
+    """The shape all of ``tensors`` (of one rank, or 0) broadcast to."""
+    rank = max(t.dim() for t in tensors)
+    sizes = [[n for t in tensors if t.dim() for n in (t.shape[d],) if n != 1] for d in range(rank)]
+    return tuple(n[0] if n else 1 for n in sizes)
 
 
 def _require(inside: torch.Tensor, wanted: Any) -> None:
     wanted = True if wanted is None else torch.as_tensor(wanted)
     if bool((~inside & wanted).any()):
         raise OutOfBounds("an access that its guard lets through leaves the tensor")
+
+
+def cut(value: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
+    """The first ``sizes`` elements along the tile axes of ``value``, dims of size 1 left alone."""
+    for dim, n in enumerate(sizes, start=2):
+        if value.shape[dim] > 1:
+            value = value.narrow(dim, 0, n)
+    return value
 
 
 def write(dst: torch.Tensor, where: Sequence[Any], value: torch.Tensor, guard: Any, check: bool) -> None:
@@ -126,12 +145,11 @@ def write(dst: torch.Tensor, where: Sequence[Any], value: torch.Tensor, guard: A
         sizes.append(n)
     if check and guard is not None:
         inside = torch.zeros(value.shape, dtype=torch.bool)
-        inside[(..., *(slice(0, n) for n in sizes))] = True
+        cut(inside, sizes).fill_(True)
         _require(inside, guard)
-    value = value[(..., *(slice(0, n) for n in sizes))]
+    value = cut(value, sizes)
     if guard is not None:
-        guard = torch.as_tensor(guard)
-        kept = guard[(..., *(slice(0, n) if guard.shape[2 + i] > 1 else slice(None) for i, n in enumerate(sizes)))]
+        kept = cut(torch.as_tensor(guard), sizes)
         if not bool(kept.all()):
             value = torch.where(kept, value.to(dst.dtype), rows)
     rows.copy_(value.expand(rows.shape))

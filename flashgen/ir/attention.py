@@ -82,8 +82,6 @@ def lower(spec: AttentionSpec) -> AttentionIR:
         scale=spec.scale if spec.scale is not None else spec.d_qk**-0.5,
         score=close(spec.score_expr),
         mask=None if spec.mask_expr is None else close(spec.mask_expr),
-        inputs=tuple(
-            Input(name, tuple(dim(s) for s in i.shape), i.dtype) for name, i in spec.inputs.items()
-        ),
+        inputs=tuple(Input(name, tuple(dim(s) for s in i.shape), i.dtype) for name, i in spec.inputs.items()),
         tf32=spec.tf32,
     )

@@ -5,7 +5,22 @@ from __future__ import annotations
 from flashgen.expr.nodes import Call, Const, Expr, Read, Var
 from flashgen.expr.ops import OPS
 
-from .program import Coords, Dot, Fence, Kernel, Load, Loop, Map, Program, Range, Reduce, Scalar, Stmt, Store, Tile
+from .program import (
+    Coords,
+    Dot,
+    Fence,
+    Kernel,
+    Load,
+    Loop,
+    Map,
+    Program,
+    Range,
+    Reduce,
+    Scalar,
+    Stmt,
+    Store,
+    Tile,
+)
 
 
 def expression(e: Expr) -> str:

@@ -22,6 +22,7 @@ from flashgen.expr.evaluate import evaluate_torch
 from flashgen.expr.nodes import Const, Expr, Read, Var
 
 from .access import OutOfBounds, gather, read_slice, tile_number, write
+from .aligned import Aligned
 from .program import (
     Coords,
     Dot,
@@ -77,7 +78,9 @@ def run(
         if t.role in ("out", "workspace"):
             memory[t.name] = _allocate(t, known, tensors["q"].dtype, acc)
     for kernel in program.kernels:
-        _Machine(kernel, memory, known, acc, tensors["q"].dtype, check, traffic or Traffic()).launch(chunk_bytes)
+        _Machine(kernel, memory, known, acc, tensors["q"].dtype, check, traffic or Traffic()).launch(
+            chunk_bytes
+        )
     return {t.name: memory[t.name] for t in program.tensors if t.role == "out"}
 
 
@@ -119,7 +122,9 @@ class _Machine:
                 self.active = None
                 self.execute(self.kernel.body)
 
-    def _chunks(self, batch: int, heads: int, limit: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    def _chunks(
+        self, batch: int, heads: int, limit: int
+    ) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
         sides = [int(self.number(a.size)) for a in self.kernel.axes[:2]]
         fit = max(1, limit // (4 * max(1, sides[0] * sides[-1])))
         h_step = max(1, min(heads, fit))
@@ -138,7 +143,7 @@ class _Machine:
 
     def over(self, e: Expr, axes: tuple[str, ...]) -> Value:
         """An expression over tiles, its values broadcastable to (B, H, *axes)."""
-        return evaluate_torch(e, _Aligned(self, axes), _no_reads, self.acc)
+        return evaluate_torch(e, Aligned(self.env, self.tiles, axes), _no_reads, self.acc)
 
     def execute(self, body: tuple[Stmt, ...]) -> None:
         """Statements in order."""
@@ -188,7 +193,7 @@ class _Machine:
         self.tiles[s.dst.name] = s.dst
         self.env[s.dst.name] = line + (start.unsqueeze(-1) if isinstance(start, torch.Tensor) else start)
 
-    def _position(self, e: Expr) -> slice | Value:
+    def _position(self, e: Expr) -> Any:
         """An index entry: a slice for a uniform ``Coords`` tile, else numbers."""
         if isinstance(e, Var) and e.name in self.starts:
             start = self.number(self.starts[e.name])
@@ -213,7 +218,9 @@ class _Machine:
 
     def _as_tensor(self, e: Expr, axes: tuple[str, ...]) -> torch.Tensor:
         value = torch.as_tensor(self.over(e, axes))
-        return value.reshape(value.shape + (1,) * (2 + len(axes) - value.dim())) if value.dim() >= 2 else value
+        return (
+            value.reshape(value.shape + (1,) * (2 + len(axes) - value.dim())) if value.dim() >= 2 else value
+        )
 
     def _store(self, s: Store) -> None:
         value = self.env[s.value.name]
@@ -225,17 +232,22 @@ class _Machine:
 
     def _count(self, counter: Counter[str], tensor: str, guard: Value | None, tile: Tile) -> None:
         b, h = self.env["b"], self.env["h"]
-        assert isinstance(b, torch.Tensor) and isinstance(h, torch.Tensor)
+        assert isinstance(b, torch.Tensor)
+        assert isinstance(h, torch.Tensor)
         shape = (b.numel(), h.numel(), *(self.side(a) for a in tile.axes))
         taken = torch.ones(shape, dtype=torch.bool)
-        for part in (guard, None if self.active is None else self.active.view(*self.active.shape, *[1] * len(tile.axes))):
+        for part in (
+            guard,
+            None if self.active is None else self.active.view(*self.active.shape, *[1] * len(tile.axes)),
+        ):
             if part is not None:
                 taken = taken & torch.as_tensor(part)
         counter[tensor] += int(taken.sum()) * self.memory[tensor].element_size()
 
     def _dot(self, s: Dot) -> torch.Tensor:
         a, b = self.env[s.a.name], self.env[s.b.name]
-        assert isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
+        assert isinstance(a, torch.Tensor)
+        assert isinstance(b, torch.Tensor)
         if s.a.axes[-1] != s.contract:
             a = a.transpose(-1, -2)
         if s.b.axes[0] != s.contract:
@@ -254,7 +266,9 @@ class _Machine:
                 self.execute(s.body)
             return
         los = [torch.as_tensor(lo) for lo, _ in ranges]
-        counts = [torch.clamp(torch.as_tensor(hi) - lo, min=0) for lo, (_, hi) in zip(los, ranges, strict=True)]
+        counts = [
+            torch.clamp(torch.as_tensor(hi) - lo, min=0) for lo, (_, hi) in zip(los, ranges, strict=True)
+        ]
         total = torch.as_tensor(sum(counts))
         outer = self.active
         for i in range(int(total.max()) if total.numel() else 0):
@@ -266,34 +280,8 @@ class _Machine:
             for name, before in old.items():
                 assert isinstance(before, torch.Tensor)
                 on = self.active.view(*self.active.shape, *[1] * (before.dim() - 2))
-                self.env[name] = torch.where(on, self.env[name], before)  # type: ignore[arg-type]
+                self.env[name] = torch.where(on, self.env[name], before)
         self.active = outer
-
-
-class _Aligned(Mapping[str, Value]):
-    """The machine's values with tile axes moved to where a target's axes want them."""
-
-    def __init__(self, machine: _Machine, axes: tuple[str, ...]) -> None:
-        self.machine, self.axes = machine, axes
-
-    def __getitem__(self, name: str) -> Value:
-        value = self.machine.env[name]
-        if not isinstance(value, torch.Tensor):
-            return value
-        own = self.machine.tiles[name].axes if name in self.machine.tiles else ()
-        if own == self.axes:
-            return value
-        order = [a for a in self.axes if a in own]
-        if list(own) != order:
-            value = value.permute(0, 1, *(2 + own.index(a) for a in order))
-        shape = iter(value.shape[2:])
-        return value.reshape(*value.shape[:2], *(next(shape) if a in own else 1 for a in self.axes))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.machine.env)
-
-    def __len__(self) -> int:
-        return len(self.machine.env)
 
 
 __all__ = ["OutOfBounds", "Traffic", "lengths", "run"]

@@ -102,7 +102,9 @@ class _KernelVerifier:
                 self.dot(s)
             case Reduce():
                 self.known(s.src)
-                require(s.dst.axes == tuple(a for a in s.src.axes if a != s.axis), f"{s.dst.name}: wrong axes")
+                require(
+                    s.dst.axes == tuple(a for a in s.src.axes if a != s.axis), f"{s.dst.name}: wrong axes"
+                )
                 self.define(s.dst)
             case Loop():
                 self.loop(s)
@@ -116,7 +118,9 @@ class _KernelVerifier:
         self.tiles[t.name] = t
 
     def known(self, t: Tile) -> None:
-        require(self.tiles.get(t.name) == t, f"tile {t.name} is used before it is defined, or as another shape")
+        require(
+            self.tiles.get(t.name) == t, f"tile {t.name} is used before it is defined, or as another shape"
+        )
 
     def uses(self, e: Expr, axes: tuple[str, ...]) -> None:
         _operators(e)

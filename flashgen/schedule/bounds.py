@@ -20,8 +20,8 @@ NK, K = index("Nk"), index("k")
 
 @dataclass(frozen=True)
 class KeyBounds:
-    """What the loops over keys need. ``inside`` guards loads of partial tiles, ``hidden`` is the mask
-    they apply (None: nothing but the bounds hides a key), ``grows`` tells that later rows see more."""
+    """What the loops over keys need. ``inside`` guards loads of partial tiles, ``visible`` is the mask
+    they apply, ``grows`` tells that later rows see more keys."""
 
     scalars: tuple[Scalar, ...]
     full: tuple[Range, ...]
@@ -54,8 +54,10 @@ def key_bounds(mask: Expr | None) -> KeyBounds:
 
     begin = _hull([s.lo for s in found.possible], al.minimum)
     end = _hull([s.hi for s in found.possible], al.maximum)
-    k_end = name("k_end", end, "no row of this tile sees a key from here on") if partial else end
-    inside = Call("lt", (K, k_end), "bool")
+    inside = in_length()
+    if _reads_inputs(end):  # keys past such a bound are padding and may hold anything: 0 * NaN is NaN
+        k_end = name("k_end", end, "no row of this tile sees a key from here on")
+        inside = Call("lt", (K, k_end), "bool")
     if _reads_inputs(begin):
         k_begin = name("k_begin", begin, "no row of this tile sees a key before")
         inside = al.both(Call("ge", (K, k_begin), "bool"), inside)

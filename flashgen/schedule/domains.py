@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import reduce
 from itertools import product
 
 from flashgen.expr import algebra as al
@@ -155,8 +154,7 @@ def _nonempty(spans: list[Span]) -> tuple[Span, ...]:
 
 def _meet(a: tuple[Span, ...], b: tuple[Span, ...]) -> tuple[Span, ...]:
     pairs = product(a, b)
-    met = _nonempty([Span(al.maximum(x.lo, y.lo), al.minimum(x.hi, y.hi)) for x, y in pairs])
-    return met
+    return _nonempty([Span(al.maximum(x.lo, y.lo), al.minimum(x.hi, y.hi)) for x, y in pairs])
 
 
 def _join(a: tuple[Span, ...], b: tuple[Span, ...]) -> tuple[Span, ...]:
@@ -200,7 +198,10 @@ def _floor(x: Expr, side: Expr) -> Expr:
 def _ceil(x: Expr, side: Expr) -> Expr:
     if al.at_most(x, integer(MIN_SIDE)):  # one tile, or none where x is 0
         ends = x.args if isinstance(x, Call) and x.op == "min" else (x,)
-        return reduce(al.minimum, ends, ONE)
+        out: Expr = ONE
+        for e in ends:
+            out = al.minimum(out, e)
+        return out
     return al.cdiv(x, side)
 
 

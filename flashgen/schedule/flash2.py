@@ -8,7 +8,7 @@ accumulator by mistake; here it is ``O = diag(exp(m_old - m_new)) O + P V``.
 from __future__ import annotations
 
 from flashgen.expr import algebra as al
-from flashgen.expr.nodes import Call, Expr, real
+from flashgen.expr.nodes import Call, Expr, integer, real
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import (
     Axis,
@@ -30,7 +30,7 @@ from flashgen.ir.program import (
 
 from .bounds import KeyBounds, key_bounds
 from .pieces import Piece, pieces
-from .softmax import ROW, S, Logit, logit, online_softmax
+from .softmax import ROW, Logit, S, logit, online_softmax
 from .terms import LN_2, MINUS_INF, call, index, tile
 from .values import Values
 
@@ -71,7 +71,11 @@ def flash2(ir: AttentionIR) -> Program:
     kernel = Kernel(
         name=f"{ir.name}_fwd",
         grid=(GridAxis("b", B), GridAxis("h", HQ), QUERIES),
-        axes=(Axis("q", BLOCK_M), Axis("k", BLOCK_N), *(Axis(p.name, al.integer(p.size)) for p in d_pieces + e_pieces)),
+        axes=(
+            Axis("q", BLOCK_M),
+            Axis("k", BLOCK_N),
+            *(Axis(p.name, integer(p.size)) for p in d_pieces + e_pieces),
+        ),
         body=tuple(body),
         note="FlashAttention-2 forward: O and lse of one tile of queries.",
         longest_last="q_tile" if bounds.grows else None,
@@ -81,7 +85,7 @@ def flash2(ir: AttentionIR) -> Program:
 
 def tensors(ir: AttentionIR, *workspaces: Tensor) -> tuple[Tensor, ...]:
     """The tensors of a forward program, in argument order."""
-    d, e = al.integer(ir.d_qk), al.integer(ir.d_v)
+    d, e = integer(ir.d_qk), integer(ir.d_v)
     dtype = {"float": "acc", "int": "int32", "bool": "bool"}
     return (
         Tensor("q", (B, HQ, NQ, d), "elem", "q"),
@@ -96,7 +100,7 @@ def tensors(ir: AttentionIR, *workspaces: Tensor) -> tuple[Tensor, ...]:
 
 def program_scalars() -> list[Stmt]:
     """The KV head of this program and the first and last row of its q tile."""
-    q_hi = al.sub(Call("min", (al.add(index("q_lo"), BLOCK_M), NQ), "int"), al.integer(1))
+    q_hi = al.sub(Call("min", (al.add(index("q_lo"), BLOCK_M), NQ), "int"), integer(1))
     return [
         Scalar("hkv", al.floordiv(index("h"), al.floordiv(HQ, HKV)), "grouped heads share a KV head"),
         Scalar("q_lo", al.mul(index("q_tile"), BLOCK_M)),
@@ -106,7 +110,7 @@ def program_scalars() -> list[Stmt]:
 
 def tile_rows(*groups: tuple[Piece, ...]) -> list[Stmt]:
     """The rows of the q tile and the columns of every piece."""
-    columns = [Coords(Tile(p.name, (p.name,), "int32"), al.integer(p.start)) for g in groups for p in g]
+    columns = [Coords(Tile(p.name, (p.name,), "int32"), integer(p.start)) for g in groups for p in g]
     return [Coords(Tile("q", ROW, "int32"), index("q_lo")), *columns]
 
 
@@ -114,7 +118,7 @@ def columns_inside(p: Piece, *guards: Expr) -> Expr | None:
     """``guards`` and, for a padded piece, the bound on its columns."""
     parts = [*guards]
     if p.padded:
-        parts.append(Call("lt", (index(p.name), al.integer(p.total)), "bool"))
+        parts.append(Call("lt", (index(p.name), integer(p.total)), "bool"))
     return al.both(*parts) if parts else None
 
 
@@ -138,9 +142,12 @@ def load_keys(p: Piece, inside: Expr | None) -> Load:
 
 
 def scores(ir: AttentionIR, d_pieces: tuple[Piece, ...], inside: Expr | None) -> list[Stmt]:
-    """K tiles and S = Q K^T, one dot per piece into one accumulator."""
+    """K tiles and S = Q K^T, one dot per piece into one accumulator, the short dot first.
+
+    The next dot waits for the one before it: the short one costs the shorter wait.
+    """
     out: list[Stmt] = []
-    for i, p in enumerate(d_pieces):
+    for i, p in enumerate(reversed(d_pieces)):
         keys, queries = load_keys(p, inside), load_q(p).dst
         acc = tile("s") if i else None
         note = "" if i else "S = Q K^T"
@@ -207,7 +214,9 @@ def epilogue(e_pieces: tuple[Piece, ...]) -> list[Stmt]:
     log_sum = call("add", tile("m"), call("log2", tile("l")))
     rows = (index("b"), index("h"), index("q"))
     out: list[Stmt] = [
-        Map(Tile("l_inv", ROW, "acc"), call("div", real(1.0), l_safe), "a row that saw nothing: l = 0, O = 0"),
+        Map(
+            Tile("l_inv", ROW, "acc"), call("div", real(1.0), l_safe), "a row that saw nothing: l = 0, O = 0"
+        ),
         Map(Tile("lse_q", ROW, "acc"), call("mul", log_sum, real(LN_2)), "lse = m + log(l), to base e"),
     ]
     for p in e_pieces:

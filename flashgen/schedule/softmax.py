@@ -36,7 +36,7 @@ def logit(ir: AttentionIR, score: Expr) -> Logit:
 
 def online_softmax(t: Logit, visible: Expr | None, rows_may_be_empty: bool) -> list[Stmt]:
     """From the tile ``s`` to ``p``, ``alpha`` and the updated row sums ``l``; ``m_new`` is left for last."""
-    s, m, l, m_new, p = (tile(n) for n in ("s", "m", "l", "m_new", "p"))
+    s, m, m_new = tile("s"), tile("m"), tile("m_new")
     out: list[Stmt] = []
     if t.factor is None:
         out.append(Map(S, t.value, "score, in base 2"))
@@ -54,12 +54,22 @@ def online_softmax(t: Logit, visible: Expr | None, rows_may_be_empty: bool) -> l
     if rows_may_be_empty or t.may_be_minus_inf:
         m_ref = tile("m_ref")
         unseen = call("where", is_minus_inf(m_new), real(0.0), m_new)
-        out.append(Map(Tile("m_ref", ROW, "acc"), unseen, "a row that has seen nothing yet: exp2(-inf - 0) = 0"))
+        out.append(
+            Map(Tile("m_ref", ROW, "acc"), unseen, "a row that has seen nothing yet: exp2(-inf - 0) = 0")
+        )
     t_value = s if factor is None else call("mul", s, factor)
     out += [
         Map(Tile("p", ("q", "k"), "acc"), call("exp2", call("sub", t_value, m_ref)), "P = exp(S - m)"),
-        Map(Tile("alpha", ROW, "acc"), call("exp2", call("sub", m, m_ref)), "rescale of what was summed so far"),
+        Map(
+            Tile("alpha", ROW, "acc"),
+            call("exp2", call("sub", m, m_ref)),
+            "rescale of what was summed so far",
+        ),
         Reduce(Tile("p_sum", ROW, "acc"), Tile("p", ("q", "k"), "acc"), "k", "sum"),
-        Map(Tile("l", ROW, "acc"), call("add", call("mul", l, tile("alpha")), tile("p_sum")), "running row sum"),
+        Map(
+            Tile("l", ROW, "acc"),
+            call("add", call("mul", tile("l"), tile("alpha")), tile("p_sum")),
+            "running row sum",
+        ),
     ]
     return out

@@ -8,7 +8,7 @@ logits beyond fp16's range survive, P in the element type.
 from __future__ import annotations
 
 from flashgen.expr import algebra as al
-from flashgen.expr.nodes import Call, Expr, real
+from flashgen.expr.nodes import Call, Expr, integer, real
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import (
     Axis,
@@ -76,7 +76,7 @@ def standard(ir: AttentionIR) -> Program:
 def _kernel(
     ir: AttentionIR, part: str, note: str, body: list[Stmt], cut: tuple[Piece, ...], *grid: GridAxis
 ) -> Kernel:
-    columns = (Axis(p.name, al.integer(p.size)) for p in cut)
+    columns = (Axis(p.name, integer(p.size)) for p in cut)
     axes = (Axis("q", BLOCK_M), Axis("k", BLOCK_N), *columns)
     rows = (GridAxis("b", B), GridAxis("h", HQ), QUERIES)
     return Kernel(f"{ir.name}_{part}", (*rows, *grid), axes, tuple(body), note)
@@ -105,8 +105,8 @@ def _scores_kernel(ir: AttentionIR, d_pieces: tuple[Piece, ...]) -> Kernel:
 
 
 def _softmax_kernel(ir: AttentionIR) -> Kernel:
-    m, l, m_ref = tile("m"), tile("l"), tile("m_ref")
-    load = [
+    m, row_sum, m_ref = tile("m"), tile("l"), tile("m_ref")
+    load: list[Stmt] = [
         Scalar("k_lo", al.mul(index("j"), BLOCK_N)),
         KEYS,
         Load(S, "S", IN_MATRIX, MATRIX_INSIDE, float("-inf")),
@@ -126,10 +126,10 @@ def _softmax_kernel(ir: AttentionIR) -> Kernel:
         row("m_ref", unseen(tile("m_new"))),
         Map(P, exponent),
         Reduce(Tile("p_sum", ROW, "acc"), P, "k", "sum"),
-        row("l", call("add", call("mul", l, call("exp2", call("sub", m, m_ref))), tile("p_sum"))),
+        row("l", call("add", call("mul", row_sum, call("exp2", call("sub", m, m_ref))), tile("p_sum"))),
         row("m", tile("m_new")),
     ]
-    l_safe = call("where", Call("eq", (l, real(0.0)), "bool"), real(1.0), l)
+    l_safe = call("where", Call("eq", (row_sum, real(0.0)), "bool"), real(1.0), row_sum)
     body: list[Stmt] = [
         *program_scalars(),
         *tile_rows(),
@@ -138,7 +138,11 @@ def _softmax_kernel(ir: AttentionIR) -> Kernel:
         Loop("j", ALL_TILES, ("l", "m"), tuple(sums), "all", "first pass: row maximum and row sum"),
         row("m_ref", unseen(m)),
         row("l_inv", call("div", real(1.0), l_safe)),
-        row("lse_q", call("mul", call("add", m, call("log2", l)), real(LN_2)), "lse = m + log(l), to base e"),
+        row(
+            "lse_q",
+            call("mul", call("add", m, call("log2", row_sum)), real(LN_2)),
+            "lse = m + log(l), to base e",
+        ),
         Store("lse", IN_ROW, Tile("lse_q", ROW, "acc"), ROWS_INSIDE),
         Loop(
             "j",
@@ -169,5 +173,8 @@ def _values_kernel(ir: AttentionIR, e_pieces: tuple[Piece, ...]) -> Kernel:
     for p in e_pieces:
         o = accumulator(p)
         final = Tile(f"{o.name}_elem", o.axes, "elem")
-        body += [Map(final, tile(o.name)), Store("o", (*IN_ROW, index(p.name)), final, columns_inside(p, ROWS_INSIDE))]
+        body += [
+            Map(final, tile(o.name)),
+            Store("o", (*IN_ROW, index(p.name)), final, columns_inside(p, ROWS_INSIDE)),
+        ]
     return _kernel(ir, "values", "O = P V.", body, e_pieces)

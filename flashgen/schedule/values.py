@@ -11,7 +11,18 @@ from dataclasses import dataclass, field
 
 from flashgen.expr import algebra as al
 from flashgen.expr.interval import interval
-from flashgen.expr.nodes import Call, Const, Expr, Read, Var, children, variables, walk, with_children
+from flashgen.expr.nodes import (
+    Call,
+    Const,
+    Expr,
+    Read,
+    Var,
+    children,
+    integer,
+    variables,
+    walk,
+    with_children,
+)
 from flashgen.ir.attention import QPOS, AttentionIR
 from flashgen.ir.program import Load, Map, Scalar, Stmt, Tile
 
@@ -113,7 +124,7 @@ class Values:
             return self.names[read]
         axes = self.level(read)
         entries: list[Expr] = []
-        guard = [Call("lt", (index("q"), index("Nq")), "bool")] if "q" in axes else []
+        guard: list[Expr] = [Call("lt", (index("q"), index("Nq")), "bool")] if "q" in axes else []
         for i, size in zip(read.index, self.ir.input(read.name).dims, strict=True):
             plain = not self.level(i) or (isinstance(i, Var) and i.name in AXES_OF)
             entries.append(i if plain else self._define(i, self.level(i), f"{read.name}_at"))
@@ -128,12 +139,15 @@ class Values:
         """The bounds checks an index needs, none where it provably stays in [0, size)."""
         if isinstance(i, Var) and SAFE.get(i.name) == getattr(size, "name", None):
             return []
-        last = {"q": (ZERO, al.sub(index("Nq"), al.integer(1))), "k": (ZERO, al.sub(index("Nk"), al.integer(1)))}
+        last = {
+            "q": (ZERO, al.sub(index("Nq"), integer(1))),
+            "k": (ZERO, al.sub(index("Nk"), integer(1))),
+        }
         low, high = interval(i, last)
-        out = []
+        out: list[Expr] = []
         if low is None or not al.at_most(ZERO, low):
             out.append(Call("ge", (entry, ZERO), "bool"))
-        if high is None or not al.at_most(al.add(high, al.integer(1)), size):
+        if high is None or not al.at_most(al.add(high, integer(1)), size):
             out.append(Call("lt", (entry, size), "bool"))
         return out
 

@@ -18,7 +18,7 @@ from flashgen.schedule.terms import index
 
 NAMES = ("b", "h", "hkv", "q", "k", "qpos", "Nq", "Nk")
 INPUTS = {"len": InputType(1, "int"), "left": InputType(1, "int"), "start": InputType(1, "int")}
-SCOPE = Scope({n: "int" for n in NAMES}, INPUTS, {})
+SCOPE = Scope(dict.fromkeys(NAMES, "int"), INPUTS, {})
 DATA = {"len": [0, 17, 40, 75], "left": [3, 16, 33, 64], "start": [0, 5, 30, 90]}
 
 SIDES = st.sampled_from([16, 32, 64])
@@ -32,7 +32,9 @@ def atoms() -> st.SearchStrategy[str]:
     row = st.sampled_from(["q", "qpos", "2 * q", "qpos // 3", "q - 5", "Nk - 1 - q", "min(q, 9)"])
     key = st.sampled_from(["k", "k + 3", "2 * k", "k // 5", "-k", "3 - 2 * k", "max(k, 20)", "k // 4 // 2"])
     return st.one_of(
-        st.sampled_from(["(causal)", "(causal_top_left)", "(k < len[b])", "(k >= start[b])", "(qpos - k <= left[h])"]),
+        st.sampled_from(
+            ["(causal)", "(causal_top_left)", "(k < len[b])", "(k >= start[b])", "(qpos - k <= left[h])"]
+        ),
         st.builds("window({}, {})".format, SMALL, SMALL),
         st.builds("(k < {})".format, SMALL),
         st.builds("(k // {0} == qpos // {0})".format, st.sampled_from([1, 8, 16, 24, 32])),

@@ -1,0 +1,94 @@
+"""``flashgen bench``: choose the cases, measure, report."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from flashgen.errors import FlashgenError
+
+from . import accuracy, cases, host
+from .cases import Case
+from .contenders import PEERS
+from .report import Report
+from .suites import Session, timed
+
+#: Columns of the tables where the output is no terminal.
+WIDTH = 140
+SUITES = ("forward", "variants", "short", "host", "errors")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which cases to measure; an empty tuple is "all". ``seqlens`` narrows the forward suite only."""
+
+    suites: tuple[str, ...] = SUITES
+    head_dims: tuple[int, ...] = ()
+    seqlens: tuple[int, ...] = ()
+    specs: tuple[str, ...] = ()
+
+    def of(self, suite: str, tiny: bool) -> list[Case]:
+        """The chosen cases of a suite. A dry run has its own length."""
+        every = cases.forward(tiny) if suite == "forward" else cases.listed(suite, tiny)
+        return [
+            c
+            for c in every
+            if (not self.head_dims or c.spec.d_qk in self.head_dims)
+            and (tiny or suite != "forward" or not self.seqlens or c.shape.N in self.seqlens)
+            and (not self.specs or c.spec_name in self.specs)
+        ]
+
+
+def bench(
+    choice: Choice,
+    *,
+    peers: Sequence[str] = PEERS,
+    rounds: int = 15,
+    seconds: float = 540.0,
+    check: bool = True,
+    dry_run: bool = False,
+    out: Path | None = None,
+    console: Console | None = None,
+) -> Report:
+    """Measure ``choice``, print the tables, write files into ``out``, and return the report.
+
+    No new case starts once ``seconds`` have passed. ``dry_run`` takes tiny shapes on the CPU backend, so
+    that the script itself can be tested. Raises ``FlashgenError`` without a CUDA device, or for a suite
+    or peer that does not exist.
+    """
+    for word, known in [(s, SUITES) for s in choice.suites] + [(p, PEERS) for p in peers]:
+        if word not in known:
+            raise FlashgenError(f"{word!r} is none of {', '.join(known)}")
+    if not dry_run and not torch.cuda.is_available():
+        raise FlashgenError("timings need a CUDA device, and torch finds none; --dry-run tests the script")
+    console = console or Console(width=None if sys.stdout.isatty() else WIDTH)
+    start = time.monotonic()
+    report = Report(dry=dry_run)
+    session = Session(
+        device="cpu" if dry_run else "cuda",
+        rounds=1 if dry_run else rounds,
+        peers=tuple(peers),
+        deadline=start + seconds,
+        check=check,
+        report=report,
+        save=lambda: out and report.write(out),
+        say=lambda text: console.print(f"[dim]{time.monotonic() - start:6.1f}s[/] {text}", highlight=False),
+    )
+    for suite in choice.suites:
+        if suite == "host":
+            host.run(session)
+        elif suite == "errors":
+            accuracy.run(choice.of(suite, dry_run), session)
+        else:
+            timed(choice.of(suite, dry_run), session, by_graph=suite == "short")
+    report.show(console)
+    if out is not None:
+        for path in report.write(out):
+            console.print(f"wrote {path}", highlight=False)
+    return report

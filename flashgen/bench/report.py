@@ -1,0 +1,150 @@
+"""What was measured: timings, figures with their goals, and the files and the table made of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import flashgen
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The median time of one contender on one case. ``error``: largest |out - fp64 truth|, where checked."""
+
+    suite: str
+    case: str
+    contender: str
+    ms: float | None
+    tflops: float | None = None
+    error: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number that has, or could have, a goal: ``value`` is to be at least or at most ``goal``."""
+
+    suite: str
+    case: str
+    what: str
+    value: float
+    unit: str
+    goal: float | None = None
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal is met; None without a goal."""
+        if self.goal is None:
+            return None
+        return self.value >= self.goal if self.at_least else self.value <= self.goal
+
+    @property
+    def goal_text(self) -> str:
+        """The goal as a reader sees it."""
+        return "" if self.goal is None else f"{'>=' if self.at_least else '<='} {self.goal:g}"
+
+
+@dataclass(frozen=True)
+class ErrorRow:
+    """Errors of one contender's ``out`` against fp64: largest, mean, and the worst row's rms."""
+
+    case: str
+    contender: str
+    max: float
+    mean: float
+    row_rms: float
+
+
+@dataclass
+class Report:
+    """All that one run found, in order."""
+
+    dry: bool = False
+    timings: list[Timing] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+    errors: list[ErrorRow] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def environment(self) -> dict[str, Any]:
+        """Machine and versions, for the head of every file."""
+        found: dict[str, Any] = {"flashgen": flashgen.__version__, "python": platform.python_version()}
+        for package in ("torch", "triton", "nvidia-cudnn-cu13", "nvidia-cudnn-cu12"):
+            try:
+                found[package] = version(package)
+            except PackageNotFoundError:
+                continue
+        if torch.cuda.is_available() and not self.dry:
+            device = torch.cuda.get_device_properties(0)
+            found |= {"device": device.name, "sms": device.multi_processor_count, "cuda": torch.version.cuda}
+        else:
+            found["device"] = "cpu (a dry run: the times mean nothing)"
+        return found
+
+    def met(self, f: Figure) -> bool | None:
+        """Whether a figure meets its goal; None without a goal, and in a dry run."""
+        return None if self.dry else f.met
+
+    def write(self, out: Path) -> list[Path]:
+        """Write bench.json, timings.csv and figures.csv into ``out``; return their paths."""
+        out.mkdir(parents=True, exist_ok=True)
+        figures = [asdict(f) | {"met": self.met(f)} for f in self.figures]
+        timings = [asdict(t) for t in self.timings]
+        tables = {"timings": timings, "figures": figures, "errors": [asdict(e) for e in self.errors]}
+        whole = {"environment": self.environment(), **tables, "problems": self.problems}
+        paths = [out / "bench.json"]
+        paths[0].write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        for name, rows in tables.items():
+            if rows:
+                paths.append(out / f"{name}.csv")
+                with paths[-1].open("w", newline="", encoding="utf-8") as f:
+                    writer = csv.DictWriter(f, list(rows[0]))
+                    writer.writeheader()
+                    writer.writerows(rows)
+        return paths
+
+    def show(self, console: Console) -> None:
+        """The timings by case, the errors, then the figures beside their goals."""
+        console.print(", ".join(f"{k} {v}" for k, v in self.environment().items()), highlight=False)
+        contenders = list(dict.fromkeys(t.contender for t in self.timings))
+        if contenders:
+            table = Table(
+                "case", *contenders, title="milliseconds (TFLOP/s) [largest error]", title_justify="left"
+            )
+            for case in dict.fromkeys((t.suite, t.case) for t in self.timings):
+                cells = {t.contender: _cell(t) for t in self.timings if (t.suite, t.case) == case}
+                table.add_row(" ".join(case), *(cells.get(c, "") for c in contenders))
+            console.print(table)
+        if self.errors:
+            table = Table("case", "of", "max", "mean", "row rms", title="errors", title_justify="left")
+            for e in self.errors:
+                table.add_row(e.case, e.contender, f"{e.max:.2e}", f"{e.mean:.2e}", f"{e.row_rms:.2e}")
+            console.print(table)
+        if self.figures:
+            table = Table("case", "figure", "value", "goal", "", title="figures", title_justify="left")
+            for f in self.figures:
+                mark = {None: "", True: "[green]met[/]", False: "[red]missed[/]"}[self.met(f)]
+                table.add_row(f"{f.suite} {f.case}", f.what, f"{f.value:.4g} {f.unit}", f.goal_text, mark)
+            console.print(table)
+        for problem in self.problems:
+            console.print(f"[yellow]![/] {problem}", highlight=False)
+        goals = [met for met in map(self.met, self.figures) if met is not None]
+        console.print(f"{sum(goals)} of {len(goals)} goals met, {len(self.problems)} remarks")
+
+
+def _cell(t: Timing) -> str:
+    if t.ms is None:
+        return t.note
+    flops = f" ({t.tflops:.0f})" if t.tflops else ""
+    error = f" [dim]{t.error:.1e}[/]" if t.error is not None else ""
+    return f"{t.ms:.4f}{flops}{error}"

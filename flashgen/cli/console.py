@@ -1,0 +1,49 @@
+"""Printing for all commands: results on stdout, errors on stderr with the line they mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from flashgen.errors import FlashgenError, Place, SpecError
+
+
+def out() -> Console:
+    """Standard output. Made anew, so that a redirected stream is the one written to."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def err() -> Console:
+    """Standard error."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_error(error: FlashgenError) -> None:
+    """Print ``error`` on stderr; each problem of a spec with the line of the file that it means."""
+    console = err()
+    if not isinstance(error, SpecError):
+        console.print(Text.assemble(("error: ", "bold red"), str(error)))
+        return
+    for place, said in error.problems:
+        spot = f"{place}: " if str(place) else ""
+        console.print(Text.assemble((spot, "bold"), ("error: ", "bold red"), said))
+        if excerpt := _excerpt(place):
+            console.print(Text(excerpt, style="dim"))
+
+
+def _excerpt(place: Place) -> str:
+    """The line ``place`` names, with a caret under its column; empty where there is none to show."""
+    if place.file is None or place.line is None or place.column is None:
+        return ""
+    try:
+        lines = Path(place.file).read_text(encoding="utf-8-sig").split("\n")
+        line = lines[place.line - 1].rstrip("\r")
+    except (OSError, ValueError, IndexError):
+        return ""
+    if len(line) > 200 or not line.strip() or not line.replace("\t", " ").isprintable():
+        return ""
+    number = str(place.line)
+    below = "".join("\t" if c == "\t" else " " for c in line[: place.column - 1])
+    return f"  {number} | {line}\n  {' ' * len(number)} | {below}^"

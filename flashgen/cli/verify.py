@@ -1,0 +1,78 @@
+"""``flashgen verify``: hypothesis looks for a call on which the kernel and the oracle part."""
+
+from __future__ import annotations
+
+import typer
+
+from flashgen.errors import FlashgenError
+from flashgen.spec import load_spec
+from flashgen.spec.gallery import find
+
+from .console import err, out
+
+BACKENDS = ("cpu", "triton-interpreted", "cuda")
+
+
+def command(
+    specs: list[str] = typer.Argument(..., metavar="SPEC...", help="Files, or names of the gallery."),
+    backend: str = typer.Option(
+        "cpu", help="cpu (the program itself), triton-interpreted (the kernel, fp16 and fp32), or cuda."
+    ),
+    examples: int = typer.Option(100, min=1, help="How many calls to draw for each spec."),
+    seed: int = typer.Option(0, help="The same seed draws the same calls."),
+) -> None:
+    """Compare kernels with a dense fp64 oracle on random calls; print a small reproducer if one fails."""
+    if backend not in BACKENDS:
+        raise FlashgenError(f"--backend {backend}: expected one of {', '.join(BACKENDS)}")
+    try:
+        import hypothesis  # noqa: F401
+    except ModuleNotFoundError:
+        raise FlashgenError(
+            "flashgen verify draws its calls with hypothesis: pip install hypothesis"
+        ) from None
+    found = [load_spec(find(given)) for given in specs]
+    _needs(backend)
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from flashgen.verify.search import allowed_dtypes, verify
+
+    failed = False
+    for spec in found:
+        try:
+            dtypes = allowed_dtypes(spec, backend)
+        except ValueError as error:
+            raise FlashgenError(f"{spec.name}: {error}") from None
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=err(), transient=True) as bar:
+            task = bar.add_task(spec.name)
+            ran = 0
+
+            def show(case: object, name: str = spec.name, bar: Progress = bar, task: object = task) -> None:
+                nonlocal ran
+                ran += 1
+                what = f"call {ran} of {examples}" if ran <= examples else f"failed; shrinking, call {ran}"
+                bar.update(task, description=f"{name} on {backend}: {what}")  # type: ignore[arg-type]
+
+            report = verify(spec, backend, examples, seed, show)  # type: ignore[arg-type]
+        if report.failure is None:
+            line = f"OK {spec.name} on {backend}: {report.examples} calls in {', '.join(dtypes)}"
+            out().print(f"{line} agree with the fp64 oracle", markup=False)
+            continue
+        failed = True
+        out().print(f"FAILED {spec.name} on {backend}, smallest call found:", markup=False)
+        for problem in report.failure.problems:
+            out().print(f"   {problem}", markup=False)
+        out().print(f"\n{report.failure.reproducer}", markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _needs(backend: str) -> None:
+    if backend == "cpu":
+        return
+    import torch
+
+    if backend == "cuda" and not torch.cuda.is_available():
+        raise FlashgenError(
+            "--backend cuda: torch finds no CUDA device here; cpu and triton-interpreted need none"
+        )

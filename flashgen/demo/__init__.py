@@ -1,0 +1,1 @@
+"""``flashgen demo``: from a spec of the gallery to a checked kernel, in front of the user's eyes."""

@@ -1,0 +1,149 @@
+"""The demo: read a spec, explain its plan, write its kernel, run it on real tensors, show its errors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.table import Table
+from ruamel.yaml import YAML
+from torch import Tensor
+
+import flashgen
+from flashgen.driver import emit_source, lower_spec
+from flashgen.emit.source import Source
+from flashgen.plan.confirm import confirmed, ranking
+from flashgen.plan.explain import explain
+from flashgen.plan.plan import Plan
+from flashgen.plan.search import LONG
+from flashgen.plan.target import load_target
+from flashgen.runtime.api import default_target
+from flashgen.spec.gallery import gallery
+from flashgen.spec.load import load_spec
+from flashgen.spec.model import AttentionSpec
+from flashgen.verify.case import Case
+
+from . import measure
+from .measure import Result
+
+#: What runs, and the key of its cases in ``demo.yaml``.
+ON_GPU = {"GPU kernel": "cuda"}
+ON_CPU = {"interpreted kernel": "interpreted", "tile program": "cpu"}
+
+
+def settings() -> dict[str, Any]:
+    """What the demo shows (``demo.yaml``)."""
+    loaded: dict[str, Any] = YAML(typ="safe", pure=True).load(Path(__file__).with_name("demo.yaml"))
+    return loaded
+
+
+def demo(out: Path, console: Console) -> bool:
+    """Run the demo, writing into ``out``; True when every result is within its bounds."""
+    start = time.perf_counter()
+    chosen = settings()
+    on_gpu = torch.cuda.is_available()
+    path = gallery()[chosen["spec"]]
+
+    def part(number: int, text: str) -> None:
+        console.print()
+        console.rule(f"[bold]{number}. {text}[/]", align="left")
+
+    part(1, f"A spec: {_relative(path)}")
+    spec = load_spec(path)
+    text = path.read_text(encoding="utf-8").split("\n\n", 1)[-1].strip()
+    console.print(Syntax(text, "yaml", background_color="default", word_wrap=True), soft_wrap=False)
+
+    target = default_target() if on_gpu else chosen["target"]
+    part(2, f"Its plan for {target}")
+    source, portable = _plan(spec, target, chosen["dtype"], console)
+
+    part(3, "Its kernel")
+    out.mkdir(parents=True, exist_ok=True)
+    kernel = out / f"{spec.name}_{target}.py"
+    kernel.write_text(source, encoding="utf-8")
+    interpreted = out / f"{spec.name}_interpreted.py"
+    interpreted.write_text(portable, encoding="utf-8")
+    lines = source.count("\n")
+    console.print(f"{_relative(kernel)}: {lines} lines of Triton that import nothing of flashgen")
+    if not on_gpu:
+        console.print(
+            f"{_relative(interpreted)}: the same tiles without what only NVIDIA's compiler takes "
+            "(inline assembly, descriptors, register limits), for Triton's interpreter"
+        )
+
+    part(4, "It runs " + ("on this GPU" if on_gpu else "without a GPU: the kernel in Triton's interpreter"))
+    results = list(_runs(spec, interpreted, chosen, on_gpu, console))
+
+    part(5, "Its errors against a dense fp64 computation of what the spec means")
+    console.print(_table(results))
+    for name, case, result in results:
+        for finding in result.findings:
+            console.print(f"[red]{name} {case.dtype}[/]: {finding}")
+    right = not any(r.findings for _, _, r in results)
+    verdict = (
+        "[green]Every result is within its bounds[/]" if right else "[red]A result is out of its bounds[/]"
+    )
+    console.print(f"\n{verdict} ({time.perf_counter() - start:.0f} s in all).")
+    return right
+
+
+def _plan(spec: AttentionSpec, target: str, dtype: str, console: Console) -> tuple[str, str]:
+    """Print the confirmed plan with its reasons; the sources of its kernel and of the portable one."""
+    lowered, gpu = lower_spec(spec), load_target(target)
+    work = replace(LONG, Hq=spec.heads.q, Hkv=spec.heads.kv) if spec.heads else LONG
+
+    def emit(plan: Plan) -> Source:
+        return emit_source(lowered, plan)
+
+    console.print(f"[dim]compiling the best candidates for {target} (no such GPU is needed) …[/]")
+    kernels = range(len(lowered.program.kernels))
+    ranked = tuple(ranking(lowered.program, i, gpu, dtype, work, emit) for i in kernels)
+    console.print(explain(lowered.program, gpu, dtype, work, ranked), soft_wrap=False)
+    plan = confirmed(lowered.program, gpu, dtype, work, emit)
+    return emit(plan).text, emit(plan.portable()).text
+
+
+def _runs(
+    spec: AttentionSpec, kernel: Path, chosen: dict[str, Any], on_gpu: bool, console: Console
+) -> Iterator[tuple[str, Case, Result]]:
+    """Each case of each backend with its result; without a GPU the written file runs in the interpreter."""
+    attention = flashgen.compile(spec)
+
+    def call(q: Tensor, k: Tensor, v: Tensor, **inputs: Tensor) -> tuple[Tensor, Tensor]:
+        return attention(q, k, v, return_lse=True, **inputs)
+
+    for name, key in (ON_GPU if on_gpu else ON_CPU).items():
+        for case in (Case(**fields) for fields in chosen[key]):
+            shape = f"{case.heads}/{case.kv_heads} heads, {case.seqlen_q} queries, {case.seqlen_k} keys"
+            console.print(f"[dim]{name}: {case.dtype}, {shape} …[/]")
+            if key == "interpreted":
+                yield name, case, measure.interpreted(spec, case, kernel)
+            else:
+                yield name, case, measure.run(spec, case, call, "cuda" if on_gpu else "cpu")
+
+
+def _table(results: list[tuple[str, Case, Result]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("what ran", "dtype", "error of", "max", "mean", "row rms", "bounds", "seconds"):
+        table.add_column(column, no_wrap=True)
+    for name, case, r in results:
+        ok = "[red]missed[/]" if r.findings else "[green]kept[/]"
+        for who, e in (("flashgen", r.ours), ("plain PyTorch", r.plain)):
+            ours = who == "flashgen"
+            errors = (f"{x:.1e}" for x in (e.max, e.mean, e.row_rms))
+            lead, tail = (name, case.dtype), (ok, f"{r.seconds:.1f}")
+            table.add_row(*(lead if ours else ("", "")), who, *errors, *(tail if ours else ("", "")))
+    return table
+
+
+def _relative(path: Path) -> Path:
+    try:
+        return path.resolve().relative_to(Path.cwd())
+    except ValueError:
+        return path

@@ -1,0 +1,176 @@
+"""``Program`` + ``Plan`` -> a standalone Triton module.
+
+The module holds the kernels in launch order and ``forward(q, k, v, ...)``, which launches them on torch
+tensors; it imports nothing of flashgen. The only Jinja environment of flashgen is here: a template gets
+finished texts and places them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from typing import Any
+
+import jinja2
+
+from flashgen.expr.nodes import Expr, Var
+from flashgen.ir.program import Kernel, Program, Tensor
+from flashgen.plan.arrange import arrange
+from flashgen.plan.plan import KernelPlan, Plan
+from flashgen.resources import folder
+
+from .address import stride_names
+from .body import Body, Style
+from .facts import literal
+from .host import host_facts
+from .launch import GROUP, decode, extents
+from .layout import Line, fold, needed, render
+from .source import Arg, KernelSource, Provenance, Source
+from .text import dialect
+
+LENGTHS = ("B", "Hq", "Hkv", "Nq", "Nk")
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """The templates of this backend; an undefined name is an error."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder("templates") / "triton"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+    )
+
+
+def _render(template: str, **facts: Any) -> str:
+    return environment().get_template(template).render(**facts)
+
+
+def emit(program: Program, plan: Plan, provenance: Provenance) -> Source:
+    """The module of ``program`` under ``plan``; ``plan.portable()`` runs in Triton's interpreter too."""
+    assert len(plan.kernels) == len(program.kernels), "a plan has one entry per kernel"
+    program = arrange(program, plan)
+    printed = [_kernel(program, k, p, plan) for k, p in zip(program.kernels, plan.kernels, strict=True)]
+    sources = tuple(source for _, source in printed)
+    host = _render("host.j2", **host_facts(program, plan, sources, _signature(program)))
+    kernels = [text for text, _ in printed]
+    digest = hashlib.sha256("\n".join([*kernels, host]).encode()).hexdigest()
+    header = _header(program, plan, provenance, digest)
+    tma = any(a.kind == "descriptor" for source in sources for a in source.args)
+    text = _render("module.j2", **header, kernels=kernels, host=host, descriptors=tma).rstrip("\n") + "\n"
+    return Source(text, sources, _manifest(program, plan, provenance, sources, digest))
+
+
+def _kernel(program: Program, kernel: Kernel, plan: KernelPlan, whole: Plan) -> tuple[str, KernelSource]:
+    sides = dict(plan.sides)
+    tensors = {t.name: t for t in program.tensors}
+    style = Style(whole.dtype, plan.loads == "descriptor", dialect(whole))
+    body = Body(kernel, tensors, sides, style, _render)
+    start = decode(kernel, plan.order, body.out.text)
+    lines = [Line(f"{name} = {value}", name, note) for name, value, note in start]
+    lines = needed([*lines, *body.ranges(), *body.lines(kernel.body)])
+    used = {name for line in lines for name in line.uses}
+    args = tuple(a for a in _args(program, sides, body) if a.name in used)
+    source = KernelSource(
+        kernel.name, args, extents(kernel), sides, plan.num_warps, plan.num_stages, plan.max_registers
+    )
+    text = _render(
+        "kernel.j2",
+        name=kernel.name,
+        parameters=[f"{a.name}: tl.constexpr" if a.kind == "constexpr" else a.name for a in args],
+        unspecialised=[f'"{n}"' for n in source.unspecialised],
+        note=plain(kernel.note),
+        body=render(lines),
+    )
+    return text.rstrip("\n"), source
+
+
+def _args(program: Program, sides: dict[str, int], body: Body) -> list[Arg]:
+    """Every argument a kernel of ``program`` could use, in order."""
+    reach = body.addresses.reach
+    args = [Arg(f"{t.name}_ptr", "ptr", t.name) for t in program.tensors]
+    args += [Arg(d.name, "descriptor", d.tensor, block=d.block) for d in body.descriptors.values()]
+    for t in program.tensors:
+        for dim, name in enumerate(stride_names(t)):
+            if name:
+                args.append(Arg(name, "stride", t.name, dim, reach=reach.get(name, 0)))
+    args += [Arg(n, "length") for n in LENGTHS]
+    args.append(Arg(GROUP, "group"))
+    args += [Arg(n, "float") for n in program.floats]
+    return args + [Arg(n, "constexpr", value=v) for n, v in sides.items()]
+
+
+def plain(text: str) -> str:
+    """``text`` on one line, fit for a docstring or a comment whatever it holds."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(printable.replace("\\", "/").replace('"""', "'''").split()).rstrip('"')
+
+
+def _header(program: Program, plan: Plan, provenance: Provenance, digest: str) -> dict[str, Any]:
+    mask = f", mask {provenance.mask}" if provenance.mask else ""
+    constants = json.loads(provenance.spec_json).get("constants") or {}
+    where = ", ".join(f"{name} = {value}" for name, value in constants.items())
+    facts = [
+        ("spec", f"score {provenance.score}{mask}{f', where {where}' if where else ''}"),
+        ("hash", f"sha256 {hashlib.sha256(provenance.spec_json.encode()).hexdigest()} (canonical JSON)"),
+        ("schedule", f"{program.schedule}: {len(program.kernels)} kernel(s)"),
+        *(("plan", f"{k.name}: {p}") for k, p in zip(program.kernels, plan.kernels, strict=True)),
+        ("target", f"{plan.target}, {plan.dtype}"),
+        ("versions", ", ".join(provenance.versions)),
+        ("code", f"sha256 {digest}"),
+    ]
+    return {
+        "title": f"{program.name}: attention forward, generated by flashgen. Edit the spec, not this file.",
+        "words": fold(plain(provenance.description), 100),
+        "facts": [(name, "\n          ".join(fold(plain(value), 90))) for name, value in facts if value],
+    }
+
+
+def _signature(program: Program) -> str:
+    """What ``forward`` takes and gives."""
+    outs = [t for t in program.tensors if t.role == "out"]
+    takes = [t for t in program.tensors if t.role in ("q", "k", "v", "input")]
+    shapes = ", ".join(f"{t.name} ({', '.join(_dim(d) for d in t.dims)})" for t in takes)
+    results = ", ".join(f"{t.name} ({', '.join(_dim(d) for d in t.dims)})" for t in outs)
+    return "\n    ".join(fold(f"{shapes} -> {results}.", 90))
+
+
+def _dim(e: Expr) -> str:
+    return e.name if isinstance(e, Var) else str(literal(e, {}))
+
+
+def _manifest(
+    program: Program,
+    plan: Plan,
+    provenance: Provenance,
+    kernels: tuple[KernelSource, ...],
+    digest: str,
+) -> dict[str, Any]:
+    """Everything a launcher needs besides the text, as plain data."""
+
+    def tensor(t: Tensor) -> dict[str, Any]:
+        return {"name": t.name, "dims": [_dim(d) for d in t.dims], "dtype": t.dtype, "role": t.role}
+
+    return {
+        "name": program.name,
+        "schedule": program.schedule,
+        "target": plan.target,
+        "dtype": plan.dtype,
+        "code": digest,
+        "spec": provenance.spec_json,
+        "plan": plan.to_json(),
+        "tensors": [tensor(t) for t in program.tensors],
+        "kernels": [
+            {
+                "name": k.name,
+                "args": [[a.name, a.kind, a.tensor, a.dim, a.value, a.reach, list(a.block)] for a in k.args],
+                "sides": dict(k.sides),
+                "num_warps": k.num_warps,
+                "num_stages": k.num_stages,
+                "max_registers": k.max_registers,
+            }
+            for k in kernels
+        ],
+    }

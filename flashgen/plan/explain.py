@@ -1,0 +1,225 @@
+"""Why this plan: the choice, what binds it, formulas with their numbers, what was rejected and why.
+
+Everything shown is read off the program and the target; ``rich`` renders it, plainly where the output is
+no terminal.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from flashgen.expr.nodes import variables
+from flashgen.expr.text import to_text
+from flashgen.ir.program import Program, Scalar
+
+from .cost import Cost, Pass, kernel_cost
+from .facts import KernelFacts, facts
+from .formulas import on_chip_text, register_text, smem_text, traffic_text
+from .plan import KernelPlan, Plan, Workload
+from .resources import Tiling, blocks_per_sm, on_chip_bytes, registers, tiling
+from .search import LONG, Candidate, best_of, candidates, check_dtype, choose
+from .size import show_size
+from .target import Target
+
+#: Alternatives and rejected candidates that are shown.
+SHOWN = 5
+
+
+def explain(
+    program: Program, target: Target, dtype: str = "bf16", workload: Workload | None = None,
+    ranked: tuple[list[Candidate], ...] | None = None,
+) -> RenderableType:  # fmt: skip
+    """The explanation of the plan for ``program`` on ``target``.
+
+    ``ranked``: candidates of each kernel in order, where some were compiled (``confirm.ranking``).
+    Raises ``PlanError`` as ``choose`` does.
+    """
+    check_dtype(target, dtype)
+    w = workload or LONG
+    if target.backend == "interpreter":
+        return _interpreter(program, choose(program, target, dtype, w), target)
+    parts: list[RenderableType] = [_head(program, target, dtype, w)]
+    if target.note:
+        parts.append(Text(f"note: {target.note}", style="yellow"))
+    for i, f in enumerate(facts(program)):
+        found = ranked[i] if ranked else candidates(program, i, target, dtype, w)
+        parts += _kernel(f, best_of(found, target, program), found, target, dtype, w)
+    return Group(*parts)
+
+
+def _head(program: Program, target: Target, dtype: str, w: Workload) -> Text:
+    sram = target.numbers["smem_per_block"]
+    return Text.assemble(
+        ("Plan of ", ""), (program.name, "bold"),
+        f" on {target.name} ({target.description}, {target.arch}), {dtype}\n",
+        f"for B={w.B} Hq={w.Hq} Hkv={w.Hkv} Nq={w.Nq} Nk={w.Nk}; "
+        f"SRAM a block: {show_size(target.smem_bytes)} ({target.sources[sram.source]})",
+    )  # fmt: skip
+
+
+def _kernel(
+    f: KernelFacts, best: Candidate, found: list[Candidate], target: Target, dtype: str, w: Workload
+) -> list[RenderableType]:
+    t = tiling(f, best.plan, dtype, target)
+    cost = best.cost or kernel_cost(t, w)
+    return [
+        _title(f"Kernel {f.kernel.name}"),
+        _choice(best, cost, f),
+        _title("What limits it"),
+        _limits(t, best, cost),
+        _title("Formulas"),
+        _formulas(t, best, cost),
+        _title("Time of one pass of a loop, one block alone (clocks)"),
+        _passes(f, cost),
+        _title("Loops and their domains"),
+        _domains(f, t, cost, w),
+        _title("Next best"),
+        _next_best(best, found),
+        _title("Rejected"),
+        _rejected(found),
+    ]
+
+
+def _title(text: str) -> Text:
+    return Text(f"\n{text}", style="bold cyan")
+
+
+def _choice(best: Candidate, cost: Cost, f: KernelFacts) -> Text:
+    tflops = cost.flops / max(cost.us, 1e-9) / 1e6
+    said = "confirmed by the compiler" if best.measured else "not compiled yet"
+    lines = [
+        f"{best.plan} ({said})",
+        order_text(best.plan, f),
+        f"predicted: {cost.us:,.1f} us, {tflops:,.0f} TFLOP/s of dots",
+    ]
+    return Text("\n".join(lines))
+
+
+def order_text(plan: KernelPlan, f: KernelFacts) -> str:
+    """The launch order in words."""
+    order = plan.order
+    words = "launch order: " + " > ".join(order.axes) + " (slowest first)"
+    if order.reverse:
+        words += f"; {', '.join(order.reverse)} from high to low: the longest programs first"
+    if order.group:
+        words += "; as many heads together as keep K and V in half of L2"
+    return words
+
+
+def _limits(t: Tiling, best: Candidate, cost: Cost) -> Text:
+    per_sm, limit = blocks_per_sm(t, best.smem_bytes, best.registers)
+    return Text(
+        f"time: {cost.bound}\n"
+        f"occupancy: {per_sm} block(s) an SM, {per_sm * t.warps} warps, limited by {limit}\n"
+        f"launch: {cost.blocks:,} blocks = {cost.waves:.2f} waves of {t.target.integer('sms')} SMs x {per_sm}"
+    )
+
+
+def _formulas(t: Tiling, best: Candidate, cost: Cost) -> Table:
+    table = _table("", "value", "formula")
+    measured = best.measured
+    smem = f"{show_size(best.smem_bytes)} of {show_size(t.target.smem_bytes)}"
+    limit = t.target.integer("registers_per_thread")
+    rate = t.target.number("hbm_rate")
+    table.add_row("shared memory", smem, smem_text(t))
+    table.add_row("on chip (the papers' M)", show_size(on_chip_bytes(t)), on_chip_text(t))
+    table.add_row("registers a thread", f"~{registers(t):.0f} of {limit}", register_text(t))
+    if measured:
+        seen = f"{measured.registers} registers, {measured.spill_bytes} B spilled a thread"
+        table.add_row("the compiler says", show_size(measured.smem_bytes), seen)
+    table.add_row("requested from L2", f"{cost.l2_bytes / 1e9:,.2f} GB", traffic_text(t))
+    took = f"{cost.hbm_us:,.1f} us at {t.target.number('hbm_sustained'):g} x {rate:,.0f} GB/s"
+    table.add_row("DRAM", f"{cost.hbm_bytes / 1e9:,.2f} GB", took)
+    table.add_row("intensity", f"{cost.flops / max(cost.l2_bytes, 1):,.0f}", "FLOP a requested byte")
+    return table
+
+
+def _passes(f: KernelFacts, cost: Cost) -> Table:
+    table = _table("loop", "dots", "operands", "issue", "exp", "L2", "waits", "spills", "together")
+    for loop, p in zip(f.loops, cost.passes, strict=True):
+        clocks = [f"{x:,.0f}" for x in (*_clocks(p), p.clocks(cost.per_sm))]
+        table.add_row(f"{loop.mask} tiles", *clocks)
+    return table
+
+
+def _clocks(p: Pass) -> tuple[float, ...]:
+    return (p.matrix, p.operands, p.issue * p.stall, p.special, p.fetch, p.waits, p.spills)
+
+
+def _domains(f: KernelFacts, t: Tiling, cost: Cost, w: Workload) -> Text:
+    ends = [e for loop in f.loops for r in loop.domain for e in (r.lo, r.hi)]
+    needed = {name for e in ends for name in variables(e)}
+    lines: list[str] = []
+    for s in reversed(f.kernel.body):
+        if isinstance(s, Scalar) and s.name in needed:
+            needed |= variables(s.value)
+            lines.insert(0, f"  {s.name} = {to_text(s.value)}")
+    total = 0.0
+    for loop, n in zip(f.loops, cost.trips, strict=True):
+        ranges = ", then ".join(f"{to_text(r.lo)} <= tile < {to_text(r.hi)}" for r in loop.domain)
+        lines.append(f"{loop.note or loop.mask}: {ranges}; {n:,.1f} passes a program on average")
+        total += n
+    columns = t.sizes.get("k", 0)
+    if columns:
+        tiles = -(-w.Nk // columns)
+        share = 100 * total / max(tiles, 1)
+        lines.append(f"visited: {total:,.1f} of {tiles:,} k tiles ({share:.0f}%), the others are empty")
+    return Text("\n".join(lines))
+
+
+def _next_best(best: Candidate, found: list[Candidate]) -> Table:
+    table = _table("sides, warps, stages", "us", "SRAM", "regs", "spill B", "blocks/SM", "bound by")
+    for c in [c for c in found if c is not best and c.cost and not c.rejected][:SHOWN]:
+        assert c.cost is not None
+        table.add_row(
+            _short(c.plan), f"{c.cost.us:,.1f}", show_size(c.smem_bytes), str(c.registers),
+            str(c.spill_bytes), str(c.cost.per_sm), c.cost.bound,
+        )  # fmt: skip
+    return table
+
+
+def _short(plan: KernelPlan) -> str:
+    sides = "x".join(str(n) for _, n in plan.sides)
+    return f"{sides} w{plan.num_warps} s{plan.num_stages}"
+
+
+def _rejected(found: list[Candidate]) -> Text:
+    """The reasons, each with how many it rules out and the nearest example."""
+    kinds = Counter(_kind(c) for c in found if c.rejected)
+    lines = []
+    for kind, n in kinds.most_common():
+        these = [c for c in found if c.rejected and _kind(c) == kind]
+        example = min(these, key=lambda c: (c.smem_bytes, c.spill_bytes))
+        lines.append(f"{n:4d}  {kind}; for example {example.plan}: {example.rejected}")
+    return Text("\n".join(lines) or "none")
+
+
+def _kind(c: Candidate) -> str:
+    if c.too_big or "shared memory" in c.rejected:
+        return "too much shared memory"
+    if "spill" in c.rejected:
+        return "too many registers"
+    return "refused by the compiler" if "compile" in c.rejected else "shape that wastes warps or stages"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for i, name in enumerate(columns):
+        left = i == 0 or name in ("value", "formula", "bound by")
+        table.add_column(name, justify="left" if left else "right", overflow="fold")
+    return table
+
+
+def _interpreter(program: Program, plan: Plan, target: Target) -> Text:
+    lines = [f"Plan of {program.name} on {target.name} ({target.description})"]
+    for k, p in zip(program.kernels, plan.kernels, strict=True):
+        sides = ", ".join(f"{n} {s}" for n, s in p.sides)
+        lines.append(f"kernel {k.name}: {sides}")
+    rule = target.numbers["working_set"]
+    lines.append(f"rule: {target.sources[target.numbers['side_max'].source]} ({show_size(int(rule.value))})")
+    return Text("\n".join(lines))

@@ -1,0 +1,282 @@
+"""What a kernel does, read off its statements and kept by tile axes: no tile side is known yet.
+
+A ``Program`` comes in; ``KernelFacts`` go out: per loop its dots, loads, elementwise work and live
+tiles, each with the axes it spans, so that sizes are products of sides. Computed once per program;
+``resources`` and ``cost`` put numbers in.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from flashgen.expr.nodes import Call, Const, Expr, Var, children, variables
+from flashgen.expr.ops import OPS
+from flashgen.ir.program import (
+    Coords,
+    Dot,
+    Kernel,
+    Load,
+    Loop,
+    Map,
+    Program,
+    Range,
+    Reduce,
+    Stmt,
+    Store,
+    Tile,
+)
+
+Axes = tuple[str, ...]
+#: A reduction ends in two shuffles in the quad of threads that share a row, at a quarter of the issue rate.
+SHUFFLE_SLOTS = 8.0
+#: Names in an operator's printed text that run on the special-function unit, divisions included.
+_SPECIAL = re.compile(r"\b(?:exp2?|log2?|sqrt|rsqrt|sin|cos|tanh|erf|rcp|ex2|lg2)\b| / ")
+
+
+@dataclass(frozen=True)
+class DotFacts:
+    """One dot: its result's rows and columns, what it sums over, and where ``a`` comes from."""
+
+    m: Axes
+    n: Axes
+    k: str
+    a: str
+    b: str
+    a_loaded: bool
+    b_loaded: bool
+    dtype: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class LoadFacts:
+    """One load. ``feeds_dot``: it is an operand of a dot; ``leads_to_dot``: a dot depends on it."""
+
+    name: str
+    axes: Axes
+    dtype: str
+    feeds_dot: bool
+    leads_to_dot: bool
+    reused: bool  # the same bytes for every point of the grid's rows (K and V), not once each (Q)
+
+
+@dataclass
+class BodyFacts:
+    """The work of one pass through a list of statements, loops inside it apart."""
+
+    dots: list[DotFacts] = field(default_factory=list)
+    loads: list[LoadFacts] = field(default_factory=list)
+    stores: list[tuple[Axes, str]] = field(default_factory=list)
+    slots: dict[Axes, float] = field(default_factory=dict)  # issue slots an element
+    special: dict[Axes, float] = field(default_factory=dict)  # special-function results an element
+    live: list[tuple[Tile, ...]] = field(default_factory=list)  # sets of tiles alive at once
+    pressure: list[tuple[Tile, ...]] = field(default_factory=list)  # of those, matrices held in registers
+    loops: list[LoopFacts] = field(default_factory=list)
+
+
+@dataclass
+class LoopFacts(BodyFacts):
+    """A loop: its body's work, and the tile numbers it runs over."""
+
+    domain: tuple[Range, ...] = ()
+    mask: str = "all"
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class KernelFacts:
+    """A kernel, ready for numbers. ``sides`` are the plan's symbols; ``sizes`` give each axis its side.
+
+    Equality is identity: there is one object per kernel, and formulas are cached by it.
+    """
+
+    kernel: Kernel
+    body: BodyFacts
+    sizes: dict[str, Expr]
+    sides: tuple[str, ...]
+    row_side: str | None  # the side its grid divides a sequence by
+    loops: tuple[LoopFacts, ...]  # every loop, outer before inner
+
+
+def _flat(loops: list[LoopFacts]) -> list[LoopFacts]:
+    return [x for loop in loops for x in (loop, *_flat(loop.loops))]
+
+
+@lru_cache(maxsize=64)
+def facts(program: Program) -> tuple[KernelFacts, ...]:
+    """The facts of every kernel of ``program``."""
+    return tuple(_kernel_facts(program, k) for k in program.kernels)
+
+
+def _kernel_facts(program: Program, kernel: Kernel) -> KernelFacts:
+    sizes = {a.name: a.size for a in kernel.axes}
+    sides = tuple(dict.fromkeys(v for size in sizes.values() for v in sorted(variables(size))))
+    grid_vars = [variables(g.extent) for g in kernel.grid]
+    row = next((s for s in sides if any(s in g for g in grid_vars)), None)
+    reader = _Reader(program, {})
+    body = BodyFacts()
+    reader.read(kernel.body, body, ())
+    return KernelFacts(kernel, body, sizes, sides, row, tuple(_flat(body.loops)))
+
+
+@dataclass
+class _Reader:
+    program: Program
+    axes: dict[str, Axes]  # of every tile seen
+    loaded: dict[str, Tile] = field(default_factory=dict)
+
+    def read(self, body: tuple[Stmt, ...], out: BodyFacts, outer: tuple[Tile, ...]) -> None:
+        leads = _leads_to_dot(body)
+        operands = {t for s in _all(body) if isinstance(s, Dot) for t in (s.a.name, s.b.name)}
+        for s in body:
+            if isinstance(s, Loop):
+                loop = LoopFacts(domain=s.domain, mask=s.mask, note=s.note)
+                self.read(s.body, loop, outer)
+                out.loops.append(loop)
+            elif isinstance(s, Coords):
+                self.axes[s.dst.name] = s.dst.axes
+            elif isinstance(s, Load):
+                self.axes[s.dst.name] = s.dst.axes
+                self.loaded[s.dst.name] = s.dst
+                role = self.program.tensor(s.src).role
+                out.loads.append(
+                    LoadFacts(s.dst.name, s.dst.axes, s.dst.dtype, s.dst.name in operands,
+                              s.dst.name in leads, role in ("k", "v"))
+                )  # fmt: skip
+            elif isinstance(s, Store):
+                out.stores.append((s.value.axes, s.value.dtype))
+            elif isinstance(s, Dot):
+                self._dot(s, out)
+            elif isinstance(s, Map):
+                self.axes[s.dst.name] = s.dst.axes
+                self._count(s.value, out)
+            elif isinstance(s, Reduce):
+                self.axes[s.dst.name] = s.dst.axes
+                _add(out.slots, s.src.axes, 1.0)
+                _add(out.slots, s.dst.axes, SHUFFLE_SLOTS)
+        alive = _liveness(body)
+        out.live = _largest(alive)
+        in_smem = {x.name for x in out.loads if x.feeds_dot}
+        out.pressure = _largest(
+            [tuple(x for x in tiles if len(x.axes) > 1 and x.name not in in_smem) for tiles in alive]
+        )
+
+    def _dot(self, s: Dot, out: BodyFacts) -> None:
+        self.axes[s.dst.name] = s.dst.axes
+        m = tuple(a for a in s.dst.axes if a in s.a.axes)
+        n = tuple(a for a in s.dst.axes if a in s.b.axes)
+        out.dots.append(
+            DotFacts(m, n, s.contract, s.a.name, s.b.name, s.a.name in self.loaded,
+                     s.b.name in self.loaded, s.a.dtype, s.precision)
+        )  # fmt: skip
+        if s.acc is not None:
+            self._count(s.acc, out)
+
+    def _count(self, e: Expr, out: BodyFacts) -> Axes:
+        """Add the work of ``e``, each node on the axes it varies along; returns those of ``e``."""
+        if isinstance(e, Var):
+            return self.axes.get(e.name, ())
+        if isinstance(e, Const):
+            return ()
+        parts = [self._count(c, out) for c in children(e)]
+        axes = tuple(dict.fromkeys(a for p in parts for a in p))
+        if isinstance(e, Call):
+            axes = _known_order(axes)
+            op = OPS[e.op]
+            fused = e.op in ("add", "sub") and any(isinstance(a, Call) and a.op == "mul" for a in e.args)
+            _add(out.slots, axes, 0.0 if fused else float(op.cost))
+            _add(out.special, axes, float(len(_SPECIAL.findall(op.triton))))
+        return axes
+
+
+def _known_order(axes: Axes) -> Axes:
+    return tuple(sorted(axes, key=lambda a: (a != "q", a != "k", a)))
+
+
+def _add(table: dict[Axes, float], axes: Axes, n: float) -> None:
+    if n:
+        table[axes] = table.get(axes, 0.0) + n
+
+
+def _all(body: tuple[Stmt, ...]) -> list[Stmt]:
+    return [t for s in body for t in ([s, *_all(s.body)] if isinstance(s, Loop) else [s])]
+
+
+def used(s: Stmt) -> set[str]:
+    """Names of tiles (and scalars) that a statement reads."""
+    if isinstance(s, Dot):
+        return {s.a.name, s.b.name} | (variables(s.acc) if s.acc is not None else set())
+    if isinstance(s, Map):
+        return variables(s.value)
+    if isinstance(s, Reduce):
+        return {s.src.name}
+    if isinstance(s, Load):
+        return {v for e in (*s.index, *([s.guard] if s.guard is not None else [])) for v in variables(e)}
+    if isinstance(s, Store):
+        return {s.value.name}
+    if isinstance(s, Loop):
+        return set(s.carried) | {v for t in s.body for v in used(t)}
+    return set()
+
+
+def defined(s: Stmt) -> Tile | None:
+    """The tile a statement assigns."""
+    return s.dst if isinstance(s, Coords | Load | Dot | Map | Reduce) else None
+
+
+def _leads_to_dot(body: tuple[Stmt, ...]) -> set[str]:
+    """Names that some dot of ``body`` (not of loops in it) depends on."""
+    need: set[str] = set()
+    for s in reversed(body):
+        dst = defined(s)
+        if isinstance(s, Dot) or (dst is not None and dst.name in need):
+            need |= used(s)
+    return need
+
+
+def _largest(sets: list[tuple[Tile, ...]]) -> list[tuple[Tile, ...]]:
+    """``sets`` without repeats and without those inside another."""
+    unique = list(dict.fromkeys(sets))
+    return [a for a in unique if not any(a != b and set(a) <= set(b) for b in unique)]
+
+
+def _liveness(body: tuple[Stmt, ...]) -> list[tuple[Tile, ...]]:
+    """For each statement of a body, the tiles that hold registers or scratch while it runs.
+
+    A tile lives from its definition to its last use; carried and outer tiles are live throughout when
+    used anywhere. A Map may write over an operand of the same shape and dtype that dies there.
+    """
+    tiles: dict[str, Tile] = {}
+    for s in _all(body):
+        dst = defined(s)
+        if dst is not None:
+            tiles[dst.name] = dst
+    last: dict[str, int] = {}
+    first: dict[str, int] = {}
+    carried: set[str] = set()
+    for i, s in enumerate(body):
+        dst = defined(s)
+        for name in used(s):
+            if name in tiles:
+                last[name] = i
+                if name not in first:
+                    carried.add(name)
+        if dst is not None and dst.name not in first:
+            first[dst.name] = i
+    for name in carried:
+        first[name], last[name] = 0, len(body) - 1
+    out = []
+    for i, s in enumerate(body):
+        dst = defined(s)
+        alive = {n for n in first if first[n] <= i <= last.get(n, first[n])}
+        if isinstance(s, Map) and dst is not None and dst.name in alive:
+            dying = [
+                n for n in used(s)
+                if n in tiles and last.get(n) == i and n not in carried and n != dst.name
+                and tiles[n].axes == dst.axes and tiles[n].dtype == dst.dtype
+            ]  # fmt: skip
+            alive -= set(dying[:1])
+        out.append(tuple(tiles[n] for n in sorted(alive)))
+    return out

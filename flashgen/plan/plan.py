@@ -1,0 +1,190 @@
+"""What the planner decides: numbers for a ``Program``'s symbols, and the order of its launches.
+
+A ``Plan`` is data: it goes into the manifest of a generated kernel, into caches and back (JSON). It
+holds no text of a backend and no tensor.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from flashgen.errors import PlanError
+
+#: Bytes of an element, by dtype of q, k and v.
+ITEM_BYTES: Mapping[str, int] = {"fp16": 2, "bf16": 2, "fp32": 4, "fp64": 8}
+#: Bytes of an accumulator element (the softmax statistics and the dots' results).
+ACC_BYTES: Mapping[str, int] = {"fp16": 4, "bf16": 4, "fp32": 4, "fp64": 8}
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The sizes of one call: batch, query heads, key/value heads, lengths."""
+
+    B: int
+    Hq: int
+    Hkv: int
+    Nq: int
+    Nk: int
+
+    def names(self) -> dict[str, int]:
+        """The lengths by the names a ``Program`` uses."""
+        return {"B": self.B, "Hq": self.Hq, "Hkv": self.Hkv, "Nq": self.Nq, "Nk": self.Nk}
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order in which the points of a kernel's grid are launched.
+
+    ``axes``: the grid's axes, slowest first. ``reverse``: axes that run from high to low (the longest
+    programs first under causal masks). ``group`` > 0: the axes before the last form one axis of rows,
+    ``group`` rows at a time are launched together, the last axis before the rows of a group: with
+    ``axes = (b, h, q_tile)`` and ``group = 4`` every q tile of four heads, heads fastest, then the next
+    four heads. ``group`` may be passed at run time (``Plan.group_for``): it changes no code.
+    ``group = 0`` is plain nesting.
+    """
+
+    axes: tuple[str, ...]
+    reverse: tuple[str, ...] = ()
+    group: int = 0
+
+
+@dataclass(frozen=True)
+class KernelPlan:
+    """Numbers for one kernel: tile sides by name, warps, stages of the loops' loads, launch order.
+
+    ``loads``: how the loops read K and V, by pointers or by tensor descriptors made on the host (TMA).
+    ``max_registers`` limits the registers of a thread, so that more blocks fit; 0 leaves it to the compiler.
+    """
+
+    sides: tuple[tuple[str, int], ...]
+    num_warps: int
+    num_stages: int
+    order: Order
+    loads: Literal["pointer", "descriptor"] = "pointer"
+    max_registers: int = 0
+
+    def side(self, name: str) -> int:
+        """The side called ``name`` (``BLOCK_M``)."""
+        return dict(self.sides)[name]
+
+    def __str__(self) -> str:
+        sides = " x ".join(f"{n} {s}" for n, s in self.sides)
+        extra = ", descriptors" if self.loads == "descriptor" else ""
+        extra += f", at most {self.max_registers} registers" if self.max_registers else ""
+        return f"{sides}, {self.num_warps} warps, {self.num_stages} stages{extra}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the compiler made of one kernel, per block and per thread."""
+
+    smem_bytes: int
+    registers: int
+    spill_bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A schedule's numbers for one target and dtype, one ``KernelPlan`` per kernel of the program.
+
+    ``smem_bytes``, ``registers`` and ``predicted_us`` are predictions (the largest kernel's, the sum of
+    times at ``workload``); ``compiled`` holds the compiler's numbers once the plan is confirmed, and
+    ``spill_bytes`` is None until then. ``kv_row_bytes`` (K and V of one row) and ``l2_bytes`` let a
+    launch group heads so that their K and V stay in L2. ``pace`` is, for each kernel, (blocks that run
+    at a time, nanoseconds of a block without passes, nanoseconds a pass): enough to compare plans at a
+    call's sizes in integer arithmetic. ``inline_ptx``: the target takes NVIDIA's inline assembly.
+    """
+
+    schedule: str
+    target: str
+    dtype: str
+    kernels: tuple[KernelPlan, ...]
+    smem_bytes: int
+    registers: int
+    predicted_us: float
+    workload: Workload | None = None
+    kv_row_bytes: int = 0
+    l2_bytes: int = 0
+    compiled: tuple[Measured, ...] | None = None
+    pace: tuple[tuple[int, int, int], ...] = ()
+    inline_ptx: bool = False
+
+    @property
+    def spill_bytes(self) -> int | None:
+        """Bytes a thread spills in the worst kernel; None before compiling."""
+        return None if self.compiled is None else max(m.spill_bytes for m in self.compiled)
+
+    def portable(self) -> Plan:
+        """The same tiles without what only NVIDIA's compiler takes: for Triton's interpreter."""
+        kernels = tuple(replace(k, loads="pointer", max_registers=0) for k in self.kernels)
+        return replace(self, kernels=kernels, inline_ptx=False)
+
+    def group_for(self, kernel: int, w: Workload) -> int:
+        """How many heads of kernel number ``kernel`` to launch together at ``w`` (0: no grouping).
+
+        One and a half times what runs at a time: enough rows to even out their lengths, few enough that
+        K and V of the group stay in L2. Groups are even, since a small last one would run alone.
+        """
+        k = self.kernels[kernel]
+        if not k.order.group:
+            return 0
+        rows = max(-(-w.Nq // k.sides[0][1]), 1)
+        at_once = self.pace[kernel][0] if self.pace else 1
+        wanted = min(-(-3 * at_once // (2 * rows)), heads_in_l2(self.l2_bytes, self.kv_row_bytes, w))
+        return even_groups(w.B * w.Hq, wanted, w.Hq // max(w.Hkv, 1))
+
+    def nanoseconds(self, w: Workload) -> int:
+        """A rough time at ``w``: waves of blocks, each as many passes as K has tiles (no mask)."""
+        total = 0
+        for kernel, (at_once, block, one) in zip(self.kernels, self.pace, strict=True):
+            rows, columns = kernel.sides[0][1], kernel.sides[-1][1]
+            blocks = w.B * w.Hq * -(-w.Nq // rows)
+            passes = -(-w.Nk // columns)
+            total += -(-blocks // at_once) * (block + one * passes)
+        return total
+
+    def to_json(self) -> str:
+        """Stable JSON text; ``from_json`` gives the equal plan back."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """The plan written by ``to_json``. Raises ``PlanError`` for anything else."""
+        try:
+            d: dict[str, Any] = json.loads(text)
+            d["kernels"] = tuple(_kernel(k) for k in d["kernels"])
+            d["workload"] = None if d["workload"] is None else Workload(**d["workload"])
+            d["pace"] = tuple(tuple(int(n) for n in p) for p in d["pace"])
+            if d["compiled"] is not None:
+                d["compiled"] = tuple(Measured(**m) for m in d["compiled"])
+            return cls(**d)
+        except (ValueError, TypeError, KeyError, AttributeError) as e:
+            raise PlanError(f"not a plan written by this version of flashgen: {e}") from e
+
+
+def heads_in_l2(l2_bytes: int, kv_row_bytes: int, w: Workload) -> int:
+    """How many query heads' K and V fit half of L2 together; q, o and the next group need the rest."""
+    head = max(w.Nk * kv_row_bytes, 1)
+    return l2_bytes // (2 * head) * max(w.Hq // max(w.Hkv, 1), 1)
+
+
+def even_groups(heads: int, wanted: int, share: int) -> int:
+    """The size of groups of about ``wanted`` of ``heads`` heads, whole KV heads' ``share`` each."""
+    units = -(-heads // max(share, 1))
+    wanted_units = max(wanted // max(share, 1), 1)
+    groups = max(-(-units // wanted_units), 1)
+    return max(-(-units // groups), 1) * max(share, 1)
+
+
+def _kernel(d: dict[str, Any]) -> KernelPlan:
+    order = Order(tuple(d["order"]["axes"]), tuple(d["order"]["reverse"]), int(d["order"]["group"]))
+    sides = tuple((str(n), int(s)) for n, s in d["sides"])
+    loads = d.get("loads", "pointer")
+    if loads not in ("pointer", "descriptor"):
+        raise ValueError(f"unknown kind of loads {loads!r}")
+    return KernelPlan(
+        sides, int(d["num_warps"]), int(d["num_stages"]), order, loads, int(d.get("max_registers", 0))
+    )

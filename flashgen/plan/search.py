@@ -1,0 +1,250 @@
+"""The search: every tiling a program allows on a target, rejected with a reason or ranked by time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+
+from flashgen.errors import PlanError
+from flashgen.ir.program import Program
+
+from .cost import Cost, kernel_cost
+from .facts import KernelFacts, facts
+from .plan import ITEM_BYTES, KernelPlan, Measured, Order, Plan, Workload
+from .resources import MAX_SPILL_BYTES, Tiling, blocks_per_sm, registers, smem_bytes, spilled, tiling
+from .size import show_size
+from .target import Target, load_target
+
+ROW_SIDES = (16, 32, 64, 128, 256)
+COLUMN_SIDES = (16, 32, 64, 128, 256)
+WARPS = (1, 2, 4, 8)
+STAGES = (1, 2, 3, 4)
+#: Tilings for which other ways of loading and limits of registers are tried as well.
+REFINED = 40
+#: What a plan is chosen for when no sizes are given: enough work to fill any GPU, long sequences.
+LONG = Workload(2, 16, 16, 8192, 8192)
+SHORT = Workload(1, 12, 12, 128, 128)
+MIDDLE = Workload(4, 32, 32, 1024, 1024)
+#: The estimate of spills may be off by this many bytes a thread; only beyond it is a tiling dropped
+#: without asking the compiler.
+SPILL_DOUBT = 256
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One tiling of one kernel: its predicted cost, or why it is out."""
+
+    plan: KernelPlan
+    smem_bytes: int
+    registers: int
+    spill_bytes: int
+    cost: Cost | None
+    rejected: str = ""
+    too_big: bool = False  # nothing but its shared memory rules it out
+    measured: Measured | None = None
+    refused: bool = False  # by the compiler
+
+
+def sides_of(f: KernelFacts) -> Iterator[dict[str, int]]:
+    """Every assignment of numbers to the kernel's sides."""
+    choices = [ROW_SIDES if s == f.row_side else COLUMN_SIDES for s in f.sides]
+    for numbers in product(*choices):
+        yield dict(zip(f.sides, numbers, strict=True))
+
+
+def order_of(f: KernelFacts) -> Order:
+    """Rows of one head together, so that they share K and V in L2; longest first where rows differ."""
+    axes = tuple(g.name for g in f.kernel.grid)
+    if f.kernel.longest_last is None:
+        return Order(axes)
+    return Order(axes, (f.kernel.longest_last,), 1)
+
+
+def candidates(
+    program: Program, kernel: int, target: Target, dtype: str, workload: Workload | None = None
+) -> list[Candidate]:
+    """All tilings of kernel number ``kernel``: the possible ones by predicted time, then the rejected."""
+    f = facts(program)[kernel]
+    w = workload or LONG
+    order = order_of(f)
+    good: list[Candidate] = []
+    bad: list[Candidate] = []
+    for sides in sides_of(f):
+        for warps, stages in product(WARPS, STAGES):
+            plan = KernelPlan(tuple(sides.items()), warps, stages, order)
+            c = _judge(tiling(f, plan, dtype, target), plan, w)
+            (bad if c.rejected else good).append(c)
+    good.sort(key=_promise)
+    for refine in (_by_descriptor, _with_room):
+        tried = [plan for c in good[:REFINED] for plan in refine(f, c, dtype, target)]
+        more = [_judge(tiling(f, plan, dtype, target), plan, w) for plan in tried]
+        good += [c for c in more if not c.rejected]
+        good.sort(key=_promise)
+    return good + bad
+
+
+def _by_descriptor(f: KernelFacts, c: Candidate, dtype: str, target: Target) -> list[KernelPlan]:
+    """The same tiles read by tensor descriptors, where the target has them and loads overlap with dots."""
+    t = tiling(f, c.plan, dtype, target)
+    if (
+        not target.descriptors
+        or c.plan.num_stages < 2
+        or not any(t.wgmma(d) for x in f.loops for d in x.dots)
+    ):
+        return []
+    return [replace(c.plan, loads="descriptor")]
+
+
+def _with_room(f: KernelFacts, c: Candidate, dtype: str, target: Target) -> list[KernelPlan]:
+    """The same tiles with as few registers a thread as let one more block share an SM."""
+    t = tiling(f, c.plan, dtype, target)
+    now, limit = blocks_per_sm(t, c.smem_bytes, c.registers)
+    if limit != "registers" or not target.register_caps:
+        return []
+    cap = target.integer("registers_per_sm") // (t.threads * (now + 1)) // 8 * 8
+    return [replace(c.plan, max_registers=cap)]
+
+
+def _promise(c: Candidate) -> tuple[bool, float, int, int]:
+    """Best first; those the compiler may well refuse after the others."""
+    us = c.cost.us if c.cost else 0.0
+    return c.spill_bytes > MAX_SPILL_BYTES, us, c.smem_bytes, c.plan.num_warps
+
+
+def _judge(t: Tiling, plan: KernelPlan, w: Workload) -> Candidate:
+    smem = smem_bytes(t)
+    limit = t.target.smem_bytes
+    why = _misfit(t)
+    fits = smem <= limit
+    if not why and not fits:
+        why = f"needs {show_size(smem)} of shared memory, {show_size(limit)} exist"
+    regs = 0.0 if why else registers(t)
+    spill = spilled(t, regs)
+    if spill > MAX_SPILL_BYTES + SPILL_DOUBT:
+        why = f"would spill about {spill} bytes a thread, {MAX_SPILL_BYTES} are allowed"
+    if why:
+        return Candidate(plan, smem, round(regs), spill, None, why, too_big=not fits and not _misfit(t))
+    cost = kernel_cost(t, w, smem, round(regs), spill)
+    return Candidate(plan, smem, round(regs), spill, cost)
+
+
+def _misfit(t: Tiling) -> str:
+    """Why a tiling makes no sense whatever it costs."""
+    rows = t.count((t.facts.kernel.axes[0].name,))
+    dots = [d for loop in t.facts.loops for d in loop.dots]
+    if dots and all(t.fma(d) for d in dots):
+        if any(t.per_thread(d) < 1 for d in dots):
+            return f"{t.threads} threads have less than one result each"
+    elif t.warps > max(1, rows // 16):
+        return f"{t.warps} warps would share {rows} rows (16 rows a warp and dot)"
+    if not t.facts.loops and t.stages > 1:
+        return "no loop to pipeline"
+    return ""
+
+
+def choose(
+    program: Program, target: str | Target, dtype: str = "bf16", workload: Workload | None = None,
+    sram: int | None = None,
+) -> Plan:  # fmt: skip
+    """The plan with the least predicted time; nothing is compiled (``confirm.confirmed`` does).
+
+    Raises ``PlanError`` when the target lacks the dtype, or no tile fits its shared memory (the message
+    names the smallest size that works).
+    """
+    g = load_target(target, sram) if isinstance(target, str) else target.with_sram(sram)
+    check_dtype(g, dtype)
+    if g.backend == "interpreter":
+        from .interpreter import interpreter_plan
+
+        return interpreter_plan(program, g, dtype, workload)
+    best = [
+        best_of(candidates(program, i, g, dtype, workload), g, program) for i in range(len(program.kernels))
+    ]
+    return make_plan(program, g, dtype, best, workload)
+
+
+def check_dtype(target: Target, dtype: str) -> None:
+    """Raises ``PlanError`` when kernels of ``dtype`` cannot run on ``target``."""
+    if dtype not in ITEM_BYTES:
+        raise PlanError(f"unknown dtype {dtype!r}; one of {', '.join(ITEM_BYTES)}")
+    if not target.supports(dtype):
+        able = [d for d in ITEM_BYTES if target.supports(d)]
+        raise PlanError(f"{target.name} has no {dtype} kernels; it has {', '.join(able)}")
+
+
+def best_of(found: list[Candidate], target: Target, program: Program) -> Candidate:
+    """The first candidate that is not rejected, or the error that names what would work."""
+    if found and not found[0].rejected:
+        return found[0]
+    big = [c for c in found if c.too_big]
+    if not big:
+        reason = found[0].rejected if found else "there are no candidates"
+        raise PlanError(f"{program.name} on {target.name}: no tile works: {reason}")
+    small = min(big, key=lambda c: (c.smem_bytes, -c.plan.num_warps))
+    raise PlanError(
+        f"{program.name} on {target.name}: no tile fits {show_size(target.smem_bytes)} of shared memory; "
+        f"the smallest that works needs {show_size(small.smem_bytes)} ({small.plan})"
+    )
+
+
+def make_plan(
+    program: Program, target: Target, dtype: str, best: list[Candidate], workload: Workload | None
+) -> Plan:
+    """A ``Plan`` of one candidate for each kernel."""
+    f = facts(program)[0]
+    rows = [t for t in program.tensors if t.role in ("k", "v")]
+    width = sum(int(getattr(t.dims[-1], "value", 0)) for t in rows)
+    return Plan(
+        schedule=program.schedule,
+        target=target.name,
+        dtype=dtype,
+        kernels=tuple(c.plan for c in best),
+        smem_bytes=max(c.smem_bytes for c in best),
+        registers=max(c.registers for c in best),
+        predicted_us=round(sum(c.cost.us for c in best if c.cost), 2),
+        workload=workload,
+        kv_row_bytes=width * ITEM_BYTES[dtype],
+        l2_bytes=target.integer("l2"),
+        pace=tuple(_pace(c, f, target) for c in best),
+        inline_ptx=target.arch.startswith("sm_"),
+    )
+
+
+def _pace(c: Candidate, f: KernelFacts, target: Target) -> tuple[int, int, int]:
+    assert c.cost is not None
+    ns = 1 / target.number("clock")
+    return (
+        target.integer("sms") * c.cost.per_sm,
+        round(c.cost.block_clocks * ns),
+        round(c.cost.pass_clocks * ns),
+    )
+
+
+def variants(
+    program: Program, target: str | Target, dtype: str = "bf16", sram: int | None = None
+) -> list[Plan]:
+    """A small fixed list of plans that serves every call: long sequences first, short ones last."""
+    g = load_target(target, sram) if isinstance(target, str) else target.with_sram(sram)
+    out: list[Plan] = []
+    for w in (LONG, MIDDLE, SHORT):
+        plan = choose(program, g, dtype, w)
+        if all(_tiles(p) != _tiles(plan) for p in out):
+            out.append(plan)
+    return out
+
+
+def _tiles(p: Plan) -> tuple[Mapping[str, int] | object, ...]:
+    return tuple((k.sides, k.num_warps, k.num_stages) for k in p.kernels)
+
+
+def pick(plans: list[Plan], w: Workload) -> int:
+    """The index of the plan for a call of sizes ``w``: least time by waves, in integer arithmetic."""
+    if len(plans) == 1:
+        return 0
+    best, index = -1, 0
+    for i, p in enumerate(plans):
+        ns = p.nanoseconds(w)
+        if best < 0 or ns < best:
+            best, index = ns, i
+    return index

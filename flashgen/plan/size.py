@@ -1,0 +1,39 @@
+"""Byte sizes as people write them: ``96KiB``, ``64 kb``, ``1.5 MiB``, ``232448``."""
+
+from __future__ import annotations
+
+import re
+
+from flashgen.errors import PlanError
+
+_UNITS = {"": 1, "b": 1, "kb": 1000, "kib": 1024, "mb": 1000**2, "mib": 1024**2}
+_SIZE = re.compile(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*([a-z]*)\s*", re.IGNORECASE | re.ASCII)
+
+
+def parse_size(text: str | int) -> int:
+    """Bytes of ``text``: a number with B, KB (1000), KiB (1024), MB, MiB, or nothing (bytes).
+
+    Raises ``PlanError`` for other units, signs, fractions of a byte and sizes of zero.
+    """
+    hint = "write for example 96KiB, 64KB, 1.5MiB or 232448 (bytes)"
+    match = _SIZE.fullmatch(str(text))
+    if match is None:
+        raise PlanError(f"{text!r} is not a size; {hint}")
+    number, unit = match[1], match[2].lower()
+    if unit not in _UNITS:
+        raise PlanError(f"{text!r}: unknown unit {match[2]!r}; {hint}")
+    size = float(number) * _UNITS[unit]
+    if not size.is_integer():
+        raise PlanError(f"{text!r} is {size:g} bytes, not a whole number; {hint}")
+    if size < 1:
+        raise PlanError(f"{text!r}: a size must be above zero; {hint}")
+    return int(size)
+
+
+def show_size(size: int) -> str:
+    """``size`` bytes for people: ``224 KiB``, or ``65,537 B`` where KiB would need more than one digit."""
+    for unit, scale in (("MiB", 1024**2), ("KiB", 1024)):
+        tenths = size * 10 / scale
+        if size >= scale and tenths.is_integer():
+            return f"{size / scale:g} {unit}"
+    return f"{size:,} B"

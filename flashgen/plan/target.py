@@ -1,0 +1,163 @@
+"""Targets: what the planner must know of a GPU, read from ``specs/targets/*.yaml``.
+
+Every number there has a unit and a source. A new GPU is one such file.
+"""
+
+from __future__ import annotations
+
+import difflib
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from flashgen.errors import PlanError
+from flashgen.resources import folder
+
+from .size import show_size
+
+#: What a missing number would leave unknown: its unit and the prediction that needs it.
+GPU_NUMBERS: dict[str, tuple[str, str]] = {
+    "sms": ("SM", "waves"),
+    "clock": ("GHz", "time"),
+    "smem_per_block": ("bytes", "which tiles fit"),
+    "smem_per_sm": ("bytes", "occupancy"),
+    "smem_reserved_per_block": ("bytes", "occupancy"),
+    "registers_per_sm": ("32-bit registers", "occupancy"),
+    "registers_per_thread": ("32-bit registers", "spills"),
+    "threads_per_sm": ("threads", "occupancy"),
+    "blocks_per_sm": ("blocks", "occupancy"),
+    "exp_per_clock": ("results/clock/SM", "time of the exponentials"),
+    "vector_per_clock": ("operations/clock/SM", "time of the softmax"),
+    "smem_bytes_per_clock": ("bytes/clock/SM", "time of the dots' operands"),
+    "l2": ("bytes", "DRAM traffic"),
+    "l2_rate": ("GB/s", "time of the loads"),
+    "latency": ("us", "time of loads that nothing hides"),
+    "hbm_rate": ("GB/s", "time of the DRAM traffic"),
+    "hbm_capacity": ("bytes", "whether tensors fit"),
+    "fp16_rate": ("TFLOP/s", "time of the dots"),
+    "fp32_rate": ("TFLOP/s", "time of fp32 dots"),
+    "sustained": ("share of the peak rates", "time of the dots"),
+    "hbm_sustained": ("share of hbm_rate", "time of the DRAM traffic"),
+    "launch": ("us", "time of a short call"),
+}
+CPU_NUMBERS: dict[str, tuple[str, str]] = {
+    "working_set": ("bytes", "tile sides"),
+    "side_min": ("rows", "tile sides"),
+    "side_max": ("rows", "tile sides"),
+    "call": ("us", "time"),
+}
+
+
+class Number(BaseModel):
+    """One number of a target. ``source`` is a key of the target's ``sources``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    value: float
+    unit: str
+    source: str
+
+
+class Target(BaseModel):
+    """One GPU (or the CPU). ``matrix``: the kind of matrix unit, which decides what Triton keeps where."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    description: str
+    backend: Literal["triton", "interpreter"]
+    arch: str
+    matrix: Literal["wgmma", "tcgen05", "mma", "mfma", "none"]
+    warp_size: int
+    sources: dict[str, str]
+    numbers: dict[str, Number]
+    async_copies: bool = True  # from global to shared memory, past the registers
+    descriptors: bool = False  # tensor descriptors made on the host (TMA)
+    register_caps: bool = False  # the compiler takes a limit of registers a thread
+    note: str = ""  # what a user of this GPU should know
+    sram_stated: bool = False
+
+    def number(self, name: str) -> float:
+        """The value of ``name``; raises ``PlanError`` naming the prediction it is needed for."""
+        found = self.numbers.get(name)
+        if found is None:
+            _, what = {**GPU_NUMBERS, **CPU_NUMBERS}.get(name, ("", "the plan"))
+            raise PlanError(f"target {self.name}: number {name!r} is missing, so there is no {what}")
+        return found.value
+
+    def integer(self, name: str) -> int:
+        """``number`` as an int."""
+        return int(self.number(name))
+
+    @property
+    def smem_bytes(self) -> int:
+        """Shared memory one block may use."""
+        return self.integer("smem_per_block")
+
+    def flops_per_clock(self, dtype: str, tf32: bool = False) -> float:
+        """FLOPs of one SM's matrix unit (or of its fp32 lanes, for IEEE fp32) a clock."""
+        name = "tf32_rate" if dtype == "fp32" and tf32 else f"{dtype}_rate"
+        return self.number(name) * 1e3 / (self.number("sms") * self.number("clock"))
+
+    def supports(self, dtype: str) -> bool:
+        """Whether kernels of ``dtype`` run here."""
+        return self.backend == "interpreter" or f"{dtype}_rate" in self.numbers
+
+    def with_sram(self, sram: int | None) -> Target:
+        """The same GPU with ``sram`` bytes of shared memory a block (and as many more an SM)."""
+        if sram is None or self.backend == "interpreter":
+            return self
+        old = self.smem_bytes
+        value = Number(value=sram, unit="bytes", source="stated")
+        per_sm = self.integer("smem_per_sm") - old + sram
+        numbers = {
+            **self.numbers,
+            "smem_per_block": value,
+            "smem_per_sm": value.model_copy(update={"value": per_sm}),
+        }
+        sources = {**self.sources, "stated": f"stated by the user ({show_size(sram)})"}
+        return self.model_copy(update={"numbers": numbers, "sources": sources, "sram_stated": True})
+
+
+def target_names() -> list[str]:
+    """Names of the targets that have a file."""
+    return sorted(p.stem for p in folder("specs").joinpath("targets").glob("*.yaml"))
+
+
+@lru_cache(maxsize=64)
+def load_target(name: str, sram: int | None = None) -> Target:
+    """The target called ``name``; ``sram`` replaces the bytes of shared memory a block may use.
+
+    Raises ``PlanError`` with the known names and the nearest one, or naming what a file lacks.
+    """
+    known = target_names()
+    if name not in known:
+        near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]}?" if near else "."
+        raise PlanError(f"unknown target {name!r}{hint} Known targets: {', '.join(known)}")
+    return read_target(folder("specs") / "targets" / f"{name}.yaml").with_sram(sram)
+
+
+def read_target(path: Path) -> Target:
+    """The target in the YAML file ``path``, checked: every number present, with its unit and source."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        target = Target.model_validate(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
+    except YAMLError as e:
+        raise PlanError(f"{path}: {e}") from e
+    except ValidationError as e:
+        first = e.errors()[0]
+        raise PlanError(f"{path}: {'.'.join(str(p) for p in first['loc'])}: {first['msg']}") from e
+    needed = GPU_NUMBERS if target.backend == "triton" else CPU_NUMBERS
+    missing = [f"{n} ({unit}; gives {what})" for n, (unit, what) in needed.items() if n not in target.numbers]
+    if missing:
+        raise PlanError(f"{path}: missing numbers: {', '.join(missing)}")
+    for n, number in target.numbers.items():
+        unit = needed.get(n, (number.unit,))[0]
+        if number.unit != unit:
+            raise PlanError(f"{path}: {n} is in {number.unit!r}, expected {unit!r}")
+        if number.source not in target.sources:
+            raise PlanError(f"{path}: {n}: source {number.source!r} is not among the file's sources")
+    return target

@@ -1,0 +1,1 @@
+"""Cache, launch and the torch op: generated kernels as a callable on tensors. ``api.py`` is the way in."""

@@ -1,0 +1,130 @@
+"""``flashgen.compile``: a spec becomes a callable on torch tensors."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, overload
+
+import torch
+from torch import Tensor
+
+from flashgen.errors import PlanError, TensorError
+from flashgen.spec.gallery import find
+
+from . import op
+from .cache import entry
+from .check import check_given, named
+from .record import Record
+from .signature import signature
+from .source import prepare
+
+if TYPE_CHECKING:
+    from flashgen.spec.model import AttentionSpec
+
+#: Bytes of a file from which on it is left to the loader, which has its own limit.
+PARSED = 1 << 20
+
+
+class Attention:
+    """A compiled spec: ``attn(q, k, v, slopes=slopes)``.
+
+    Works on CPU tensors (the program runs in the interpreter) and CUDA tensors (the generated kernel runs),
+    under ``torch.compile`` and in ``torch.export``.
+    """
+
+    def __init__(self, spec_json: str, target: str | None = None) -> None:
+        self.spec_json = spec_json
+        self.target = target
+        self.signature = signature(spec_json)
+        self._names = self.signature.names
+
+    @cached_property
+    def spec(self) -> AttentionSpec:
+        """The spec itself."""
+        from flashgen.spec.model import AttentionSpec
+
+        return AttentionSpec.from_json(self.spec_json)
+
+    def source(self, target: str | None = None, dtype: str | None = None) -> Record:
+        """The generated module for a GPU and a dtype (defaults: those it was compiled for), from the cache
+        where it is there. Raises ``PlanError`` where none can be generated."""
+        found = prepare(self.spec_json, target or self.target or default_target(), dtype)
+        if found is None:
+            raise PlanError(
+                f"{self.signature.name} has no generated module for the cpu, which runs the program itself; "
+                "name a GPU, such as source('h100')"
+            )
+        return found
+
+    @overload
+    def __call__(
+        self, q: Tensor, k: Tensor, v: Tensor, *, return_lse: Literal[False] = False, **inputs: Tensor
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self, q: Tensor, k: Tensor, v: Tensor, *, return_lse: Literal[True], **inputs: Tensor
+    ) -> tuple[Tensor, Tensor]: ...
+
+    def __call__(
+        self, q: Tensor, k: Tensor, v: Tensor, *, return_lse: bool = False, **inputs: Tensor
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """``out`` (batch, heads, seqlen_q, d_v) in q's dtype and dim order, or ``(out, lse)``.
+
+        q, k, v are (batch, heads, seqlen, head_dim) with last stride 1; the spec's inputs are named. ``lse``
+        is fp32 (batch, heads, seqlen_q), natural logarithm. Raises ``TensorError``, before anything runs,
+        for tensors that do not fit.
+        """
+        listed = named(self.signature, inputs) if self._names or inputs else []
+        for t in (q, k, v, *listed):
+            if not isinstance(t, Tensor) or t.requires_grad:
+                check_given(("q", "k", "v", *self._names), (q, k, v, *listed))
+        if return_lse and "lse" not in self.signature.outputs:
+            raise TensorError(f"{self.signature.name} declares no lse: its `outputs` would have to list it")
+        out, lse = op.attention(q, k, v, listed, self.spec_json)
+        return (out, lse) if return_lse else out
+
+    def __repr__(self) -> str:
+        return f"<flashgen attention {self.signature.name}>"
+
+
+def compile(spec: str | Path | AttentionSpec, target: str | None = None) -> Attention:
+    """The attention of a spec: a YAML file's path, a gallery's name, or an ``AttentionSpec``.
+
+    The kernel for ``target`` (default: the current CUDA device's, or the CPU's) is planned and generated
+    now, or taken from the cache; kernels for other devices, dtypes and workloads follow at first use.
+    Raises ``SpecError`` for a spec that is not sound, ``PlanError`` where it has no plan.
+    """
+    attention = Attention(canonical(spec), target or default_target())
+    assert attention.target is not None
+    prepare(attention.spec_json, attention.target)
+    return attention
+
+
+def canonical(spec: str | Path | AttentionSpec) -> str:
+    """The canonical JSON of a spec however it is given; a file already read before is not parsed again."""
+    if not isinstance(spec, (str, Path)):
+        return spec.canonical_json()
+    path = find(spec)
+
+    def parse() -> dict[str, str]:
+        from flashgen.spec.load import load_spec
+
+        return {"spec.json": load_spec(path).canonical_json()}
+
+    try:
+        text = path.read_text(encoding="utf-8") if path.stat().st_size < PARSED else None
+    except (OSError, UnicodeDecodeError):
+        text = None
+    if text is None:  # the loader says what is wrong with it
+        return parse()["spec.json"]
+    return entry({"what": "spec", "text": text}, parse)[1]["spec.json"]
+
+
+def default_target() -> str:
+    """The current CUDA device's target, or ``cpu``."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    from .device import target_of
+
+    return target_of(torch.cuda.current_device()).name

@@ -1,0 +1,148 @@
+"""Checks of the tensors of a call, before anything runs. Each failure is one ``TensorError`` that names
+the argument, says what it is, what was expected and what would work.
+
+Sizes may be symbolic (torch.compile): only comparisons are made of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from flashgen.errors import TensorError
+
+from .signature import InputDecl, Signature
+
+DTYPES: Mapping[torch.dtype, str] = {
+    torch.float16: "fp16",
+    torch.bfloat16: "bf16",
+    torch.float32: "fp32",
+    torch.float64: "fp64",
+}
+INPUT_DTYPES: Mapping[str, tuple[torch.dtype, ...]] = {
+    "float": (torch.float16, torch.bfloat16, torch.float32),
+    "int": (torch.int32, torch.int64),
+    "bool": (torch.bool,),
+}
+LAYOUT = "(batch, heads, seqlen, head_dim)"
+
+
+def check(sig: Signature, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tensor]) -> None:
+    """Raise ``TensorError`` unless the tensors fit the signature."""
+    for name, t in (("q", q), ("k", k), ("v", v)):
+        _matrix(sig, name, t, q)
+    _sizes(sig, q, k, v)
+    if len(inputs) != len(sig.inputs):
+        raise TensorError(f"{sig.name} takes {len(sig.inputs)} inputs {list(sig.names)}, got {len(inputs)}")
+    if sig.inputs:
+        symbols = ("batch", "heads", "kv_heads", "seqlen_q", "seqlen_k")
+        sizes = dict(zip(symbols, (*q.shape[:2], k.shape[1], q.shape[2], k.shape[2]), strict=True))
+        for decl, t in zip(sig.inputs, inputs, strict=True):
+            _input(decl, t, sizes, q)
+
+
+def check_given(names: Sequence[str], given: Sequence[object]) -> None:
+    """Raise for what is no tensor, or where a gradient would be lost."""
+    tensors = []
+    for name, t in zip(names, given, strict=True):
+        if not isinstance(t, Tensor):
+            raise TensorError(f"{name} is a {type(t).__name__}; expected a torch.Tensor")
+        tensors.append(t)
+    check_grad(names, tensors)
+
+
+def check_grad(names: Sequence[str], tensors: Sequence[Tensor]) -> None:
+    """Raise where a gradient would be lost: kernels compute the forward pass only."""
+    if torch.is_grad_enabled():
+        for name, t in zip(names, tensors, strict=True):
+            if t.requires_grad:
+                raise TensorError(
+                    f"{name} requires grad, and flashgen has no backward yet: the result would be cut off "
+                    f"from it. Call under torch.no_grad() or inference_mode(), or pass {name}.detach()"
+                )
+
+
+def named(sig: Signature, given: Mapping[str, Tensor]) -> list[Tensor]:
+    """The inputs by name in the op's order. Raises ``TensorError`` for a missing or an unknown one."""
+    found = [given[n] for n in sig.names if n in given]
+    if len(found) == len(sig.names) == len(given):
+        return found
+    if unknown := [n for n in given if n not in sig.names]:
+        takes = f"it takes {', '.join(sig.names)}" if sig.names else "it takes none"
+        raise TensorError(f"{unknown[0]} is not an input of {sig.name}: {takes}")
+    i = next(i for i in sig.inputs if i.name not in given)
+    raise TensorError(
+        f"{i.name} is missing: {sig.name} reads it. Pass {i.name}=<{i.type} tensor {shown(i.shape)}>"
+    )
+
+
+def shown(shape: Sequence[object]) -> str:
+    """A shape in brackets."""
+    return "[" + ", ".join(map(str, shape)) + "]"
+
+
+def _matrix(sig: Signature, name: str, t: Tensor, q: Tensor) -> None:
+    if t.dim() != 4:
+        raise TensorError(f"{name} has {t.dim()} dims, shape {shown(t.shape)}; expected 4, {LAYOUT}")
+    if t.dtype not in DTYPES or DTYPES[t.dtype] not in sig.dtypes:
+        raise TensorError(f"{name} is {t.dtype}; {sig.name} is declared for {', '.join(sig.dtypes)}")
+    if t.dtype != q.dtype:
+        raise TensorError(f"{name} is {t.dtype} and q is {q.dtype}; q, k and v share one dtype")
+    if t.device != q.device:
+        raise TensorError(f"{name} is on {t.device} and q on {q.device}; move it with {name}.to(q.device)")
+    if t.dtype == torch.float64 and t.device.type != "cpu":
+        raise TensorError(f"{name} is torch.float64 on {t.device}; fp64 runs on the CPU only")
+    d = sig.d_v if name == "v" else sig.d_qk
+    if t.shape[3] != d:
+        raise TensorError(
+            f"{name} has head dim {t.shape[3]}, shape {shown(t.shape)}; {sig.name} is for {d}, {LAYOUT}"
+        )
+    if t.stride(3) != 1:
+        raise TensorError(
+            f"{name} has strides {shown(t.stride())}; the last must be 1 (a head's row is read as one "
+            f"piece). {name}.contiguous() would work"
+        )
+
+
+def _sizes(sig: Signature, q: Tensor, k: Tensor, v: Tensor) -> None:
+    for name, t in (("k", k), ("v", v)):
+        if t.shape[0] != q.shape[0]:
+            raise TensorError(f"{name} has batch {t.shape[0]} and q {q.shape[0]}; they must be equal")
+    for d, what in ((1, "heads"), (2, "seqlen")):
+        if v.shape[d] != k.shape[d]:
+            raise TensorError(f"v has {what} {v.shape[d]} and k {k.shape[d]}; they must be equal")
+    hq, hkv = q.shape[1], k.shape[1]
+    if sig.heads is not None and (hq, hkv) != sig.heads:
+        raise TensorError(
+            f"q has {hq} heads and k {hkv}; {sig.name} fixes {sig.heads[0]} and {sig.heads[1]} "
+            "(its field `heads`)"
+        )
+    if hkv == 0 or hq % hkv != 0:
+        raise TensorError(
+            f"q has {hq} heads and k {hkv}; expected a multiple (query head h reads head "
+            "h // (Hq // Hkv) of k and v)"
+        )
+
+
+def _input(decl: InputDecl, t: Tensor, sizes: Mapping[str, int], q: Tensor) -> None:
+    name = decl.name
+    want = tuple(sizes[d] if isinstance(d, str) else d for d in decl.shape)
+    here = shown(want)
+    expected = here if here == shown(decl.shape) else f"{shown(decl.shape)}, here {here}"
+    if t.dim() != len(want):
+        raise TensorError(f"{name} has {t.dim()} dims, shape {shown(t.shape)}; expected {expected}")
+    for i, (have, size) in enumerate(zip(t.shape, want, strict=True)):
+        if have != size:
+            hint = f". {name}.expand({', '.join(map(str, want))}) would work" if have == 1 else ""
+            raise TensorError(
+                f"{name} has shape {shown(t.shape)}; expected {expected}: dim {i} is {have}, not {size}{hint}"
+            )
+    fits = INPUT_DTYPES[decl.type] + ((q.dtype,) if decl.type == "float" else ())
+    if t.dtype not in fits:
+        raise TensorError(
+            f"{name} is {t.dtype}; {decl.type} inputs are {', '.join(map(str, INPUT_DTYPES[decl.type]))}"
+        )
+    if t.device != q.device:
+        raise TensorError(f"{name} is on {t.device} and q on {q.device}; move it with {name}.to(q.device)")

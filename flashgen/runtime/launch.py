@@ -1,0 +1,145 @@
+"""From a generated kernel to a compiled one on a device, and the shortest way to launch it.
+
+Triton's own launch looks at every argument to find what to specialise on. Here that is settled once per
+layout: types, 16-byte alignment of each tensor, unit strides. Lengths are plain 32-bit arguments, so a new
+length never compiles anything.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flashgen.plan.plan import Measured
+
+from .module import load
+from .record import Launch, Record
+
+#: Bytes for which loads of a whole vector need pointers and strides to be multiples.
+VECTOR_BYTES = 16
+_LAUNCHER = ("self", "gridX", "gridY", "gridZ", "stream", "function")
+_HOOKED = ("kernel_metadata", "launch_metadata", "launch_enter_hook", "launch_exit_hook")
+
+#: Kernels compiled or read from Triton's cache by this process: a new length must not add to it.
+compilations = 0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a kernel is specialised on for one tensor: the type of its pointer (``*bf16``), bytes an
+    element, whether the pointer and whether all strides are multiples of 16 bytes, and dims of stride 1.
+    ``described``: a tensor descriptor can read it."""
+
+    pointer: str
+    item_bytes: int
+    aligned: bool
+    strides_aligned: bool
+    unit: tuple[int, ...] = ()
+    described: bool = False
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A kernel on one device: ``launch(programs, stream, arguments)`` and what the compiler reported."""
+
+    launch: Callable[[int, int, list[Any]], None]
+    measured: Measured
+
+
+def specialise(
+    kernel: Launch, kinds: Mapping[str, Kind]
+) -> tuple[dict[str, str], dict[Any, Any], dict[Any, Any]]:
+    """Signature, constants and attributes of a kernel, as ``triton.compiler.ASTSource`` takes them."""
+    types: dict[str, str] = {}
+    constants: dict[Any, Any] = {}
+    attributes: dict[Any, Any] = {}
+    for i, a in enumerate(kernel.args):
+        kind = kinds.get(a.tensor or "")
+        if a.kind == "descriptor":
+            assert kind is not None
+            types[a.name] = f"tensordesc<{kind.pointer[1:]}{list(a.block)}>"
+        elif a.kind == "ptr":
+            assert kind is not None
+            types[a.name] = kind.pointer
+            if kind.aligned:
+                attributes[(i,)] = [["tt.divisibility", VECTOR_BYTES]]
+        elif a.kind == "stride":
+            assert kind is not None
+            if a.dim in kind.unit:
+                types[a.name], constants[(i,)] = "constexpr", 1
+                continue
+            # Strides that only ever move a 64-bit base may themselves pass 2^31.
+            types[a.name] = "i32" if a.reach else "i64"
+            if kind.strides_aligned:
+                attributes[(i,)] = [["tt.divisibility", max(1, VECTOR_BYTES // kind.item_bytes)]]
+        elif a.kind == "constexpr":
+            types[a.name], constants[(i,)] = "constexpr", a.value
+        else:
+            types[a.name] = "fp32" if a.kind == "float" else "i32"
+    return types, constants, attributes
+
+
+def build(record: Record, kernel: Launch, kinds: Mapping[str, Kind], gpu: Any = None) -> Any:
+    """Compile ``kernel`` for ``gpu``, a Triton ``GPUTarget`` (default: the current device), without loading
+    it. Triton's own cache on disk makes later ones quick."""
+    global compilations
+    import triton
+    from triton.compiler import ASTSource
+
+    function = getattr(load(record.path, record.text), kernel.name)
+    types, constants, attributes = specialise(kernel, kinds)
+    source = ASTSource(fn=function, signature=types, constexprs=constants, attrs=attributes)
+    compilations += 1
+    options = {"num_warps": kernel.num_warps, "num_stages": kernel.num_stages}
+    if kernel.max_registers:
+        options["maxnreg"] = kernel.max_registers
+    return triton.compile(source, target=gpu, options=options)
+
+
+def loaded(compiled: Any) -> Compiled:
+    """``compiled`` loaded onto the current device. Raises Triton's ``OutOfResources`` if it cannot run."""
+    run = compiled.run
+    measured = Measured(
+        smem_bytes=int(compiled.metadata.shared),
+        registers=int(compiled.n_regs),
+        spill_bytes=4 * int(compiled.n_spills),  # Triton counts 32-bit words
+    )
+    return Compiled(_short(compiled, run) if _known(run) else _ordinary(compiled), measured)
+
+
+def _short(compiled: Any, run: Any) -> Callable[[int, int, list[Any]], None]:
+    from triton import knobs
+
+    function, metadata, runtime = compiled.function, compiled.packed_metadata, knobs.runtime
+    ordinary = _ordinary(compiled)
+
+    def launch(programs: int, stream: int, arguments: list[Any]) -> None:
+        if runtime.launch_enter_hook.calls or runtime.launch_exit_hook.calls:  # a profiler is listening
+            ordinary(programs, stream, arguments)
+        else:
+            run(programs, 1, 1, stream, function, metadata, None, None, None, *arguments)
+
+    return launch
+
+
+def _ordinary(compiled: Any) -> Callable[[int, int, list[Any]], None]:
+    def launch(programs: int, stream: int, arguments: list[Any]) -> None:
+        compiled[(programs, 1, 1)](*arguments, stream=stream)
+
+    return launch
+
+
+def _known(run: Any) -> bool:
+    """Whether this Triton's launcher takes what ``_short`` gives it (3.6 and 3.7 do)."""
+    try:
+        from triton import knobs
+
+        names = tuple(inspect.signature(type(run).__call__).parameters)
+        hooks = (knobs.runtime.launch_enter_hook, knobs.runtime.launch_exit_hook)
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return False
+    tail = names[len(_LAUNCHER) :]
+    listening = all(hasattr(hook, "calls") for hook in hooks)
+    return names[: len(_LAUNCHER)] == _LAUNCHER and tail in (("args",), (*_HOOKED, "args")) and listening

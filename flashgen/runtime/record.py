@@ -1,0 +1,127 @@
+"""What the runtime keeps of a generated module: its text, how to launch its kernels, the plan. As JSON it
+stands in the cache; reading it back needs neither the compiler's levels nor the template engine.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from flashgen.emit.source import Arg
+from flashgen.expr.nodes import Const, Expr, Var, children
+from flashgen.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from flashgen.emit.source import Source
+    from flashgen.ir.program import Program
+
+#: An int expression as JSON: a number, a name, or ``[operator, argument, ...]``.
+Size: TypeAlias = int | str | list[Any]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One kernel: its arguments in order, and sizes whose product is the number of programs."""
+
+    name: str
+    args: tuple[Arg, ...]
+    extents: tuple[Size, ...]
+    sides: dict[str, int]
+    num_warps: int
+    num_stages: int
+    max_registers: int = 0
+
+    def programs(self, lengths: Mapping[str, int]) -> int:
+        """How many programs a launch at these lengths has."""
+        known = {**lengths, **self.sides}
+        return math.prod(value(e, known) for e in self.extents)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A tensor the kernels pass on between them: contiguous, allocated for each call."""
+
+    name: str
+    dims: tuple[Size, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """A generated module at ``path``."""
+
+    path: Path
+    text: str
+    kernels: tuple[Launch, ...]
+    workspaces: tuple[Workspace, ...]
+    plan: Plan
+
+
+FILES = ("kernel.py", "manifest.json", "launch.json", "plan.json")
+
+
+def texts(source: Source, program: Program, plan: Plan) -> dict[str, str]:
+    """The files of a cache entry."""
+    launches = [
+        {**asdict(k), "extents": [size(e) for e in k.extents], "sides": dict(k.sides)} for k in source.kernels
+    ]
+    workspaces = [
+        {"name": t.name, "dims": [size(d) for d in t.dims], "dtype": t.dtype}
+        for t in program.tensors
+        if t.role == "workspace"
+    ]
+    launch = {"kernels": launches, "workspaces": workspaces}
+    manifest = json.dumps(source.manifest, indent=2, sort_keys=True)
+    bodies = (source.text, manifest + "\n", json.dumps(launch, indent=1) + "\n", plan.to_json())
+    return dict(zip(FILES, bodies, strict=True))
+
+
+def record(place: Path, files: Mapping[str, str]) -> Record:
+    """The record of a cache entry's files."""
+    text, _, launch, plan = (files[name] for name in FILES)
+    read = json.loads(launch)
+    return Record(
+        path=place / FILES[0],
+        text=text,
+        kernels=tuple(
+            Launch(
+                k["name"],
+                tuple(Arg(**{**a, "block": tuple(a["block"])}) for a in k["args"]),
+                tuple(k["extents"]),
+                k["sides"],
+                k["num_warps"],
+                k["num_stages"],
+                k["max_registers"],
+            )
+            for k in read["kernels"]
+        ),
+        workspaces=tuple(Workspace(w["name"], tuple(w["dims"]), w["dtype"]) for w in read["workspaces"]),
+        plan=Plan.from_json(plan),
+    )
+
+
+def size(e: Expr) -> Size:
+    """An int expression as JSON."""
+    if isinstance(e, Const):
+        return int(e.value)
+    if isinstance(e, Var):
+        return e.name
+    op = getattr(e, "op", None)
+    if op is None:
+        raise AssertionError(f"a size reads no tensor: {e}")
+    return [op, *(size(c) for c in children(e))]
+
+
+def value(e: Size, known: Mapping[str, int]) -> int:
+    """The number a size stands for."""
+    if isinstance(e, str):
+        return known[e]
+    if isinstance(e, int):
+        return e
+    from flashgen.expr.ops import OPS
+
+    return int(OPS[e[0]].python(*(value(a, known) for a in e[1:])))

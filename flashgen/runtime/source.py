@@ -1,0 +1,97 @@
+"""From a spec's canonical JSON to generated modules, through the cache: plans first, then their source.
+
+A spec has a few plans on a target, for long to short workloads. A call picks one by its sizes, so a new
+length compiles nothing that another length has not compiled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import count
+from typing import TYPE_CHECKING
+
+from flashgen.plan.plan import Plan, Workload
+
+from .cache import entry
+from .record import Record, record, texts
+from .signature import default_dtype, signature
+
+if TYPE_CHECKING:
+    from flashgen.driver import Lowered
+
+#: A kernel that spills more a thread than this gives way to the planner's next candidate.
+SPILL_LIMIT_BYTES = 256
+#: How many plans are tried in place of one that the compiler refuses.
+TRIES = 8
+
+
+@lru_cache(maxsize=256)
+def lowered(spec: str) -> Lowered:
+    """A spec's forward program. Raises ``SpecError`` for JSON that is no sound spec."""
+    from flashgen.driver import lower_spec
+    from flashgen.spec.model import AttentionSpec
+
+    return lower_spec(AttentionSpec.from_json(spec))
+
+
+@lru_cache(maxsize=1024)
+def plans(spec: str, target: str, dtype: str) -> tuple[Plan, ...]:
+    """The plans for every workload, that for long sequences first. Raises ``PlanError`` for none."""
+
+    def make() -> dict[str, str]:
+        from flashgen.plan.search import variants
+
+        found = variants(lowered(spec).program, target, dtype)
+        return {"plans.json": json.dumps([p.to_json() for p in found])}
+
+    _, files = entry({"what": "plans", "spec": spec, "target": target, "dtype": dtype}, make)
+    return tuple(Plan.from_json(p) for p in json.loads(files["plans.json"]))
+
+
+def best_plan(spec: str, target: str, dtype: str, work: Workload) -> Plan:
+    """The plan with the least predicted time for a call of these sizes."""
+    return min(plans(spec, target, dtype), key=lambda p: p.nanoseconds(work))
+
+
+def candidates(spec: str, target: str, dtype: str, work: Workload) -> Iterator[Record]:
+    """Generated modules for a workload: the picked plan's, then those of the planner's next choices."""
+    best = best_plan(spec, target, dtype, work)
+    yield generated(spec, best)
+    for plan in _next_choices(spec, best):
+        yield generated(spec, plan)
+
+
+def _next_choices(spec: str, best: Plan) -> Iterator[Plan]:
+    from flashgen.plan.search import candidates as search
+    from flashgen.plan.search import make_plan
+    from flashgen.plan.target import load_target
+
+    program, target = lowered(spec).program, load_target(best.target)
+    kernels = range(len(program.kernels))
+    found = [search(program, i, target, best.dtype, best.workload) for i in kernels]
+    for rank in count(1):
+        row = [ranked[min(rank, len(ranked) - 1)] for ranked in found]
+        if rank > TRIES or any(c.rejected for c in row) or all(rank >= len(ranked) for ranked in found):
+            return
+        yield make_plan(program, target, best.dtype, row, best.workload)
+
+
+@lru_cache(maxsize=1024)
+def generated(spec: str, plan: Plan) -> Record:
+    """The module of ``plan``, generated or from the cache."""
+
+    def make() -> dict[str, str]:
+        from flashgen.driver import emit_source
+
+        found = lowered(spec)
+        return texts(emit_source(found, plan), found.program, plan)
+
+    return record(*entry({"what": "source", "spec": spec, "plan": plan.to_json()}, make))
+
+
+def prepare(spec: str, target: str, dtype: str | None = None) -> Record | None:
+    """Plan, and generate the module for long sequences; None for the ``cpu``, which needs none."""
+    plan = plans(spec, target, dtype or default_dtype(signature(spec), target))[0]
+    return None if target == "cpu" else generated(spec, plan)

@@ -1,0 +1,164 @@
+"""A case: a few words and numbers from which all tensors of one call follow, the same on every machine.
+
+Cases are what hypothesis draws and shrinks, what travels to the interpreter's process, and what a
+reproducer prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flashgen.expr.nodes import Call, Expr, Read, Var, reads, variables, walk
+from flashgen.spec.model import AttentionSpec
+
+from .inputs import DISTRIBUTIONS, LAYOUTS, Draw
+from .oracle import Pairs, scale_of
+from .run import PLANNED, Tile
+
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
+INTS = (torch.int32, torch.int64)
+LARGEST = 6e4  # of an element, so that every dtype holds it
+_K = Var("k", "int")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Shapes, dtype, distribution and layouts of one call.
+
+    ``layouts`` are of q, k, v. ``stride0`` broadcasts the spec's inputs over one of their dims.
+    ``poison`` puts NaN and infinities into keys past a bound of the mask that an input gives
+    (``k < length[b]``).
+    ``tile`` gives BLOCK_M and BLOCK_N instead of the planner.
+    """
+
+    batch: int = 1
+    heads: int = 1
+    kv_heads: int = 1
+    seqlen_q: int = 1
+    seqlen_k: int = 1
+    dtype: str = "fp32"
+    distribution: str = "randn"
+    layouts: tuple[str, str, str] = ("contiguous",) * 3
+    stride0: bool = False
+    poison: bool = False
+    seed: int = 0
+    tile: Tile = PLANNED
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values; ``Case(**values)`` after ``from_json``."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> Case:
+        """The inverse of ``to_json``."""
+        fields: dict[str, Any] = {n: tuple(x) if isinstance(x, list) else x for n, x in values.items()}
+        return Case(**fields)
+
+    def sizes(self) -> dict[str, int]:
+        """The symbols of input shapes."""
+        return {
+            "batch": self.batch,
+            "heads": self.heads,
+            "kv_heads": self.kv_heads,
+            "seqlen_q": self.seqlen_q,
+            "seqlen_k": self.seqlen_k,
+        }
+
+    def tensors(
+        self, spec: AttentionSpec, device: str | torch.device = "cpu"
+    ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """q (B, Hq, Nq, D), k (B, Hkv, Nk, D), v (B, Hkv, Nk, Dv) and the spec's inputs by name."""
+        gen = torch.Generator().manual_seed(self.seed)
+        q_shape = (self.batch, self.heads, self.seqlen_q, spec.d_qk)
+        kv_shape = (self.batch, self.kv_heads, self.seqlen_k)
+        draw = Draw(gen, q_shape, (*kv_shape, spec.d_qk), (*kv_shape, spec.d_v), scale_of(spec))
+        drawn = DISTRIBUTIONS[self.distribution](draw)
+        own = torch.Generator().manual_seed(self.seed + 1)  # inputs do not depend on the distribution
+        inputs = {name: self._input(spec, name, own, device) for name in spec.inputs}
+        dtype = DTYPES[self.dtype]
+        q, k, v = (x.clamp(-LARGEST, LARGEST).to(dtype).to(device) for x in drawn)
+        if self.poison:
+            k, v = self._poisoned(spec, k, v, inputs)
+        q, k, v = (LAYOUTS[name](x) for name, x in zip(self.layouts, (q, k, v), strict=True))
+        return q, k, v, inputs
+
+    def _input(
+        self, spec: AttentionSpec, name: str, gen: torch.Generator, device: str | torch.device
+    ) -> Tensor:
+        declared = spec.inputs[name]
+        shape = [n if isinstance(n, int) else self.sizes()[n] for n in declared.shape]
+        full = list(shape)
+        if self.stride0 and shape:
+            axis = self.seed % len(shape)
+            shape[axis] = min(shape[axis], 1)
+        if declared.dtype == "float":
+            wide = self.seed % 2 or self.dtype in ("fp32", "fp64")
+            x = (torch.randn(shape, generator=gen) / 2).to(torch.float32 if wide else DTYPES[self.dtype])
+        elif declared.dtype == "bool":
+            x = torch.rand(shape, generator=gen) < 0.7
+        else:
+            low, high = self._int_range(spec, name)
+            x = torch.randint(low, high, shape, generator=gen).to(INTS[self.seed // 2 % 2])
+        return x.to(device).expand(full)
+
+    def _int_range(self, spec: AttentionSpec, name: str) -> tuple[int, int]:
+        """Half-open: valid where it indexes another input, few values where it is compared for equality
+        (documents), else a length, some of them past the ends."""
+        exprs = [e for e in (spec.score_expr, spec.mask_expr) if e is not None]
+        limit: list[int] = []
+        for outer in (r for e in exprs for r in reads(e)):
+            for position, index in enumerate(outer.index):
+                if any(isinstance(n, Read) and n.name == name for n in walk(index)):
+                    n = spec.inputs[outer.name].shape[position]
+                    limit.append(n if isinstance(n, int) else self.sizes()[n])
+        if limit:
+            return 0, max(min(limit), 1)
+        if any(_compares(n, name) for e in exprs for n in walk(e)):
+            return 0, 3
+        return -1, self.seqlen_k + 2
+
+    def _poisoned(
+        self, spec: AttentionSpec, k: Tensor, v: Tensor, inputs: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        bounds = [e for e in conjuncts(spec.mask_expr) if is_bound(e)]
+        if not bounds or 0 in (self.batch, self.heads, self.seqlen_q, self.seqlen_k):
+            return k, v
+        group = self.heads // self.kv_heads
+        s = torch.zeros(self.batch, self.heads, self.seqlen_q, self.seqlen_k, device=k.device)
+        pairs = Pairs(s, group, inputs, s.dtype)
+        inside = torch.stack([pairs.mask(e) for e in bounds]).all(0).any(2)  # (B, Hq, Nk)
+        outside = ~inside.view(self.batch, self.kv_heads, group, -1).any(2)[..., None]
+        bad = torch.tensor([torch.nan, torch.inf, -torch.inf], dtype=k.dtype, device=k.device)
+        bad = bad[torch.arange(self.seqlen_k, device=k.device) % 3][:, None]
+        return torch.where(outside, bad, k), torch.where(outside, bad, v)
+
+
+def conjuncts(mask: Expr | None) -> list[Expr]:
+    """The parts of a mask which must all hold."""
+    if mask is None:
+        return []
+    if isinstance(mask, Call) and mask.op == "and":
+        return [part for side in mask.args for part in conjuncts(side)]
+    return [mask]
+
+
+def is_bound(e: Expr) -> bool:
+    """True for ``k < n[b]`` and its like: a comparison of k with one number per (b, h) that an input
+    gives. Keys on the wrong side are padding: never read, they may hold anything."""
+    if not isinstance(e, Call) or e.op not in ("lt", "le", "gt", "ge") or _K not in e.args:
+        return False
+    bound = e.args[1] if e.args[0] == _K else e.args[0]
+    return bool(reads(bound)) and not variables(bound) & {"q", "k", "qpos", "s"}
+
+
+def _compares(e: Expr, name: str) -> bool:
+    return (
+        isinstance(e, Call)
+        and e.op in ("eq", "ne")
+        and any(isinstance(a, Read) and a.name == name for a in e.args)
+    )

@@ -1,0 +1,146 @@
+"""``verify``: hypothesis looks for a case where a backend and the oracle part, and shrinks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+from flashgen.spec.model import AttentionSpec
+
+from .case import Case
+from .check import Backend, check
+from .run import PLANNED, Run, Tile
+
+#: Triton's interpreter has no bf16; fp64 is for the CPU backend.
+BACKEND_DTYPES: dict[str, tuple[str, ...]] = {
+    "cpu": ("fp32", "fp16", "bf16", "fp64"),
+    "triton-interpreted": ("fp32", "fp16"),
+    "cuda": ("fp32", "fp16", "bf16"),
+}
+LONGEST = {"cpu": 300, "triton-interpreted": 129, "cuda": 1100}
+#: Small tiles put many edges into short sequences; on a GPU each would be compiled.
+TILES: dict[str, tuple[Tile, ...]] = {
+    "cpu": (PLANNED, (32, 32), (64, 32), (16, 64), (128, 64)),
+    "triton-interpreted": (PLANNED, (32, 32), (64, 32), (32, 64)),
+    "cuda": (PLANNED,),
+}
+HEADS = {"cpu": 6, "triton-interpreted": 3, "cuda": 6}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The smallest failing case found, and what was wrong (findings or an exception)."""
+
+    case: Case
+    problems: tuple[str, ...]
+    reproducer: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ``verify`` saw: how many cases ran, and the failure if there is one."""
+
+    spec: AttentionSpec
+    backend: str
+    examples: int
+    failure: Failure | None = None
+
+    @property
+    def passed(self) -> bool:
+        """True when every case agreed with the oracle."""
+        return self.failure is None
+
+
+class _Parted(AssertionError):
+    """A case on which backend and oracle disagree."""
+
+
+def verify(
+    spec: AttentionSpec,
+    backend: Backend | Run = "cpu",
+    examples: int = 100,
+    seed: int = 0,
+    progress: Callable[[Case], None] | None = None,
+) -> Report:
+    """Draws ``examples`` cases of ``spec`` and compares ``backend`` with the oracle on each.
+
+    ``progress`` is called before each case. The same ``seed`` draws the same cases. Exceptions of the
+    backend count as failures and are shrunk like wrong results.
+    """
+    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis import seed as seeded
+
+    from .specs import cases
+
+    name = backend if isinstance(backend, str) else "cpu"
+    dtypes = allowed_dtypes(spec, name)
+    last: list[tuple[Case, tuple[str, ...]]] = []
+    ran = 0
+
+    def search(case: Case) -> None:
+        nonlocal ran
+        ran += 1
+        if progress:
+            progress(case)
+        problems = problems_of(spec, case, backend)
+        if problems:
+            last[:] = [(case, problems)]  # hypothesis runs the smallest one last
+            raise _Parted
+
+    limits = settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        print_blob=False,
+        report_multiple_bugs=False,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )
+    drawn = cases(spec, dtypes, LONGEST[name], TILES[name], HEADS[name])
+    try:
+        seeded(seed)(limits(given(drawn)(search)))()
+    except _Parted:
+        case, problems = last[0]
+        return Report(spec, name, ran, Failure(case, problems, reproducer(spec, case, name)))
+    return Report(spec, name, ran)
+
+
+def problems_of(spec: AttentionSpec, case: Case, backend: Backend | Run) -> tuple[str, ...]:
+    """What is wrong with a case, exceptions included, as text."""
+    try:
+        return tuple(str(f) for f in check(spec, case, backend))
+    except Exception as error:  # whatever the backend raises is what is looked for
+        return (f"{type(error).__name__}: {error}",)
+
+
+def allowed_dtypes(spec: AttentionSpec, backend: str) -> tuple[str, ...]:
+    """The dtypes that the spec allows and the backend has."""
+    found = tuple(d for d in BACKEND_DTYPES[backend] if d in spec.dtypes)
+    if not found:
+        raise ValueError(
+            f"backend {backend} has {', '.join(BACKEND_DTYPES[backend])}; the spec allows only "
+            f"{', '.join(spec.dtypes)}"
+        )
+    return found
+
+
+def reproducer(spec: AttentionSpec, case: Case, backend: str) -> str:
+    """A Python snippet that shows the failure and nothing else."""
+    default = Case()
+    given = ", ".join(
+        f"{f.name}={getattr(case, f.name)!r}"
+        for f in fields(Case)
+        if getattr(case, f.name) != getattr(default, f.name)
+    )
+    device = '"cuda"' if backend == "cuda" else '"cpu"'
+    return f"""\
+import flashgen
+from flashgen.verify import Case, check, oracle
+
+spec = flashgen.AttentionSpec.from_json({spec.canonical_json()!r})
+case = Case({given})
+q, k, v, inputs = case.tensors(spec, {device})
+print(oracle(spec, q, k, v, inputs))  # out and lse as they should be
+for finding in check(spec, case, {backend!r}):
+    print(finding)
+"""

@@ -1,0 +1,120 @@
+"""A process of its own for Triton's interpreter: one line of JSON per case in, one per answer out.
+
+Triton decides at import whether it interprets, and an interpreted program that reads far out of bounds
+takes its process with it. The process is kept for many cases, since its imports cost seconds.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from typing import IO, Any
+
+from flashgen.spec.model import AttentionSpec
+
+from .case import Case
+from .errors import Finding
+
+TIMEOUT_S = 300.0
+
+
+class WorkerError(RuntimeError):
+    """The case raised in the worker, or the worker died or hung over it."""
+
+
+class Worker:
+    """The parent's end. Starts the process at the first case, and again after a crash."""
+
+    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
+        self.timeout_s = timeout_s
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log: IO[bytes] | None = None
+
+    def check(self, spec: AttentionSpec, case: Case) -> list[Finding]:
+        """The findings of ``case`` on the interpreted kernel. Raises ``WorkerError``."""
+        answer = self._ask({"spec": spec.canonical_json(), "case": case.to_json()})
+        if "error" in answer:
+            raise WorkerError(answer["error"])
+        return [Finding(**{**f, "where": tuple(f["where"])}) for f in answer["findings"]]
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+        self.process = None
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        if self.process is None or self.process.poll() is not None:
+            self.log = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process)
+            env = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "flashgen.verify.worker"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, env=env,
+            )  # fmt: skip
+            atexit.register(self.close)
+        return self.process
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        process = self._start()
+        assert process.stdin
+        assert process.stdout
+        assert self.log
+        try:
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+            with selectors.DefaultSelector() as ready:
+                ready.register(process.stdout, selectors.EVENT_READ)
+                if not ready.select(self.timeout_s):
+                    self.close()
+                    raise WorkerError(f"no answer within {self.timeout_s:.0f} s")
+            line = process.stdout.readline()
+        except BrokenPipeError:
+            line = b""
+        if not line:
+            code = process.wait()
+            self.process = None
+            self.log.seek(0)
+            tail = self.log.read().decode(errors="replace").strip()[-1500:]
+            raise WorkerError(f"the interpreter's process ended with status {code}: {tail}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+@cache
+def shared_worker() -> Worker:
+    """One worker for the whole process."""
+    return Worker()
+
+
+def main() -> None:
+    """The worker's end."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever prints must not talk into the protocol
+    import torch
+
+    torch.set_num_threads(1)
+    from dataclasses import asdict
+
+    from .check import check_interpreted
+
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            spec = AttentionSpec.from_json(request["spec"])
+            found = check_interpreted(spec, Case.from_json(request["case"]))
+            answer: dict[str, Any] = {"findings": [asdict(f) for f in found]}
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""``flashgen build``: two files in the folder named, or nothing."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from flashgen.cli.app import app
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, and a cache of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLASHGEN_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def run(*args: str) -> Result:
+    return CliRunner().invoke(app, ["build", *args])
+
+
+def test_it_writes_a_kernel_and_its_manifest(here: Path) -> None:
+    result = run("alibi", "--target", "a100", "-o", "made", "--no-confirm")
+    assert result.exit_code == 0, result.output
+    assert sorted(p.name for p in (here / "made").iterdir()) == ["kernel.py", "manifest.json"]
+    ast.parse((here / "made" / "kernel.py").read_text(encoding="utf-8"))
+    manifest = json.loads((here / "made" / "manifest.json").read_text(encoding="utf-8"))
+    assert (manifest["target"], manifest["name"]) == ("a100", "alibi")
+    assert f"wrote {Path('made', 'kernel.py')}" in result.output
+
+
+def test_the_compiler_confirms_it(here: Path) -> None:
+    pytest.importorskip("triton.backends.compiler")
+    (here / "small.yaml").write_text("name: small\nhead_dim: 16\n")
+    result = run("small.yaml", "--dtype", "fp16")
+    assert result.exit_code == 0, result.output
+    assert "B of spills a thread" in result.output
+    assert (here / "out" / "small" / "kernel.py").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments,said",
+    [
+        (["nothing"], "no such file"),
+        (["causal", "--target", "h1000"], "did you mean h100"),
+        (["causal", "--target", "cpu"], "has no kernel"),
+        (["causal", "--dtype", "fp64"], "no fp64 kernels"),
+        (["causal", "--sram", "1KiB", "--no-confirm"], "no tile fits"),
+    ],
+)
+def test_an_error_writes_nothing(here: Path, arguments: list[str], said: str) -> None:
+    result = run(*arguments, "-o", "made")
+    assert result.exit_code == 1
+    assert said in result.output
+    assert not (here / "made").exists()
+
+
+@pytest.mark.parametrize("name", ["../up", "/tmp/x", "a/b", "..", "x\\n"])
+def test_a_name_never_leaves_the_folder(here: Path, name: str) -> None:
+    (here / "bad.yaml").write_text(f'name: "{name}"\nhead_dim: 16\n')
+    assert run("bad.yaml", "--no-confirm").exit_code == 1
+    assert sorted(p.name for p in here.iterdir() if p.name != "cache") == ["bad.yaml"]

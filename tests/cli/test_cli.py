@@ -1,0 +1,144 @@
+"""The command line as a user meets it. Nothing is written on an error, and nothing over a file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from flashgen.cli.app import COMMANDS, app
+from flashgen.spec import load_spec
+from flashgen.spec.gallery import gallery
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*args: str) -> Result:
+    return CliRunner().invoke(app, list(args))
+
+
+def test_new_writes_a_sound_commented_spec(here: Path) -> None:
+    result = run("new", "my_attention")
+    assert result.exit_code == 0
+    text = (here / "my_attention.yaml").read_text(encoding="utf-8")
+    assert load_spec(here / "my_attention.yaml").name == "my_attention"
+    assert sum(line.startswith("#") for line in text.splitlines()) > 15
+    assert max(map(len, text.splitlines()[1:])) <= 110
+    assert run("check", "my_attention.yaml").exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["../up", "/tmp/x", "a/b", "a.b", "A", "class", "", "x" * 60, "..", "a\nb"])
+def test_new_takes_no_path_and_no_code(here: Path, name: str) -> None:
+    result = run("new", name)
+    assert result.exit_code == 1
+    assert "error:" in result.stderr
+    assert list(here.iterdir()) == []
+
+
+def test_new_overwrites_nothing(here: Path) -> None:
+    (here / "mine.yaml").write_text("mine", encoding="utf-8")
+    (here / "link.yaml").symlink_to(here / "target")
+    for name in ("mine", "link"):
+        assert run("new", name).exit_code == 1
+    assert (here / "mine.yaml").read_text(encoding="utf-8") == "mine"
+    assert not (here / "target").exists()
+
+
+def test_check_the_gallery(here: Path) -> None:
+    result = run("check", *gallery())
+    assert result.exit_code == 0
+    assert result.stdout.count("OK ") == len(gallery())
+    assert list(here.iterdir()) == []
+
+
+BAD = """\
+name: My-Attention
+desription: nothing works
+head_dim: 100
+heads: {q: 12, kv: 5}
+score: s + slope[h] * (k - qpos)
+mask: |
+  causal &
+    (k < limit)
+dropout: 0.1
+tf32: no
+tf32: false
+inputs:
+  slopes: {shape: [head]}
+"""
+
+
+def test_check_shows_every_problem_at_its_place(here: Path, golden: Callable[[str], None]) -> None:
+    (here / "bad.yaml").write_text(BAD, encoding="utf-8")
+    result = run("check", "bad.yaml")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    golden(result.stderr)
+    assert [p.name for p in here.iterdir()] == ["bad.yaml"]
+
+
+def test_check_goes_on_to_the_next_file(here: Path) -> None:
+    (here / "bad.yaml").write_text(BAD, encoding="utf-8")
+    good = next(iter(gallery()))
+    result = run("check", "bad.yaml", "missing.yaml", good)
+    assert result.exit_code == 1
+    assert "missing.yaml: error: no such file" in result.stderr
+    assert f"OK {good}" in result.stdout
+
+
+def test_check_hints(here: Path) -> None:
+    (here / "a.yaml").write_text(
+        "name: a\nhead_dim: 64\nscore: where(k <= qpos, s, -inf)\nconstants: {cap: 3}\n"
+        "inputs: {len: {shape: [batch], dtype: int}}\n",
+        encoding="utf-8",
+    )
+    result = run("check", "a.yaml")
+    assert result.exit_code == 0
+    assert "hint: score:" in result.stdout
+    assert "hint: inputs.len is never read" in result.stdout
+    assert "hint: constants.cap is never used" in result.stdout
+
+
+def test_list_has_a_line_for_each_variant() -> None:
+    lines = run("list").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(gallery())
+
+
+def test_schema_prints_or_writes(here: Path) -> None:
+    printed = run("schema").stdout
+    assert json.loads(printed)["properties"]["head_dim"]
+    assert run("schema", "-o", "s.json").exit_code == 0
+    assert (here / "s.json").read_text(encoding="utf-8") == printed
+    assert run("schema", "-o", "no/such/folder.json").exit_code == 1
+
+
+def test_help_names_every_command() -> None:
+    shown = run("--help").stdout
+    assert all(name in shown for name in COMMANDS)
+    assert run("--version").stdout.startswith("flashgen ")
+
+
+def test_check_starts_without_torch_and_as_a_module() -> None:
+    name = next(iter(gallery()))
+    code = (
+        "import sys; from flashgen.cli.app import main\n"
+        f"sys.argv = ['flashgen', 'check', {name!r}]\n"
+        "try: main()\nexcept SystemExit as e: print(e.code)\n"
+        "print([m for m in ('torch', 'triton', 'sympy') if m in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[1:] == ["0", "[]"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "flashgen", "check", name], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.startswith(f"OK {name}")

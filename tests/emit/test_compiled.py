@@ -1,0 +1,82 @@
+"""Generated kernels compile for GPUs that this machine need not have."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .building import plan, program, source
+
+#: (spec, dtype, backend, arch, threads a warp, sides, what the assembly must hold)
+CASES = [
+    ("causal_d48", "bf16", "cuda", 90, 32, (64, 64), "wgmma"),
+    ("capped_window", "fp16", "cuda", 80, 32, (64, 32), "cp.async"),
+    ("plain", "fp32", "cuda", 90, 32, (64, 32), "fma.rn.f32"),
+    ("slopes", "bf16", "hip", "gfx942", 64, (64, 32), "mfma"),
+]
+
+SCRIPT = """
+import importlib.util, json, sys
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+job = json.load(sys.stdin)
+place = importlib.util.spec_from_file_location("generated", job["module"])
+module = importlib.util.module_from_spec(place)
+place.loader.exec_module(module)
+attrs = {(i,): [["tt.divisibility", 16]] for i in job["aligned"]}
+constants = {(i,): v for i, v in job["constants"]}
+src = ASTSource(getattr(module, job["name"]), job["signature"], constants, attrs)
+made = triton.compile(src, target=GPUTarget(*job["target"]), options={"num_warps": 4, "num_stages": 2})
+print(made.asm.get("ptx") or made.asm["amdgcn"])
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+@pytest.mark.parametrize("name, dtype, backend, arch, lanes, sides, holds", CASES)
+def test_it_compiles(
+    name: str,
+    dtype: str,
+    backend: str,
+    arch: int | str,
+    lanes: int,
+    sides: tuple[int, int],
+    holds: str,
+    tmp_path: Path,
+) -> None:
+    p = program(name)
+    made = source(p, plan(p, dtype=dtype, m=sides[0], n=sides[1], group=2))
+    path = tmp_path / "generated.py"
+    path.write_text(made.text, encoding="utf-8")
+    (kernel,) = made.kernels
+    types = {"elem": dtype, "acc": "fp32", "int32": "i32", "bool": "i1"}
+    signature, constants, aligned = {}, [], []
+    for i, a in enumerate(kernel.args):
+        signature[a.name] = "i32"
+        if a.kind == "ptr":
+            signature[a.name] = "*" + types[p.tensor(a.tensor or "").dtype]
+        if a.kind == "constexpr":
+            signature[a.name] = "constexpr"
+            constants.append((i, a.value))
+        if a.kind in ("ptr", "stride"):
+            aligned.append(i)
+    job = {
+        "module": str(path),
+        "name": kernel.name,
+        "signature": signature,
+        "constants": constants,
+        "aligned": aligned,
+        "target": [backend, arch, lanes],
+    }
+    env = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], input=json.dumps(job), env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert holds in done.stdout

@@ -1,0 +1,187 @@
+"""Printed expressions mean what the tree means, with Triton's truncating division."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from flashgen.emit.facts import Facts
+from flashgen.emit.share import share
+from flashgen.emit.text import Printer, fill, subscript
+from flashgen.expr.evaluate import evaluate_python
+from flashgen.expr.nodes import Call, Expr, Var, integer, real
+from flashgen.ir.program import Tile
+
+from ..expr.strategies import expressions
+
+NAMES = ("b", "h", "hkv", "q", "k", "Nq", "Nk")
+
+
+def printer(**facts: Any) -> Printer:
+    def no_reads(*_: object) -> str:
+        raise AssertionError("reads")
+
+    return Printer(Facts(**facts), no_reads)
+
+
+class Number:
+    """An int32 or a bool as Triton computes with it: ``//`` and ``%`` truncate."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value.value if isinstance(value, Number) else value
+
+    def to(self, _: object) -> Number:
+        return Number(int(self.value))
+
+    def __neg__(self) -> Number:
+        return Number(-self.value)
+
+    def __invert__(self) -> Number:
+        return Number(not self.value if isinstance(self.value, bool) else ~self.value)
+
+
+def _quotient(a: int, b: int) -> int:
+    return abs(a) // abs(b) * (1 if (a >= 0) == (b >= 0) else -1)
+
+
+def _operator(f: Callable[[Any, Any], Any], swap: bool = False) -> Callable[[Any, Any], Number]:
+    def g(a: Any, b: Any) -> Number:
+        x, y = Number(a).value, Number(b).value
+        return Number(f(y, x) if swap else f(x, y))
+
+    return g
+
+
+_BINARY = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "floordiv": _quotient,
+    "mod": lambda a, b: a - b * _quotient(a, b),
+    "and": operator.and_,
+    "or": operator.or_,
+    "rshift": operator.rshift,
+}
+for _name, _f in _BINARY.items():
+    setattr(Number, f"__{_name}__", _operator(_f))
+    setattr(Number, f"__r{_name}__", _operator(_f, swap=True))
+for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
+    setattr(Number, f"__{_name}__", _operator(getattr(operator, _name)))
+
+TL = SimpleNamespace(
+    int32=None,
+    minimum=_operator(min),
+    maximum=_operator(max),
+    abs=lambda a: Number(abs(Number(a).value)),
+    where=lambda c, a, b: Number(a if Number(c).value else b),
+    cdiv=_operator(lambda a, b: _quotient(a + b - 1, b)),
+)
+
+
+def run(text: str, values: dict[str, int]) -> Any:
+    return Number(eval(text, {"tl": TL, **{n: Number(v) for n, v in values.items()}})).value
+
+
+@given(
+    expressions("int", floats=False) | expressions("bool", floats=False),
+    st.fixed_dictionaries({n: st.integers(0, 40) for n in NAMES} | {"qpos": st.integers(-40, 40)}),
+)
+def test_printed_integers_floor_although_triton_truncates(e: Expr, values: dict[str, int]) -> None:
+    try:
+        expected = evaluate_python(e, values)
+    except ZeroDivisionError:
+        assume(False)
+    assert run(printer().text(e), values) == expected
+
+
+@given(
+    expressions("int", floats=False),
+    st.fixed_dictionaries({n: st.integers(0, 40) for n in NAMES} | {"qpos": st.integers(-40, 40)}),
+)
+def test_named_parts_change_nothing(e: Expr, values: dict[str, int]) -> None:
+    parts, rest = share(Call("add", (e, e), "int"), "x")
+    try:
+        expected = 2 * evaluate_python(e, values)
+    except ZeroDivisionError:
+        assume(False)
+    seen: dict[str, Any] = dict(values)
+    for name, part in parts:
+        seen[name] = evaluate_python(part, seen)
+    assert evaluate_python(rest, seen) == expected
+
+
+def index(name: str) -> Var:
+    return Var(name, "int")
+
+
+def call(op: str, *args: Expr, kind: str = "int") -> Call:
+    return Call(op, args, kind)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "e, text",
+    [
+        (call("floordiv", index("q"), integer(7)), "q // 7"),
+        (call("floordiv", index("qpos"), integer(8)), "qpos >> 3"),
+        (call("mod", index("qpos"), integer(8)), "qpos & 7"),
+        (call("mod", index("qpos"), integer(7)), "(qpos % 7 + 7) % 7"),
+        (call("max", integer(0), call("floordiv", index("qpos"), integer(7))), "tl.maximum(0, qpos // 7)"),
+        (call("sub", index("q"), call("sub", index("k"), integer(1))), "q - (k - 1)"),
+        (call("mul", call("add", index("q"), index("k")), integer(2)), "(q + k) * 2"),
+        (call("add", index("q"), integer(-3)), "q - 3"),
+        (real(-math.inf), 'float("-inf")'),
+        (call("float", integer(3), kind="float"), "3.0"),
+        (
+            call("and", call("lt", index("k"), index("Nk"), kind="bool"), Var("seen", "bool"), kind="bool"),
+            "(k < Nk) & seen",
+        ),
+    ],
+)
+def test_texts_are_minimal(e: Expr, text: str) -> None:
+    assert printer().text(e) == text
+
+
+TILES = {
+    "m": Tile("m", ("q",), "acc"),
+    "s": Tile("s", ("q", "k"), "acc"),
+    "t": Tile("t", ("k", "q"), "acc"),
+    "x": Tile("x", ("q",), "elem"),
+    "n": Tile("n", ("k",), "int32"),
+}
+
+
+@pytest.mark.parametrize(
+    "e, text",
+    [
+        (call("sub", Var("s", "float"), Var("m", "float"), kind="float"), "s - m[:, None]"),
+        (call("float", Var("n", "int"), kind="float"), "n[None, :].to(tl.float32)"),
+        (call("mul", Var("s", "float"), Var("x", "float"), kind="float"), "s * x[:, None].to(tl.float32)"),
+        (call("add", Var("s", "float"), Var("t", "float"), kind="float"), "s + tl.trans(t)"),
+    ],
+)
+def test_tiles_broadcast_by_the_names_of_their_axes(e: Expr, text: str) -> None:
+    assert printer(tiles=TILES).text(e, ("q", "k")) == text
+
+
+def test_a_tile_cannot_lose_an_axis() -> None:
+    with pytest.raises(AssertionError, match="used over"):
+        subscript("s", ("q", "k"), ("q",))
+
+
+def test_operators_written_as_formulas_bind_their_arguments() -> None:
+    text, _ = fill("1.0 / (1.0 + tl.exp2(-2.0 * {0}))", [("a + b", 30)], 40)
+    assert text == "1.0 / (1.0 + tl.exp2(-2.0 * (a + b)))"
+
+
+def test_inline_assembly_is_for_16_bit_elements_on_nvidia_alone() -> None:
+    e = call("tanh", Var("s", "float"), kind="float")
+    assert "asm" not in printer().text(e)
+    assert "tanh.approx.f32" in replace(printer(), dialect="ptx").text(e)

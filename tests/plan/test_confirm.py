@@ -1,0 +1,126 @@
+"""Plans are proved: the compiler's numbers against the predictions, refusals, crashes and the cache."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flashgen.errors import PlanError
+from flashgen.plan import confirm
+from flashgen.plan.confirm import Verdict, compiled, confirmed, job, ranking, verdicts
+from flashgen.plan.facts import facts
+from flashgen.plan.plan import KernelPlan, Measured, Plan, Workload
+from flashgen.plan.resources import smem_bytes, tiling
+from flashgen.plan.search import order_of
+from flashgen.plan.target import load_target
+
+from .programs import lowered, module
+
+W = Workload(2, 8, 8, 4096, 4096)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FLASHGEN_CACHE_DIR", str(tmp_path))
+    return tmp_path
+
+
+def plan_of(target: str, m: int, n: int, warps: int, stages: int, dtype: str = "bf16") -> Plan:
+    f = facts(lowered(64, "causal").program)[0]
+    kernel = KernelPlan((("BLOCK_M", m), ("BLOCK_N", n)), warps, stages, order_of(f))
+    return Plan("flash2", target, dtype, (kernel,), 0, 0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "target, dtype, tiles",
+    [
+        ("h100", "bf16", [(128, 64, 8, 3), (64, 64, 4, 2), (32, 32, 2, 2)]),
+        ("a100", "bf16", [(64, 32, 4, 3), (128, 64, 4, 1)]),
+    ],
+)
+def test_shared_memory_is_what_the_compiler_takes(
+    target: str, dtype: str, tiles: list[tuple[int, int, int, int]]
+) -> None:
+    gpu, of = load_target(target), lowered(64, "causal")
+    plans = [plan_of(target, *t, dtype) for t in tiles]
+    for p, verdict in zip(plans, verdicts(of.program, plans, 0, gpu, lambda p: module(of, p)), strict=True):
+        k = p.kernels[0]
+        t = tiling(facts(of.program)[0], k, dtype, gpu)
+        assert verdict.measured is not None, verdict.error
+        assert verdict.measured.smem_bytes == smem_bytes(t), str(k)
+        assert 32 <= verdict.measured.registers <= 255
+
+
+def fake(answers: dict[tuple[int, int], Verdict], calls: list[Any], otherwise: Verdict) -> Any:
+    """``verdicts`` that answers by tile sides."""
+
+    def say(program: Any, plans: list[Plan], kernel: int, *rest: Any) -> list[Verdict]:
+        sides = [tuple(n for _, n in p.kernels[kernel].sides) for p in plans]
+        calls.extend(sides)
+        return [answers.get(s, otherwise) for s in sides]
+
+    return say
+
+
+def test_a_refuted_candidate_sends_the_search_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    of, gpu = lowered(64, "causal"), load_target("h100")
+    calls: list[Any] = []
+    fine = Verdict(Measured(40_000, 120, 0))
+    first = ranked_first(of, gpu)
+    for refusal, reason in (
+        (Verdict(Measured(40_000, 255, 300)), "spills 300 bytes a thread"),
+        (Verdict(Measured(300_000, 120, 0)), "of shared memory"),
+        (Verdict(None, "boom"), "does not compile: boom"),
+    ):
+        monkeypatch.setattr(confirm, "verdicts", fake({first: refusal}, calls, fine))
+        found = ranking(of.program, 0, gpu, "bf16", W, lambda p: module(of, p))
+        assert found[0].measured is not None
+        assert tuple(n for _, n in found[0].plan.sides) != first
+        assert any(reason in c.rejected for c in found)
+    plan = confirmed(of.program, gpu, "bf16", W, lambda p: module(of, p))
+    assert plan.compiled is not None
+    assert plan.spill_bytes == 0
+
+
+def ranked_first(of: Any, gpu: Any) -> tuple[int, ...]:
+    from flashgen.plan.search import candidates
+
+    best = candidates(of.program, 0, gpu, "bf16", W)[0]
+    return tuple(n for _, n in best.plan.sides)
+
+
+def test_when_the_compiler_refuses_all_the_reasons_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    of, gpu = lowered(64), load_target("h100")
+    monkeypatch.setattr(confirm, "verdicts", fake({}, [], Verdict(None, "no such instruction")))
+    with pytest.raises(PlanError, match=r"no candidate passed the compiler: .*no such instruction"):
+        confirmed(of.program, gpu, "bf16", W, lambda p: module(of, p))
+
+
+def work(text: str) -> dict[str, Any]:
+    of, gpu = lowered(64), load_target("h100")
+    plan = plan_of("h100", 64, 64, 4, 2)
+    return {**job(of.program, module(of, plan), 0, plan, gpu), "text": text}
+
+
+def test_a_crash_or_a_hang_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "status" in compiled(work("import os\nos.abort()\n")).error
+    monkeypatch.setattr(confirm, "TIMEOUT_S", 0.2)
+    assert "within 0.2 s" in compiled(work("import time\ntime.sleep(60)\n")).error
+
+
+def test_verdicts_are_kept_unless_they_are_about_this_machine(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kept() -> list[Path]:
+        return list(own_cache.rglob("*.json"))
+
+    assert "no_such_module" in compiled(work("import no_such_module\n")).error
+    assert kept() == []
+    refused = compiled(work("raise ValueError('unfit')\n"))
+    assert "unfit" in refused.error
+    assert [json.loads(p.read_text()) for p in kept()] == [{"error": refused.error}]
+    monkeypatch.setattr(confirm, "_run", lambda work: pytest.fail("read from the cache"))
+    assert compiled(work("raise ValueError('unfit')\n")) == refused

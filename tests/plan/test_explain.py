@@ -1,0 +1,92 @@
+"""The explanation: what was chosen, what limits it, formulas with numbers, and the command's errors."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from flashgen.cli.app import app
+from flashgen.plan.explain import explain
+from flashgen.plan.target import load_target
+
+from .programs import program
+
+
+def text(
+    mask: str | None = None, target: str = "h100", sram: int | None = None, schedule: str = "flash2"
+) -> str:
+    console = Console(width=100, no_color=True, force_terminal=False)
+    with console.capture() as captured:
+        console.print(explain(program(128, mask, schedule=schedule), load_target(target, sram)))
+    return captured.get()
+
+
+def test_it_names_the_choice_and_what_binds() -> None:
+    said = text("causal")
+    assert "BLOCK_M 128 x BLOCK_N 128, 8 warps, 3 stages" in said
+    assert "limited by shared memory" in said
+    assert "224 KiB of 227 KiB" in said
+    assert "256*BLOCK_M + 512*BLOCK_N*stages" in said
+    assert "the longest programs first" in said
+
+
+def test_it_tells_the_domains_of_the_loops() -> None:
+    said = text("causal & (k >= qpos - 1024)")
+    assert "full_lo <= tile < full_hi" in said
+    assert re.search(r"visited: \d+\.\d of \d+ k tiles \(\d+%\)", said)
+
+
+def test_it_tells_what_was_rejected_and_why() -> None:
+    said = text(sram=65_536)
+    assert "stated by the user (64 KiB)" in said
+    flat = " ".join(said.split())
+    assert re.search(
+        r"\d+ too much shared memory; for example .*: needs \d+ KiB of shared memory, 64 KiB", flat
+    )
+
+
+@pytest.mark.parametrize("target", ["cpu", "t4", "mi300x"])
+def test_every_kind_of_target_is_explained(target: str) -> None:
+    dtype = "fp16"
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(explain(program(64), load_target(target), dtype))
+    assert target in captured.get()
+
+
+def test_every_kernel_of_a_schedule_is_explained() -> None:
+    p = program(64, schedule="standard")
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(explain(p, load_target("h100")))
+    for kernel in p.kernels:
+        assert f"Kernel {kernel.name}" in captured.get()
+
+
+def test_the_command_explains_a_spec_of_the_gallery() -> None:
+    done = CliRunner().invoke(
+        app, ["explain", "causal", "--seqlen", "4096", "--sram", "96KiB", "--heads", "32/8"]
+    )
+    assert done.exit_code == 0, done.output
+    assert "Hq=32 Hkv=8 Nq=4096 Nk=4096" in done.output
+    assert "96 KiB" in done.output
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["--target", "h10"], "did you mean h100?"),
+        (["--sram", "12X"], "unknown unit 'X'"),
+        (["--sram", "1KiB"], "the smallest that works"),
+        (["--heads", "8/3"], "no multiple of 3"),
+        (["--heads", "a"], "write 32 or 32/8"),
+        (["--target", "t4", "--dtype", "bf16"], "t4 has no bf16"),
+    ],
+)
+def test_the_command_answers_mistakes(options: list[str], said: str) -> None:
+    done = CliRunner().invoke(app, ["explain", "causal", *options])
+    assert done.exit_code == 1
+    assert said in done.stderr.replace("\n", " ")

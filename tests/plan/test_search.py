@@ -1,0 +1,170 @@
+"""What is chosen: it fits, it is stable, it follows the workload, and its absence is explained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flashgen.errors import PlanError
+from flashgen.plan.plan import ITEM_BYTES, Measured, Plan, Workload
+from flashgen.plan.resources import MAX_SPILL_BYTES
+from flashgen.plan.search import SHORT, candidates, choose, pick, variants
+from flashgen.plan.target import load_target, target_names
+
+from .programs import program
+
+#: Bytes of the least tile: 16 rows of Q and 16 of K (the larger piece), by head dim.
+SMALLEST = {16: 1024, 64: 4096, 96: 5120, 128: 8192, 256: 16384}
+MASKS = (None, "causal", "causal & (k >= qpos - 1024)")
+
+
+def line(plan: Plan) -> str:
+    """A plan on one line, without times."""
+    kernels = "; ".join(str(k) for k in plan.kernels)
+    order = plan.kernels[0].order
+    return f"{kernels}; {plan.smem_bytes} B; reverse {','.join(order.reverse) or '-'}, group {order.group}"
+
+
+def test_plans_of_head_dims(golden: Callable[..., None]) -> None:
+    rows = [
+        f"{target} {dtype} d{d} {mask or 'full'}: {line(choose(program(d, mask), target, dtype))}"
+        for target, dtype in (("h100", "bf16"), ("h100", "fp32"), ("a100", "bf16"), ("rtx4090", "fp16"))
+        for d in (32, 64, 96, 128, 192, 256)
+        for mask in MASKS[:2]
+    ]
+    golden("\n".join(rows) + "\n")
+
+
+@pytest.mark.parametrize("target", sorted(set(target_names()) - {"cpu"}))
+@pytest.mark.parametrize("mask", MASKS)
+def test_every_target_has_a_plan(target: str, mask: str | None) -> None:
+    gpu = load_target(target)
+    for dtype in ITEM_BYTES:
+        if gpu.supports(dtype):
+            plan = choose(program(64, mask), target, dtype)
+            assert plan.smem_bytes <= gpu.smem_bytes
+            assert Plan.from_json(plan.to_json()) == plan
+
+
+@given(
+    sram=st.integers(1, 400_000),
+    d=st.sampled_from(sorted(SMALLEST)),
+    mask=st.sampled_from(MASKS),
+    target=st.sampled_from(["h100", "a100", "rtx4090"]),
+)
+@settings(max_examples=25)
+def test_a_plan_fits_whatever_sram_is_stated(sram: int, d: int, mask: str | None, target: str) -> None:
+    if sram < SMALLEST[d]:
+        with pytest.raises(PlanError, match="the smallest that works needs"):
+            choose(program(d, mask), target, "bf16", sram=sram)
+    else:
+        assert choose(program(d, mask), target, "bf16", sram=sram).smem_bytes <= sram
+
+
+def test_sram_too_small_names_the_smallest_that_works() -> None:
+    with pytest.raises(PlanError, match=r"no tile fits 2 KiB.*needs 4 KiB \(BLOCK_M 16 x BLOCK_N 16"):
+        choose(program(64), "h100", sram=2048)
+    assert choose(program(64), "h100", sram=4096).smem_bytes == 4096
+
+
+@pytest.mark.parametrize("dtype, said", [("bf16", "t4 has no bf16"), ("fp8", "unknown dtype 'fp8'")])
+def test_a_dtype_the_target_lacks_is_refused(dtype: str, said: str) -> None:
+    with pytest.raises(PlanError, match=said):
+        choose(program(64), "t4", dtype)
+
+
+def test_more_sram_is_never_slower() -> None:
+    times = [
+        choose(program(128, "causal"), "h100", sram=n << 10).predicted_us for n in (32, 64, 96, 160, 227)
+    ]
+    assert times == sorted(times, reverse=True)
+
+
+def test_short_sequences_have_smaller_tiles() -> None:
+    def rows(w: Workload) -> int:
+        return choose(program(64), "h100", "bf16", w).kernels[0].side("BLOCK_M")
+
+    assert rows(SHORT) < rows(Workload(2, 16, 16, 8192, 8192))
+
+
+def test_causal_rows_run_longest_first_with_heads_grouped() -> None:
+    order = choose(program(128, "causal"), "h100").kernels[0].order
+    assert order.reverse == ("q_tile",)
+    assert order.group > 0
+    assert choose(program(128), "h100").kernels[0].order.reverse == ()
+
+
+@given(st.integers(0, 4), st.sampled_from([1, 2, 4]), st.integers(1, 8), st.integers(0, 1 << 20))
+def test_heads_are_grouped_evenly_with_those_that_share_k_and_v(
+    b: int, hkv: int, share: int, nk: int
+) -> None:
+    w = Workload(b, hkv * share, hkv, nk, nk)
+    group = choose(program(128, "causal"), "h100").group_for(0, w)
+    assert group >= 1
+    assert group % share == 0
+    groups = -(-b * hkv * share // group)
+    assert groups <= 1 or groups * group - b * hkv * share < groups * share, "the last group is as large"
+
+
+def test_variants_are_few_and_picked_by_size_at_once() -> None:
+    plans = variants(program(64, "causal"), "h100")
+    assert 1 <= len(plans) <= 3
+    assert pick(plans, Workload(4, 16, 16, 16384, 16384)) == 0
+    short = plans[pick(plans, SHORT)]
+    assert short.kernels[0].side("BLOCK_M") <= plans[0].kernels[0].side("BLOCK_M")
+    start = time.process_time()
+    for n in range(1000):
+        pick(plans, Workload(1, 8, 8, n, n))
+    assert (time.process_time() - start) / 1000 < 200e-6
+
+
+def test_choosing_is_quick() -> None:
+    choose(program(128, "causal"), "h100")
+    start = time.process_time()
+    choose(program(128, "causal"), "h100")
+    assert time.process_time() - start < 0.15  # 25 ms on an idle machine
+
+
+def test_no_work_has_a_plan_too() -> None:
+    for w in (Workload(0, 8, 8, 128, 128), Workload(1, 8, 8, 0, 128), Workload(1, 8, 8, 128, 0)):
+        choose(program(64, "causal"), "h100", "bf16", w)
+
+
+def test_several_kernels_have_a_plan_each() -> None:
+    p = program(64, "causal", schedule="standard")
+    plan = choose(p, "h100")
+    assert len(plan.kernels) == len(p.kernels)
+
+
+def test_candidates_are_ranked_and_the_rejected_say_why() -> None:
+    found = candidates(program(128, "causal"), 0, load_target("h100"), "bf16")
+    good = [c for c in found if not c.rejected]
+    sure = [c.cost.us for c in good if c.cost and c.spill_bytes <= MAX_SPILL_BYTES]
+    assert sure == sorted(sure)
+    assert good[: len(sure)] == [c for c in good if c.spill_bytes <= MAX_SPILL_BYTES], (
+        "doubtful ones come last"
+    )
+    assert all(c.rejected for c in found[len(good) :])
+
+
+def test_the_cpu_has_large_tiles() -> None:
+    for dtype in ITEM_BYTES:
+        sides = dict(choose(program(64), "cpu", dtype).kernels[0].sides)
+        assert min(sides.values()) >= 128
+
+
+def test_a_plan_is_data() -> None:
+    plan = choose(program(96, "causal"), "h100", "fp16", Workload(1, 8, 2, 100, 300))
+    assert Plan.from_json(plan.to_json()) == plan
+    import dataclasses
+
+    proven = dataclasses.replace(plan, compiled=(Measured(1, 2, 3),))
+    assert Plan.from_json(proven.to_json()) == proven
+    assert proven.spill_bytes == 3
+    for broken in ("", "{}", "[]", plan.to_json().replace("kernels", "colonels")):
+        with pytest.raises(PlanError, match="not a plan"):
+            Plan.from_json(broken)

@@ -1,0 +1,102 @@
+"""Targets and sizes: every number has a unit and a source, and mistakes are answered."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flashgen.errors import PlanError
+from flashgen.plan.size import parse_size, show_size
+from flashgen.plan.target import load_target, read_target, target_names
+from flashgen.resources import folder
+
+NAMES = {"h100", "h200", "a100", "b200", "rtx4090", "t4", "mi300x", "cpu"}
+
+
+def test_the_targets_are_there() -> None:
+    assert set(target_names()) >= NAMES
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_every_number_has_a_unit_and_a_source(name: str) -> None:
+    target = load_target(name)
+    assert target.name == name
+    for number in target.numbers.values():
+        assert number.unit
+        assert len(target.sources[number.source]) > 10
+    assert set(target.sources) == {n.source for n in target.numbers.values()}, "a source nobody cites"
+
+
+def test_shared_memory_a_block_may_use() -> None:
+    sizes = {n: load_target(n).smem_bytes for n in NAMES - {"cpu"}}
+    assert sizes["h100"] == sizes["h200"] == sizes["b200"] == 227 * 1024
+    assert sizes["a100"] == 163 * 1024
+    assert sizes["rtx4090"] == 99 * 1024
+    assert sizes["t4"] == sizes["mi300x"] == 64 * 1024
+
+
+def test_an_unknown_target_lists_the_names_and_the_nearest() -> None:
+    with pytest.raises(PlanError, match=r"unknown target 'H10'; did you mean h100\?.*a100.*t4"):
+        load_target("H10")
+
+
+def test_a_missing_number_names_the_prediction_it_disables(tmp_path: Path) -> None:
+    text = (folder("specs") / "targets" / "h100.yaml").read_text(encoding="utf-8")
+    without = "\n".join(line for line in text.splitlines() if not line.strip().startswith("l2_rate:"))
+    path = tmp_path / "mine.yaml"
+    path.write_text(without, encoding="utf-8")
+    with pytest.raises(PlanError, match=r"mine\.yaml: missing numbers: l2_rate .*time of the loads"):
+        read_target(path)
+
+
+@pytest.mark.parametrize(
+    "old, new, said",
+    [
+        ("unit: GHz", "unit: MHz", r"clock is in 'MHz', expected 'GHz'"),
+        ("backend: triton", "backend: cuda", r"backend"),
+        ("name: h100", "nom: h100", r"name"),
+        ("source: clock", "source: hearsay", r"source 'hearsay' is not among"),
+        ("name: h100", "name: [h100", r"mine\.yaml"),
+    ],
+)
+def test_a_wrong_target_file_is_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
+    text = (folder("specs") / "targets" / "h100.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(PlanError, match=said):
+        read_target(path)
+
+
+@pytest.mark.parametrize(
+    "text, size",
+    [("96KiB", 98304), ("64 kb", 64000), ("1.5MiB", 1572864), ("232448", 232448), (" 7 B ", 7), (512, 512)],
+)
+def test_sizes(text: str | int, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "KiB", "-1KiB", "0", "1.3B", "12 parsecs", "1e3", "1_000", "9" * 40, "٣KiB"]
+)
+def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(PlanError, match="96KiB"):
+        parse_size(text)
+
+
+@given(st.integers(1, 1 << 30))
+def test_shown_sizes_read_back(size: int) -> None:
+    assert parse_size(show_size(size).replace(",", "")) == size
+
+
+def test_planning_imports_neither_torch_nor_triton_nor_sympy() -> None:
+    code = (
+        "import sys, flashgen.plan.search, flashgen.plan.confirm, flashgen.plan.target as t; "
+        "t.load_target('h100'); print({'torch', 'triton', 'sympy', 'rich'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,56 @@
+"""Random specs compile for GPUs that are not here: what is interpreted must also compile."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from flashgen.spec.model import AttentionSpec
+from flashgen.verify.specs import specs
+
+pytest.importorskip("triton")
+pytestmark = pytest.mark.skipif(
+    os.environ.get("TRITON_INTERPRET") == "1", reason="this process interprets and cannot compile"
+)
+TARGETS = {"h100": ("cuda", 90, 32), "a100": ("cuda", 80, 32), "mi300x": ("hip", "gfx942", 64)}
+
+
+def compiled(spec: AttentionSpec, dtype: str, target: str) -> None:
+    """Compiles every kernel of ``spec`` for ``target`` with contiguous, aligned tensors."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from flashgen.runtime.launch import Kind, specialise
+    from flashgen.runtime.module import load
+    from flashgen.runtime.source import generated, plans
+
+    record = generated(spec.canonical_json(), plans(spec.canonical_json(), target, dtype)[0])
+    module = load(record.path, record.text)
+    kinds = {t: Kind(f"*{dtype}", 4 if dtype == "fp32" else 2, True, True) for t in "qkvo"}
+    kinds["lse"] = Kind("*fp32", 4, True, False)
+    kinds |= {n: Kind(POINTERS[i.dtype], 4, True, False, (len(i.shape) - 1,)) for n, i in spec.inputs.items()}
+    for kernel in record.kernels:
+        types, constants, attributes = specialise(kernel, kinds)
+        source = ASTSource(getattr(module, kernel.name), types, constants, attributes)
+        options = {"num_warps": kernel.num_warps, "num_stages": kernel.num_stages}
+        assert triton.compile(source, target=GPUTarget(*TARGETS[target]), options=options).asm
+
+
+POINTERS = {"float": "*fp32", "int": "*i32", "bool": "*i1"}
+
+
+@settings(
+    max_examples=2,
+    deadline=None,
+    phases=(Phase.generate,),  # shrinking by compiling takes minutes
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(specs(("bf16", "fp16")).filter(lambda s: s.inputs and s.mask))
+def test_random_specs_compile_for_several_gpus(spec: AttentionSpec) -> None:
+    for target in TARGETS:  # one after another: Python 3.11's ast.parse does not bear threads
+        compiled(spec, "bf16", target)

@@ -1,0 +1,156 @@
+"""The CUDA path without a device: what is decided once a layout, and what a launch is handed.
+
+A stand-in takes the place of the compiled kernel, and CPU tensors that of CUDA ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+import flashgen
+from flashgen.errors import PlanError, TensorError
+from flashgen.plan.plan import Measured
+from flashgen.runtime import cuda, variants
+from flashgen.runtime.cuda import CudaAttention
+from flashgen.runtime.device import Known
+from flashgen.runtime.launch import Compiled
+
+from .specs import biased, inputs_of_biased, plain, qkv
+
+
+class Device:
+    """Pretends to compile and launch; remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.built: list[tuple[Any, Any]] = []
+        self.launched: list[tuple[int, int, list[Any]]] = []
+        self.smem = 1000
+        self.refuse: Callable[[Any], int] = lambda _: 0  # spills of a kernel, in bytes
+
+    def build(self, record: Any, kernel: Any, kinds: Any, gpu: Any = None) -> Any:
+        self.built.append((record, kernel))
+        return SimpleNamespace(metadata=SimpleNamespace(shared=self.smem), kernel=kernel)
+
+    def loaded(self, built: Any) -> Compiled:
+        return Compiled(
+            lambda *a: self.launched.append(a), Measured(self.smem, 100, self.refuse(built.kernel))
+        )
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+    fake = Device()
+    monkeypatch.setattr(variants, "build", fake.build)
+    monkeypatch.setattr(variants, "loaded", fake.loaded)
+    monkeypatch.setattr(cuda, "target_of", lambda _: Known("h100", "sm_90", "", 232448))
+    monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(torch._C, "_cuda_getDevice", lambda: None, raising=False)
+    monkeypatch.setattr(torch._C, "_cuda_getCurrentRawStream", lambda _: 77, raising=False)
+    return fake
+
+
+def attention(spec: flashgen.AttentionSpec) -> CudaAttention:
+    return CudaAttention(spec.canonical_json())
+
+
+def test_a_launch_gets_every_pointer_stride_and_length(device: Device) -> None:
+    q, k, v = (t.bfloat16() for t in qkv(dv=24))
+    inputs = inputs_of_biased(q, k)
+    out, lse = attention(biased())(q, k, v, list(inputs.values()))
+    given = {"q": q, "k": k, "v": v, **inputs, "o": out, "lse": lse}
+    (_, kernel), (programs, stream, arguments) = device.built[0], device.launched[0]
+    assert stream == 77
+    assert programs == kernel.programs({"B": 2, "Hq": 4, "Hkv": 2, "Nq": 9, "Nk": 13})
+    assert len(arguments) == len(kernel.args)
+    for a, number in zip(kernel.args, arguments, strict=True):
+        if a.kind == "ptr":
+            assert number == given[a.tensor].data_ptr()
+        elif a.kind == "stride":
+            assert number == given[a.tensor].stride(a.dim)
+    assert (out.shape, lse.shape, lse.dtype) == ((2, 4, 9, 24), (2, 4, 9), torch.float32)
+
+
+def test_a_layout_is_prepared_once(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    attn, prepared = attention(plain()), []
+    prepare = attn._prepare
+    monkeypatch.setattr(attn, "_prepare", lambda *a: prepared.append(1) or prepare(*a))
+    for _ in range(3):
+        attn(*(t.half() for t in qkv()), [])
+    assert (len(prepared), len(device.built), len(device.launched)) == (1, 1, 3)
+    pointers = {launch[2][0] for launch in device.launched}
+    assert device.launched[0][2] is not device.launched[1][2], "a launch's arguments are its own"
+    assert pointers
+
+
+def test_a_new_length_builds_nothing(device: Device) -> None:
+    attn = attention(plain())
+    for n in (1, 3, 8, 17, 64, 100, 129, 200):
+        attn(*(t.half() for t in qkv(nq=n, nk=n)), [])
+    assert len(device.launched) == 8
+    assert len(device.built) <= 3
+
+
+@pytest.mark.parametrize("shift", [0, 1, 8])
+def test_alignment_is_told_apart(device: Device, shift: int) -> None:
+    attn = attention(plain())
+    q, k, v = (t.half() for t in qkv())
+    attn(q, k, v, [])
+    room = torch.empty(q.numel() + shift, dtype=q.dtype)
+    attn(room[shift:].view_as(q), k, v, [])
+    assert len(device.built) == (2 if shift == 1 else 1)  # eight halves are 16 bytes
+
+
+def test_layouts_kept_are_bounded(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "LAYOUTS", 3)
+    attn = attention(plain())
+    for n in (1, 2, 3, 4, 5):
+        attn(*(t.half() for t in qkv(nq=n)), [])
+    assert len(attn._calls) == 3
+
+
+def test_a_kernel_that_spills_gives_way_to_the_next(device: Device) -> None:
+    first: list[Any] = []
+    device.refuse = lambda kernel: 0 if first and kernel != first[0] else (first.append(kernel) or 4000)
+    attention(plain())(*(t.half() for t in qkv()), [])
+    tilings = [(k.sides, k.num_warps, k.num_stages) for _, k in device.built]
+    assert len(tilings) == 2
+    assert tilings[0] != tilings[1]
+
+
+def test_where_none_compiles_the_reasons_are_said(device: Device) -> None:
+    device.smem = 300_000
+    with pytest.raises(
+        PlanError, match=r"no candidate for fp16 on h100(.|\n)*300000 B of shared memory, above"
+    ):
+        attention(plain())(*(t.half() for t in qkv()), [])
+    assert not device.launched
+
+
+@pytest.mark.parametrize("sizes", [{"nk": 0}, {"nq": 0}, {"b": 0}], ids=str)
+def test_nothing_is_launched_for_nothing(device: Device, sizes: dict[str, int]) -> None:
+    q, k, v = qkv(**sizes)
+    out, lse = attention(plain())(q, k, v, [])
+    assert not device.built
+    assert not out.any()
+    assert torch.isneginf(lse).all()
+
+
+def test_checks_come_before_everything(device: Device) -> None:
+    q, k, v = qkv()
+    with pytest.raises(TensorError, match="q has 3 heads"):
+        attention(plain())(q[:, :3], k, v, [])
+    with pytest.raises(TensorError, match="k requires grad"):
+        attention(plain())(q, k.requires_grad_(), v, [])
+    assert not device.built
+
+
+def test_results_lie_as_q_does(device: Device) -> None:
+    q, k, v = (t.transpose(1, 2).contiguous().transpose(1, 2) for t in qkv())
+    out, _ = attention(plain())(q, k, v, [])
+    assert out.stride() == q.stride()

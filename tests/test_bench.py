@@ -1,0 +1,98 @@
+"""The benchmark script works before it meets a GPU: cases, peers' functions, checks, files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from flashgen.bench import cases, contenders
+from flashgen.bench.contenders import draw
+from flashgen.bench.main import SUITES, Choice, bench
+from flashgen.bench.report import Figure
+from flashgen.bench.suites import last_head
+from flashgen.errors import FlashgenError
+from flashgen.spec.gallery import gallery
+from flashgen.verify.oracle import oracle
+
+FLEXIBLE = sorted(gallery())
+
+
+@pytest.mark.parametrize("name", FLEXIBLE)
+def test_flex_gets_the_functions_a_user_would_write(name: str) -> None:
+    spec = cases.spec_of(name)
+    if spec.d_qk != spec.d_v:
+        pytest.skip("uncompiled flex on the CPU wants equal head dims")
+    hq, hkv = (spec.heads.q, spec.heads.kv) if spec.heads else (4, 2)
+    data = draw(spec, cases.Shape(2, hq, hkv, 48), "cpu", torch.float32, seed=3)
+    out = contenders.flex(spec, data, compiled=False)()
+    assert isinstance(out, torch.Tensor)
+    true, _ = oracle(spec, data.q, data.k, data.v, data.inputs)
+    assert (out - true).abs().max() < 1e-4
+
+
+def test_sdpa_is_asked_only_for_what_it_can_express() -> None:
+    plain = [n for n in gallery() if (f := contenders.sdpa_form(cases.spec_of(n))) and not f["is_causal"]]
+    causal = [n for n in gallery() if (f := contenders.sdpa_form(cases.spec_of(n))) and f["is_causal"]]
+    for name in plain:
+        assert cases.spec_of(name).mask is None
+    assert plain
+    assert causal
+    assert not set(causal) & {n for n in gallery() if cases.spec_of(n).score != "s"}
+
+
+def test_one_head_stands_for_all() -> None:
+    spec = cases.spec_of("alibi")
+    case = cases.Case("variants", "alibi", spec, cases.Shape(2, 4, 2, 40))
+    data = draw(spec, case.shape, "cpu", torch.float32, seed=1)
+    some, b, h = last_head(case, data)
+    all_of_it, _ = oracle(spec, data.q, data.k, data.v, data.inputs)
+    part, _ = oracle(spec, some.q, some.k, some.v, some.inputs)
+    assert torch.allclose(part, all_of_it[b:, h:], rtol=1e-12, atol=1e-12)
+
+
+def test_every_case_of_the_table_is_a_sound_spec_with_goals() -> None:
+    every = cases.forward() + [c for s in ("variants", "short", "errors") for c in cases.listed(s)]
+    assert {c.spec.d_qk for c in every if c.suite == "forward"} == {64, 96, 128, 192, 256}
+    assert all(c.shape.B * c.shape.N == 16384 for c in every if c.suite == "forward")
+    assert any(c.goals.get("flex") for c in every)
+
+
+@pytest.mark.parametrize(
+    ("value", "at_least", "met"), [(1.2, True, True), (1.2, False, False), (1.0, True, True)]
+)
+def test_a_figure_meets_its_goal_at_the_goal(value: float, at_least: bool, met: bool) -> None:
+    assert Figure("s", "c", "w", value, "x", 1.0 if value == 1.0 else 1.1, at_least).met is met
+
+
+def test_a_dry_run_goes_through_every_timed_suite(tmp_path: Path) -> None:
+    choice = Choice(
+        ("forward", "variants", "short", "errors"), head_dims=(64, 256), specs=("full", "gemma2_local")
+    )
+    report = bench(choice, dry_run=True, out=tmp_path, console=Console(quiet=True))
+    remarks = [p for p in report.problems if "WRONG" in p or "Error" in p]
+    assert not remarks
+    assert {t.suite for t in report.timings} == {"forward", "variants", "short"}
+    assert all(t.error is not None for t in report.timings if t.ms is not None)
+    whole = json.loads((tmp_path / "bench.json").read_text())
+    assert len(whole["timings"]) == len(report.timings)
+    assert (tmp_path / "errors.csv").exists()
+
+
+def test_no_case_starts_when_the_time_is_up() -> None:
+    report = bench(Choice(("forward",)), dry_run=True, seconds=-1.0, console=Console(quiet=True))
+    assert not report.timings
+    assert "out of time" in report.problems[0]
+
+
+def test_an_unknown_suite_is_named() -> None:
+    with pytest.raises(FlashgenError, match=r"'forwards' is none of .*forward"):
+        bench(Choice(("forwards",)), dry_run=True)
+
+
+def test_an_unknown_peer_is_named() -> None:
+    with pytest.raises(FlashgenError, match="flash3"):
+        bench(Choice(SUITES), peers=("flash3",), dry_run=True)
