@@ -11,7 +11,6 @@ from flashgen.expr.ops import OPS
 from flashgen.ir.program import Program, Tensor
 from flashgen.plan.plan import Plan
 
-from .layout import fold
 from .source import Arg, KernelSource
 from .text import PRODUCT, UNARY, constant, wrap
 
@@ -117,9 +116,11 @@ def _packed(arguments: list[str]) -> list[str]:
 
 def _group(plan: Plan) -> list[str]:
     """``Plan.group_for`` as text."""
-    budget = plan.l2_bytes // (2 * max(plan.kv_row_bytes, 1))
+    wanted = max(k.order.group for k in plan.kernels)
     return [
-        *(f"# {x}" for x in fold("Launch as many heads together as their K and V fit half of L2.", 90)),
+        f"# About {wanted} heads are launched together, whole KV heads, in even groups.",
         "shared = max(Hq // max(Hkv, 1), 1)",
-        f"head_group = max(min({budget} // max(Nk, 1) * shared, B * Hq), shared)",
+        "kv_heads = triton.cdiv(B * Hq, shared)",
+        f"groups = max(triton.cdiv(kv_heads, max({wanted} // shared, 1)), 1)",
+        "head_group = max(triton.cdiv(kv_heads, groups), 1) * shared",
     ]

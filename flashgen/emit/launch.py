@@ -71,7 +71,7 @@ def _ordered(value: str, axis: GridAxis, counts: dict[str, str], order: Order) -
 def _note(order: Order) -> str:
     reverse = f"{' and '.join(order.reverse)} from high to low, the longest programs first"
     if order.group:
-        together = f"{GROUP} heads at a time, so that their K and V stay in L2"
+        together = f"{GROUP} heads at a time, heads fastest"
         return f"{together}; {reverse}" if order.reverse else together
     nested = " > ".join(order.axes)
     return f"{nested}, slowest first; {reverse}" if order.reverse else f"{nested}, slowest first"

@@ -107,7 +107,7 @@ def order_text(plan: KernelPlan, f: KernelFacts) -> str:
     if order.reverse:
         words += f"; {', '.join(order.reverse)} from high to low: the longest programs first"
     if order.group:
-        words += "; as many heads together as keep K and V in half of L2"
+        words += f"; about {order.group} heads together, so that short rows of one fill the gaps of others"
     return words
 
 

@@ -42,7 +42,7 @@ class Order:
     programs first under causal masks). ``group`` > 0: the axes before the last form one axis of rows,
     ``group`` rows at a time are launched together, the last axis before the rows of a group: with
     ``axes = (b, h, q_tile)`` and ``group = 4`` every q tile of four heads, heads fastest, then the next
-    four heads. ``group`` may be passed at run time (``Plan.group_for``): it changes no code.
+    four heads. What is launched is ``Plan.group_for``, passed at run time: it changes no code.
     ``group = 0`` is plain nesting.
     """
 
@@ -92,8 +92,7 @@ class Plan:
 
     ``smem_bytes``, ``registers`` and ``predicted_us`` are predictions (the largest kernel's, the sum of
     times at ``workload``); ``compiled`` holds the compiler's numbers once the plan is confirmed, and
-    ``spill_bytes`` is None until then. ``kv_row_bytes`` (K and V of one row) and ``l2_bytes`` let a
-    launch group heads so that their K and V stay in L2. ``pace`` is, for each kernel, (blocks that run
+    ``spill_bytes`` is None until then. ``pace`` is, for each kernel, (blocks that run
     at a time, nanoseconds of a block without passes, nanoseconds a pass): enough to compare plans at a
     call's sizes in integer arithmetic. ``inline_ptx``: the target takes NVIDIA's inline assembly.
     """
@@ -106,8 +105,6 @@ class Plan:
     registers: int
     predicted_us: float
     workload: Workload | None = None
-    kv_row_bytes: int = 0
-    l2_bytes: int = 0
     compiled: tuple[Measured, ...] | None = None
     pace: tuple[tuple[int, int, int], ...] = ()
     inline_ptx: bool = False
@@ -125,16 +122,10 @@ class Plan:
     def group_for(self, kernel: int, w: Workload) -> int:
         """How many heads of kernel number ``kernel`` to launch together at ``w`` (0: no grouping).
 
-        One and a half times what runs at a time: enough rows to even out their lengths, few enough that
-        K and V of the group stay in L2. Groups are even, since a small last one would run alone.
+        About ``order.group``, whole KV heads' shares, in even groups: a small last one would run alone.
         """
-        k = self.kernels[kernel]
-        if not k.order.group:
-            return 0
-        rows = max(-(-w.Nq // k.sides[0][1]), 1)
-        at_once = self.pace[kernel][0] if self.pace else 1
-        wanted = min(-(-3 * at_once // (2 * rows)), heads_in_l2(self.l2_bytes, self.kv_row_bytes, w))
-        return even_groups(w.B * w.Hq, wanted, w.Hq // max(w.Hkv, 1))
+        wanted = self.kernels[kernel].order.group
+        return even_groups(w.B * w.Hq, wanted, w.Hq // max(w.Hkv, 1)) if wanted else 0
 
     def nanoseconds(self, w: Workload) -> int:
         """A rough time at ``w``: waves of blocks, each as many passes as K has tiles (no mask)."""
@@ -163,12 +154,6 @@ class Plan:
             return cls(**d)
         except (ValueError, TypeError, KeyError, AttributeError) as e:
             raise PlanError(f"not a plan written by this version of flashgen: {e}") from e
-
-
-def heads_in_l2(l2_bytes: int, kv_row_bytes: int, w: Workload) -> int:
-    """How many query heads' K and V fit half of L2 together; q, o and the next group need the rest."""
-    head = max(w.Nk * kv_row_bytes, 1)
-    return l2_bytes // (2 * head) * max(w.Hq // max(w.Hkv, 1), 1)
 
 
 def even_groups(heads: int, wanted: int, share: int) -> int:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from flashgen.ir.interpret import run
-from flashgen.plan.plan import Workload
+from flashgen.plan.plan import Plan, Workload
 
 from .check import DTYPES, check, check_grad
 from .layout import lse_strides, out_strides
@@ -35,9 +35,16 @@ class CpuAttention:
         plan = best_plan(self.spec, "cpu", DTYPES[q.dtype], work)
         tensors = {"q": q, "k": k, "v": v, **dict(zip(sig.names, inputs, strict=True))}
         with torch.no_grad():
-            results = run(lowered(self.spec).program, dict(plan.kernels[0].sides), tensors)
+            results = run(lowered(self.spec).program, fitted(plan, work), tensors)
             # A result that lies as it should is handed on, any other copied to its place.
             return _placed(results["o"], out), _placed(results["lse"], lse)
+
+
+def fitted(plan: Plan, work: Workload) -> dict[str, int]:
+    """The plan's tile sides, none longer than the power of two that holds its sequence."""
+    longest = {"BLOCK_M": work.Nq, "BLOCK_N": work.Nk}
+    sides = plan.kernels[0].sides
+    return {name: min(side, max(16, 1 << (longest[name] - 1).bit_length())) for name, side in sides}
 
 
 def _placed(result: Tensor, place: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import count
 from typing import TYPE_CHECKING
 
 from flashgen.plan.plan import Plan, Workload
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 #: A kernel that spills more a thread than this gives way to the planner's next candidate.
 SPILL_LIMIT_BYTES = 256
-#: How many plans are tried in place of one that the compiler refuses.
-TRIES = 8
 
 
 @lru_cache(maxsize=256)
@@ -37,16 +34,20 @@ def lowered(spec: str) -> Lowered:
 
 
 @lru_cache(maxsize=1024)
-def plans(spec: str, target: str, dtype: str) -> tuple[Plan, ...]:
-    """The plans for every workload, that for long sequences first. Raises ``PlanError`` for none."""
+def plans(spec: str, target: str, dtype: str, described: bool = True) -> tuple[Plan, ...]:
+    """The plans for every workload, that for long sequences first. Raises ``PlanError`` for none.
+
+    ``described``: K and V are laid out so that tensor descriptors can read them.
+    """
 
     def make() -> dict[str, str]:
         from flashgen.plan.search import variants
 
-        found = variants(lowered(spec).program, target, dtype)
+        found = variants(lowered(spec).program, target, dtype, described=described)
         return {"plans.json": json.dumps([p.to_json() for p in found])}
 
-    _, files = entry({"what": "plans", "spec": spec, "target": target, "dtype": dtype}, make)
+    asked = {"what": "plans", "spec": spec, "target": target, "dtype": dtype, "described": described}
+    _, files = entry(asked, make)
     return tuple(Plan.from_json(p) for p in json.loads(files["plans.json"]))
 
 
@@ -55,25 +56,18 @@ def best_plan(spec: str, target: str, dtype: str, work: Workload) -> Plan:
     return min(plans(spec, target, dtype), key=lambda p: p.nanoseconds(work))
 
 
-def candidates(spec: str, target: str, dtype: str, work: Workload) -> Iterator[Record]:
-    """Generated modules for a workload: the picked plan's, then those of the planner's next choices."""
-    best = best_plan(spec, target, dtype, work)
-    yield generated(spec, best)
-    for plan in _next_choices(spec, best):
-        yield generated(spec, plan)
-
-
-def _next_choices(spec: str, best: Plan) -> Iterator[Plan]:
+def next_choices(spec: str, best: Plan, described: bool) -> Iterator[Plan]:
+    """The planner's other plans for the workload of ``best``, most promising first."""
     from flashgen.plan.search import candidates as search
     from flashgen.plan.search import make_plan
     from flashgen.plan.target import load_target
 
     program, target = lowered(spec).program, load_target(best.target)
     kernels = range(len(program.kernels))
-    found = [search(program, i, target, best.dtype, best.workload) for i in kernels]
-    for rank in count(1):
+    found = [search(program, i, target, best.dtype, best.workload, described) for i in kernels]
+    for rank in range(1, max(map(len, found))):
         row = [ranked[min(rank, len(ranked) - 1)] for ranked in found]
-        if rank > TRIES or any(c.rejected for c in row) or all(rank >= len(ranked) for ranked in found):
+        if any(c.rejected for c in row):
             return
         yield make_plan(program, target, best.dtype, row, best.workload)
 

@@ -5,14 +5,16 @@ A candidate that takes more shared memory than the target has, or spills too muc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from itertools import chain
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from flashgen.errors import PlanError
-from flashgen.plan.plan import Workload
+from flashgen.plan.plan import Plan, Workload
 
 from .arguments import POINTERS
 from .check import DTYPES
@@ -20,8 +22,12 @@ from .descriptor import describable
 from .device import Known
 from .launch import VECTOR_BYTES, Compiled, Kind, build, loaded
 from .record import Record, Workspace
-from .source import SPILL_LIMIT_BYTES, candidates
+from .source import SPILL_LIMIT_BYTES, generated, next_choices, plans
 
+#: How many plans are compiled in place of one that the compiler refuses.
+TRIES = 8
+#: What follows a plan that spilled holds at most this share of its elements a thread.
+EASED = 0.75
 #: A generated module with its kernels, compiled and loaded.
 Variant: TypeAlias = tuple[Record, tuple[Compiled, ...]]
 
@@ -32,41 +38,57 @@ class Variants:
     def __init__(self, spec: str, inputs: tuple[str, ...]) -> None:
         self.spec = spec
         self.inputs = inputs
-        self._ready: dict[object, Variant] = {}
-        self._refused: dict[object, str] = {}
+        self._sets: dict[object, list[Variant]] = {}
 
     def get(self, tensors: Mapping[str, Tensor], work: Workload, target: Known, device: int) -> Variant:
         """The variant for these tensors on the current CUDA device, whose number is ``device``.
 
-        ``tensors`` holds q, k, v, the inputs and the results by name, results on the meta device.
+        ``tensors`` holds q, k, v, the inputs and the results by name, results on the meta device. The first
+        call of a kind of layout compiles the variants for every workload, so that no later length does.
         Raises ``PlanError``, with the reason of each candidate, where none compiles within the limits.
         """
         elem = tensors["q"].dtype
         kinds = {name: kind(name, t, free=name in self.inputs) for name, t in tensors.items()}
-        reasons = []
-        for record in candidates(self.spec, target.name, DTYPES[elem], work):
+        key = (target.name, device, tuple(kinds.items()))
+        if key not in self._sets:
+            described = kinds["k"].described and kinds["v"].described
+            found = plans(self.spec, target.name, DTYPES[elem], described)
+            self._sets[key] = [self._first_that_fits(p, elem, kinds, target, described) for p in found]
+        return min(self._sets[key], key=lambda v: v[0].plan.nanoseconds(work))
+
+    def _first_that_fits(
+        self, plan: Plan, elem: torch.dtype, kinds: dict[str, Kind], target: Known, described: bool
+    ) -> Variant:
+        """``plan``, or the most promising of the planner's next choices that the compiler accepts.
+
+        After a plan that spilled, only those with clearly fewer elements a thread are compiled.
+        """
+        reasons: list[str] = []
+        spilled = math.inf
+        for choice in chain([plan], next_choices(self.spec, plan, described)):
+            if elements(choice) > EASED * spilled:
+                continue
+            record = generated(self.spec, choice)
             for space in record.workspaces:
                 t = element(space, elem)
                 kinds[space.name] = Kind(POINTERS[t], t.itemsize, aligned=True, strides_aligned=False)
-            undescribed = [
-                a.tensor for k in record.kernels for a in k.args
-                if a.kind == "descriptor" and not kinds[a.tensor or ""].described
-            ]  # fmt: skip
-            if undescribed:
-                reasons.append(f"{record.plan.kernels[0]}: {undescribed[0]} is not laid out for descriptors")
-                continue
-            key = (record.path, record.text, device, tuple(kinds.items()))
-            if key not in self._ready and key not in self._refused:
-                self._confirm(key, record, kinds, target.smem_bytes)
-            if key in self._ready:
-                return self._ready[key]
-            reasons.append(f"{record.plan.kernels[0]}: {self._refused[key]}")
+            confirmed = self._confirm(record, kinds, target.smem_bytes)
+            if not isinstance(confirmed, str):
+                return record, confirmed
+            reasons.append(f"{choice.kernels[0]}: {confirmed}")
+            if "spills" in confirmed:
+                spilled = elements(choice)
+            if len(reasons) == TRIES:
+                break
         raise PlanError(
             f"no candidate for {DTYPES[elem]} on {target.name} compiles within its limits:\n  "
             + "\n  ".join(reasons)
         )
 
-    def _confirm(self, key: object, record: Record, kinds: Mapping[str, Kind], smem_limit: int) -> None:
+    def _confirm(
+        self, record: Record, kinds: Mapping[str, Kind], smem_limit: int
+    ) -> tuple[Compiled, ...] | str:
+        """The compiled kernels of ``record``, or why the compiler's numbers refute its plan."""
         from triton.runtime.errors import OutOfResources
 
         kernels = []
@@ -74,18 +96,21 @@ class Variants:
             built = build(record, kernel, kinds)
             smem = built.metadata.shared
             if smem > smem_limit:
-                self._refused[key] = f"{kernel.name} takes {smem} B of shared memory, above {smem_limit}"
-                return
+                return f"{kernel.name} takes {smem} B of shared memory, above {smem_limit}"
             try:
                 kernels.append(loaded(built))
             except OutOfResources as e:
-                self._refused[key] = f"{kernel.name}: {e}"
-                return
+                return f"{kernel.name}: {e}"
             spill = kernels[-1].measured.spill_bytes
             if spill > SPILL_LIMIT_BYTES:
-                self._refused[key] = f"{kernel.name} spills {spill} B a thread, above {SPILL_LIMIT_BYTES}"
-                return
-        self._ready[key] = record, tuple(kernels)
+                return f"{kernel.name} spills {spill} B a thread, above {SPILL_LIMIT_BYTES}"
+        return tuple(kernels)
+
+
+def elements(plan: Plan) -> float:
+    """Elements of S and of a narrow O a thread holds, in the worst kernel: what makes registers spill."""
+    sizes = ((dict(k.sides), k.num_warps) for k in plan.kernels)
+    return max(s["BLOCK_M"] * (s["BLOCK_N"] + 64) / warps for s, warps in sizes)
 
 
 def kind(name: str, t: Tensor, free: bool) -> Kind:
@@ -100,7 +125,7 @@ def kind(name: str, t: Tensor, free: bool) -> Kind:
         # lse's strides are lengths, and those are never compiled in.
         strides_aligned=name != "lse" and all(s * size % VECTOR_BYTES == 0 for s in steps),
         unit=(t.dim() - 1,) if free and t.stride(-1) == 1 else (),
-        described=at % VECTOR_BYTES == 0 and describable(t),
+        described=name in ("k", "v") and at % VECTOR_BYTES == 0 and describable(t),
     )
 
 

@@ -73,7 +73,7 @@ def plan(p: Program, dtype: str = "fp16", m: int = 32, n: int = 32, warps: int =
         )
         for k in p.kernels
     )
-    return Plan(p.schedule, "h100", dtype, kernels, 0, 0, 0.0, kv_row_bytes=4096, l2_bytes=1 << 20)
+    return Plan(p.schedule, "h100", dtype, kernels, 0, 0, 0.0)
 
 
 def source(p: Program, pl: Plan | None = None, description: str = "A test.") -> Source:

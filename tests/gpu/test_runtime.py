@@ -49,8 +49,7 @@ def test_compiles_whole() -> None:
 
 def test_new_lengths_compile_nothing() -> None:
     attn = flashgen.compile(plain())
-    for n in (1, 100, 1000, 4000, 16000):
-        attn(*on_gpu(*qkv(nq=n, nk=n)))
+    attn(*on_gpu(*qkv(nq=100, nk=70)))
     before = launch.compilations
     for n in (2, 3, 17, 99, 101, 1001, 2048, 3999, 5000, 16001):
         attn(*on_gpu(*qkv(nq=n, nk=n + 1)))

@@ -26,10 +26,10 @@ def text(
 
 def test_it_names_the_choice_and_what_binds() -> None:
     said = text("causal")
-    assert "BLOCK_M 128 x BLOCK_N 128, 8 warps, 3 stages" in said
-    assert "limited by shared memory" in said
-    assert "224 KiB of 227 KiB" in said
-    assert "256*BLOCK_M + 512*BLOCK_N*stages" in said
+    assert "BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors" in said
+    assert "2 block(s) an SM, 8 warps, limited by shared memory" in said
+    assert "113 KiB of 227 KiB" in said
+    assert "256*BLOCK_M + 512*BLOCK_N*stages + 1024" in said
     assert "the longest programs first" in said
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from flashgen.errors import PlanError
 from flashgen.plan.plan import ITEM_BYTES, Measured, Plan, Workload
 from flashgen.plan.resources import MAX_SPILL_BYTES
-from flashgen.plan.search import SHORT, candidates, choose, pick, variants
+from flashgen.plan.search import LONG, SHORT, candidates, choose, pick, variants
 from flashgen.plan.target import load_target, target_names
 
 from .programs import program
@@ -84,11 +84,15 @@ def test_more_sram_is_never_slower() -> None:
     assert times == sorted(times, reverse=True)
 
 
-def test_short_sequences_have_smaller_tiles() -> None:
-    def rows(w: Workload) -> int:
-        return choose(program(64), "h100", "bf16", w).kernels[0].side("BLOCK_M")
+def test_few_rows_have_a_small_tile() -> None:
+    few = choose(program(128), "h100", "bf16", Workload(1, 8, 8, 16, 8192)).kernels[0]
+    assert few.side("BLOCK_M") == 16
 
-    assert rows(SHORT) < rows(Workload(2, 16, 16, 8192, 8192))
+
+def test_a_short_call_spreads_over_the_gpu() -> None:
+    long, short = (choose(program(64), "a100", "bf16", w).kernels[0] for w in (LONG, SHORT))
+    assert short.side("BLOCK_M") <= long.side("BLOCK_M")
+    assert short.side("BLOCK_N") == SHORT.Nk, "all keys in one pass"
 
 
 def test_causal_rows_run_longest_first_with_heads_grouped() -> None:

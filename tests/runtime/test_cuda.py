@@ -80,9 +80,11 @@ def test_a_layout_is_prepared_once(device: Device, monkeypatch: pytest.MonkeyPat
     attn, prepared = attention(plain()), []
     prepare = attn._prepare
     monkeypatch.setattr(attn, "_prepare", lambda *a: prepared.append(1) or prepare(*a))
-    for _ in range(3):
+    attn(*(t.half() for t in qkv()), [])
+    built = len(device.built)
+    for _ in range(2):
         attn(*(t.half() for t in qkv()), [])
-    assert (len(prepared), len(device.built), len(device.launched)) == (1, 1, 3)
+    assert (len(prepared), len(device.built), len(device.launched)) == (1, built, 3)
     pointers = {launch[2][0] for launch in device.launched}
     assert device.launched[0][2] is not device.launched[1][2], "a launch's arguments are its own"
     assert pointers
@@ -90,10 +92,13 @@ def test_a_layout_is_prepared_once(device: Device, monkeypatch: pytest.MonkeyPat
 
 def test_a_new_length_builds_nothing(device: Device) -> None:
     attn = attention(plain())
+    attn(*(t.half() for t in qkv(nq=5, nk=7)), [])
+    built = len(device.built)
+    assert 1 <= built <= 3
     for n in (1, 3, 8, 17, 64, 100, 129, 200):
         attn(*(t.half() for t in qkv(nq=n, nk=n)), [])
-    assert len(device.launched) == 8
-    assert len(device.built) <= 3
+    assert len(device.launched) == 9
+    assert len(device.built) == built
 
 
 @pytest.mark.parametrize("shift", [0, 1, 8])
@@ -101,9 +106,10 @@ def test_alignment_is_told_apart(device: Device, shift: int) -> None:
     attn = attention(plain())
     q, k, v = (t.half() for t in qkv())
     attn(q, k, v, [])
+    built = len(device.built)
     room = torch.empty(q.numel() + shift, dtype=q.dtype)
     attn(room[shift:].view_as(q), k, v, [])
-    assert len(device.built) == (2 if shift == 1 else 1)  # eight halves are 16 bytes
+    assert (len(device.built) > built) == (shift == 1)  # eight halves are 16 bytes
 
 
 def test_layouts_kept_are_bounded(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,9 +124,9 @@ def test_a_kernel_that_spills_gives_way_to_the_next(device: Device) -> None:
     first: list[Any] = []
     device.refuse = lambda kernel: 0 if first and kernel != first[0] else (first.append(kernel) or 4000)
     attention(plain())(*(t.half() for t in qkv()), [])
-    tilings = [(k.sides, k.num_warps, k.num_stages) for _, k in device.built]
-    assert len(tilings) == 2
-    assert tilings[0] != tilings[1]
+    sizes = [k.sides["BLOCK_M"] * k.sides["BLOCK_N"] / k.num_warps for _, k in device.built]
+    assert len(sizes) > 1
+    assert sizes[1] < sizes[0], "what follows a spill holds fewer elements a thread"
 
 
 def test_where_none_compiles_the_reasons_are_said(device: Device) -> None:

@@ -118,7 +118,8 @@ def check(case: Case, over: str) -> None:
                 case.sees(g, o) if over == "k" else case.sees(o, g) for g in range(lo, hi + 1) for o in inside
             ]
             if j in full:
-                assert all(pairs) and len(inside) == width, f"full tile {j} hides a pair"
+                assert len(inside) == width, f"full tile {j} passes the end"
+                assert all(pairs), f"full tile {j} hides a pair"
             elif j not in partial:
                 assert not any(pairs), f"tile {j} is skipped though a pair is visible"
         assert all(0 <= j * width < n_over for j in full + partial), "a tile outside the sequence"
