@@ -5,34 +5,29 @@ A bias linear in the distance, with a slope for each head; causal
 spec      score s + alibi(slopes[h]), mask causal
 hash      sha256 01490435fc61e041860c19d4e6808cdb58642c615af7bcec0f78835aeebc1869 (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      alibi_fwd: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages
+plan      alibi_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 0fd609905bff7dbf2dbc0aad453c92dc66aa5a6caccbfa72fe09f2fd34152ab3
+code      sha256 167531e0f1afa5155694a8e5a9d7f9dc4599f968814327bce7549c5f43a649f0
 """
 
 import torch
 import triton
 import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk", "head_group"])
 def alibi_fwd(
     q_ptr,
-    k_ptr,
-    v_ptr,
     slopes_ptr,
     o_ptr,
     lse_ptr,
+    k0_desc,
+    v0_desc,
     stride_q_b,
     stride_q_h,
     stride_q_n,
-    stride_k_b,
-    stride_k_h,
-    stride_k_n,
-    stride_v_b,
-    stride_v_h,
-    stride_v_n,
     stride_slopes_h,
     stride_o_b,
     stride_o_h,
@@ -88,44 +83,38 @@ def alibi_fwd(
     m = tl.full((BLOCK_M,), float("-inf"), tl.float32)
     l = tl.zeros((BLOCK_M,), tl.float32)
     o0 = tl.zeros((BLOCK_M, 64), tl.float32)
-    k_base = k_ptr + b.to(tl.int64) * stride_k_b + hkv.to(tl.int64) * stride_k_h
-    k0_offsets = k_range[None, :] * stride_k_n + d0[:, None]
-    v_base = v_ptr + b.to(tl.int64) * stride_v_b + hkv.to(tl.int64) * stride_v_h
-    v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     # full tiles: every pair is visible
     for j in range(0, full_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64]).T
         # S = Q K^T
         s = tl.dot(q0, k0)
         # score, in base 2
         s = s * 0.18033688011112042 + c * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
         # running row maximum
         m_new = tl.maximum(m, tl.max(s, axis=1))
+        # a row that has seen nothing yet: exp2(-inf - 0) = 0
+        m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s - m_new[:, None])
+        p = tl.exp2(s - m_ref[:, None])
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_new)
-        # P in the input precision, for the matrix units
-        p_elem = p.to(q_ptr.dtype.element_ty)
-        v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
-        # O = diag(alpha) O + P V
-        o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
+        alpha = tl.exp2(m - m_ref)
         # running row sum
         l = l * alpha + tl.sum(p, axis=1)
+        # P in the input precision, for the matrix units
+        p_elem = p.to(q_ptr.dtype.element_ty)
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
+        # O = diag(alpha) O + P V
+        o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         m = m_new
 
     # partial tiles: some pairs are hidden
     for j in range(full_hi, partial_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = tl.load(
-            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
-            mask=k[None, :] < Nk,
-            other=0.0,
-        )
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64]).T
         # S = Q K^T
         s = tl.dot(q0, k0)
         # score, in base 2
@@ -140,17 +129,13 @@ def alibi_fwd(
         p = tl.exp2(s - m_ref[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_ref)
-        # P in the input precision, for the matrix units
-        p_elem = p.to(q_ptr.dtype.element_ty)
-        v0 = tl.load(
-            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
-            mask=k[:, None] < Nk,
-            other=0.0,
-        )
-        # O = diag(alpha) O + P V
-        o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         # running row sum
         l = l * alpha + tl.sum(p, axis=1)
+        # P in the input precision, for the matrix units
+        p_elem = p.to(q_ptr.dtype.element_ty)
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
+        # O = diag(alpha) O + P V
+        o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         m = m_new
 
     # a row that saw nothing: l = 0, O = 0
@@ -185,19 +170,19 @@ def forward(q, k, v, slopes):
     kv_heads = triton.cdiv(B * Hq, shared)
     groups = max(triton.cdiv(kv_heads, max(8 // shared, 1)), 1)
     head_group = max(triton.cdiv(kv_heads, groups), 1) * shared
-    programs = B * Hq * triton.cdiv(Nq, 128)
+    programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         alibi_fwd[(programs,)](
-            q, k, v, slopes, o, lse,
+            q, slopes, o, lse,
+            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 128, 64]),
+            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 128, 64]),
             q.stride(0), q.stride(1), q.stride(2),
-            k.stride(0), k.stride(1), k.stride(2),
-            v.stride(0), v.stride(1), v.stride(2),
             slopes.stride(0),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             B, Hq, Hkv, Nq, Nk, head_group,
-            BLOCK_M=128, BLOCK_N=64,
-            num_warps=8,
-            num_stages=3,
+            BLOCK_M=64, BLOCK_N=128,
+            num_warps=4,
+            num_stages=2,
         )
     return o, lse

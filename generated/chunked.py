@@ -8,7 +8,7 @@ schedule  flash2: 1 kernel(s)
 plan      chunked_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 3e8e3ba873c0420718327b2a684c3eb81f9b9d5f435f1dc19d3735c4a536894f
+code      sha256 5ac942a3f81004e33ca35b2c5e24bd08227a70ffc76800b7679294da332c8015
 """
 
 import torch
@@ -125,13 +125,13 @@ def chunked_fwd(
         p = tl.exp2(s * 0.12751743082459868 - m_new[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_new)
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     partial_n0 = tl.maximum(partial_hi0 - partial_lo0, 0)
@@ -158,13 +158,13 @@ def chunked_fwd(
         p = tl.exp2(s * 0.12751743082459868 - m_ref[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_ref)
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     # a row that saw nothing: l = 0, O = 0

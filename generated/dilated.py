@@ -8,7 +8,7 @@ schedule  flash2: 1 kernel(s)
 plan      dilated_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 128 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 a074e9c94f6d8b4861a7b1dd20c83fbf7f45e485dddd382a3cf8b81f31ee668e
+code      sha256 f7f275a179d486f6eac377df60f0e0fba91bbecf86e9d7dd8e24c1cf285723f4
 """
 
 import torch
@@ -111,6 +111,8 @@ def dilated_fwd(
         p = tl.exp2(s * 0.18033688011112042 - m_ref[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_ref)
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = tl.load(
@@ -120,8 +122,6 @@ def dilated_fwd(
         )
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     # a row that saw nothing: l = 0, O = 0

@@ -8,7 +8,7 @@ schedule  flash2: 1 kernel(s)
 plan      evoformer_fwd: BLOCK_M 32 x BLOCK_N 64, 1 warps, 1 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 17d011358df4c3e293fb32162ffe432b081300c32c0464dc80b883d131c535a9
+code      sha256 5d5db3ac244d08eaae4af67cb9e27bf2005e75307703722458c7197b93efdf6b
 """
 
 import torch
@@ -101,10 +101,12 @@ def evoformer_fwd(
         s = s * 0.25503486164919736 + pair_hqk * 1.4426950408889634
         # running row maximum
         m_new = tl.maximum(m, tl.max(s, axis=1))
+        # a row that has seen nothing yet: exp2(-inf - 0) = 0
+        m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s - m_new[:, None])
+        p = tl.exp2(s - m_ref[:, None])
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_new)
+        alpha = tl.exp2(m - m_ref)
         # running row sum
         l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
@@ -136,10 +138,12 @@ def evoformer_fwd(
         s = tl.where(k[None, :] < Nk, s, float("-inf"))
         # running row maximum
         m_new = tl.maximum(m, tl.max(s, axis=1))
+        # a row that has seen nothing yet: exp2(-inf - 0) = 0
+        m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s - m_new[:, None])
+        p = tl.exp2(s - m_ref[:, None])
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_new)
+        alpha = tl.exp2(m - m_ref)
         # running row sum
         l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units

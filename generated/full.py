@@ -8,7 +8,7 @@ schedule  flash2: 1 kernel(s)
 plan      full_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 50a8c1d3bf0ebcc35011c2395ce99c8c92b8904df6026a7df44bd1b93e90e4f0
+code      sha256 32c2fc6041a75af95413390165fc0972c761a6389feb67771959b74b07ec6889
 """
 
 import torch
@@ -83,13 +83,13 @@ def full_fwd(
         p = tl.exp2(s * 0.12751743082459868 - m_new[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_new)
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     # partial tiles: some pairs are hidden
@@ -107,13 +107,13 @@ def full_fwd(
         p = tl.exp2(s * 0.12751743082459868 - m_new[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_new)
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     # a row that saw nothing: l = 0, O = 0

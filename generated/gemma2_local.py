@@ -8,7 +8,7 @@ schedule  flash2: 1 kernel(s)
 plan      gemma2_local_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 6f1cd44a5e04b6cc9654b39695bd07b0b500d0165b3f6ebe081e269e41f351a6
+code      sha256 4f61ceb96bd7302f515e67c8d1f5365f4a35f8ca3f22f8284bca1056d28673a4
 """
 
 import torch
@@ -96,13 +96,13 @@ def gemma2_local_fwd(
         p = tl.exp2(s - m_new[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_new)
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 256])
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     partial_n0 = tl.maximum(full_lo - partial_lo0, 0)
@@ -134,13 +134,13 @@ def gemma2_local_fwd(
         p = tl.exp2(s - m_ref[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_ref)
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 256])
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     # a row that saw nothing: l = 0, O = 0

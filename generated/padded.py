@@ -5,10 +5,10 @@ Bidirectional, over sequences padded to one length
 spec      score s, mask padding(lengths[b])
 hash      sha256 cbd29ac39a8088dc92c9afa01c3a3d0c2c74daff57362fbc1c7d69c531591456 (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      padded_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 3 stages, descriptors
+plan      padded_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 d4749e9e0be7b9ca1c5fd7c2f2ffdf0fb031fe065013044728a9fe93baa6dcec
+code      sha256 eb5751a12a10420fe70d236bea17ca21f5227b330278a482fbda5ab4cbcd80d7
 """
 
 import torch
@@ -74,7 +74,8 @@ def padded_fwd(
     q0 = tl.load(
         q_base + q_range[:, None] * stride_q_n + d0[None, :], mask=q[:, None] < Nq, other=0.0
     )
-    lengths_b = tl.load(lengths_ptr + b.to(tl.int64) * stride_lengths_b).to(tl.int32)
+    lengths_b = tl.load(lengths_ptr + b.to(tl.int64) * stride_lengths_b)
+    lengths_b = tl.minimum(tl.maximum(lengths_b, -(2**30)), 2**30).to(tl.int32)
     # no row of this tile sees a key from here on
     k_end = tl.maximum(0, tl.minimum(Nk, lengths_b))
     full_hi = k_end // BLOCK_N
@@ -185,6 +186,6 @@ def forward(q, k, v, lengths):
             Hq, Hkv, Nq, Nk,
             BLOCK_M=64, BLOCK_N=128,
             num_warps=4,
-            num_stages=3,
+            num_stages=2,
         )
     return o, lse

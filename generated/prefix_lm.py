@@ -5,10 +5,10 @@ Every query sees the prefix of its sequence, and otherwise what lies before it
 spec      score s, mask prefix(prefix_len[b]) | causal
 hash      sha256 3fcda57adb3a79e304ed1d7110e1b7046d1eb405db60bb16866b91716e042ce4 (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      prefix_lm_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 3 stages, descriptors
+plan      prefix_lm_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 d9d91fca0af0c551d2395a89401e4d105ec350757106e991144af15eec4d1f05
+code      sha256 3cbd462476a03e8a3930e38e9ce5573b748b3221a0ddd1298e8f2ed10a0aa6a2
 """
 
 import torch
@@ -82,7 +82,8 @@ def prefix_lm_fwd(
     q0 = tl.load(
         q_base + q_range[:, None] * stride_q_n + d0[None, :], mask=q[:, None] < Nq, other=0.0
     )
-    prefix_len_b = tl.load(prefix_len_ptr + b.to(tl.int64) * stride_prefix_len_b).to(tl.int32)
+    prefix_len_b = tl.load(prefix_len_ptr + b.to(tl.int64) * stride_prefix_len_b)
+    prefix_len_b = tl.minimum(tl.maximum(prefix_len_b, -(2**30)), 2**30).to(tl.int32)
     qpos = q + Nk - Nq
     # no row of this tile sees a key from here on
     k_end = tl.maximum(
@@ -224,6 +225,6 @@ def forward(q, k, v, prefix_len):
             B, Hq, Hkv, Nq, Nk, head_group,
             BLOCK_M=64, BLOCK_N=128,
             num_warps=4,
-            num_stages=3,
+            num_stages=2,
         )
     return o, lse

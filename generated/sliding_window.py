@@ -8,7 +8,7 @@ schedule  flash2: 1 kernel(s)
 plan      sliding_window_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 ac8b938d0ef6196916fa1bee241d12a8c57000c81035d6797e0f737d4cb4fca9
+code      sha256 51109da20b0b39d71cd1d3072a93919dd3fdd1e7d71b9dc2cc39fc9b7d785b93
 """
 
 import torch
@@ -89,13 +89,13 @@ def sliding_window_fwd(
         p = tl.exp2(s * 0.12751743082459868 - m_new[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_new)
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     partial_n0 = tl.maximum(full_lo - partial_lo0, 0)
@@ -120,13 +120,13 @@ def sliding_window_fwd(
         p = tl.exp2(s * 0.12751743082459868 - m_ref[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_ref)
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     # a row that saw nothing: l = 0, O = 0

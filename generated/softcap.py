@@ -8,7 +8,7 @@ schedule  flash2: 1 kernel(s)
 plan      softcap_fwd: BLOCK_M 64 x BLOCK_N 32, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 583765bf83f24b6b5eac6b26784b71c4fd94578a7a394927fad9d93b6925dada
+code      sha256 f3ca38401d5575dcc1b896da5b6c9033afb9610f58db933db6515d4b87d418dc
 """
 
 import torch
@@ -99,13 +99,13 @@ def softcap_fwd(
         p = tl.exp2(s - m_new[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_new)
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     # partial tiles: some pairs are hidden
@@ -132,13 +132,13 @@ def softcap_fwd(
         p = tl.exp2(s - m_ref[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_ref)
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     # a row that saw nothing: l = 0, O = 0

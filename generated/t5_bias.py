@@ -8,7 +8,7 @@ schedule  flash2: 1 kernel(s)
 plan      t5_bias_fwd: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages, at most 128 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 cc2597341fc9bed28e064b2cd322c6000b0ae4ca2f83b63e68a2f440accf0df2
+code      sha256 650bb1d618c3ad5d14f5a75b6bd78f00dc5282edff6d0499eafc6cc5ac2d03b2
 """
 
 import torch
@@ -117,10 +117,12 @@ def t5_bias_fwd(
         s = s * 1.4426950408889634 + table_hx * 1.4426950408889634
         # running row maximum
         m_new = tl.maximum(m, tl.max(s, axis=1))
+        # a row that has seen nothing yet: exp2(-inf - 0) = 0
+        m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s - m_new[:, None])
+        p = tl.exp2(s - m_ref[:, None])
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_new)
+        alpha = tl.exp2(m - m_ref)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
@@ -169,10 +171,12 @@ def t5_bias_fwd(
         s = tl.where(k[None, :] < Nk, s, float("-inf"))
         # running row maximum
         m_new = tl.maximum(m, tl.max(s, axis=1))
+        # a row that has seen nothing yet: exp2(-inf - 0) = 0
+        m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s - m_new[:, None])
+        p = tl.exp2(s - m_ref[:, None])
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_new)
+        alpha = tl.exp2(m - m_ref)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = tl.load(

@@ -8,7 +8,7 @@ schedule  flash2: 1 kernel(s)
 plan      window_with_sinks_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 f812c8bb3d668a077aa8647f2588ced4fcfe7193d42c9664d87646a85ea0fbb7
+code      sha256 d0719067755e75c68e57cb670f1c7f93b27ac58ffa8c18226293e5409bebd4d8
 """
 
 import torch
@@ -102,13 +102,13 @@ def window_with_sinks_fwd(
         p = tl.exp2(s * 0.12751743082459868 - m_new[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_new)
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     partial_n0 = tl.maximum(partial_hi0, 0)
@@ -151,13 +151,13 @@ def window_with_sinks_fwd(
         p = tl.exp2(s * 0.12751743082459868 - m_ref[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_ref)
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     # a row that saw nothing: l = 0, O = 0

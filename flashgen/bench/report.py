@@ -16,6 +16,8 @@ from rich.table import Table
 
 import flashgen
 
+from .markdown import markdown
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -96,7 +98,7 @@ class Report:
         return None if self.dry else f.met
 
     def write(self, out: Path) -> list[Path]:
-        """Write bench.json, timings.csv and figures.csv into ``out``; return their paths."""
+        """Write bench.json, bench.md and CSV files of each table into ``out``; return their paths."""
         out.mkdir(parents=True, exist_ok=True)
         figures = [asdict(f) | {"met": self.met(f)} for f in self.figures]
         timings = [asdict(t) for t in self.timings]
@@ -104,6 +106,8 @@ class Report:
         whole = {"environment": self.environment(), **tables, "problems": self.problems}
         paths = [out / "bench.json"]
         paths[0].write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        paths.append(out / "bench.md")
+        paths[-1].write_text(markdown(json.loads(paths[0].read_text(encoding="utf-8"))), encoding="utf-8")
         for name, rows in tables.items():
             if rows:
                 paths.append(out / f"{name}.csv")

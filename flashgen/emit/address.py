@@ -13,16 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flashgen.expr import algebra as al
-from flashgen.expr.nodes import Call, Const, Expr, Read, Var, integer, variables
+from flashgen.expr.limits import INT_RANGE
+from flashgen.expr.nodes import Const, Expr, Var, integer, variables
 from flashgen.ir.program import Tensor, Tile
 
 from .facts import literal
-from .text import PRODUCT, Printer, subscript
+from .text import PRODUCT, Printer, held, subscript
 
 #: A literal extent up to this is gathered with 32-bit offsets (its strides are checked at launch).
 SMALL = 1 << 16
-#: How elements of an input arrive, whatever its dtype: floats and ints of any width are accepted.
-CASTS = {"float": ".to(tl.float32)", "int": ".to(tl.int32)"}
+#: How elements of an input become what their tile holds, whatever its dtype, by the tile's dtype.
+CASTS = {"acc": ".to(tl.float32)", "fp32": ".to(tl.float32)"}
 _LETTERS = {"B": "b", "Hq": "h", "Hkv": "h"}
 
 
@@ -127,21 +128,6 @@ class Addresses:
         if stride:
             self.reach[stride] = max(self.reach.get(stride, 0), element)
 
-    def read(self, e: Read, axes: tuple[str, ...], out: Printer) -> str:
-        """An input read inside an expression, as a load."""
-        guards: list[Expr] = []
-        for i, extent in zip(e.index, self.tensors[e.name].dims, strict=True):
-            inside = zip(_bounds(i, extent), out.facts.inside(i, extent), strict=True)
-            guards += [g for g, proven in inside if not proven]
-        a = self.of(e.name, e.index, axes, al.both(*guards) if guards else None, out, {})
-        pointer = " + ".join(x for x in (a.fixed, a.offsets) if x)
-        text = f"tl.load({pointer}{f', mask={a.guard}, other=0' if a.guard else ''})"
-        return text + CASTS.get(e.type, "")
-
-
-def _bounds(e: Expr, extent: Expr) -> tuple[Expr, Expr]:
-    return Call("ge", (e, integer(0)), "bool"), Call("lt", (e, extent), "bool")
-
 
 def _scaled(text: str, stride: str | None) -> str:
     return f"{text} * {stride}" if stride else text
@@ -152,6 +138,11 @@ def _wide(e: Expr, out: Printer) -> str:
     if isinstance(e, Var) and e.name not in out.facts.in_loop:
         return f"{e.name}.to(tl.int64)"
     return f"tl.cast({out.text(e)}, tl.int64)"
+
+
+def narrowed(name: str) -> str:
+    """Loaded ints of any width as 32-bit ones, held to their range before they are cut."""
+    return f"tl.minimum(tl.maximum({name}, {held(-INT_RANGE)}), {held(INT_RANGE)}).to(tl.int32)"
 
 
 def storage(tile: Tile) -> str:

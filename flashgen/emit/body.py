@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flashgen.expr.nodes import Const, Expr, Read, Var
+from flashgen.expr.nodes import Const, Expr, Var
 from flashgen.ir.program import (
     Coords,
     Dot,
@@ -28,7 +28,7 @@ from flashgen.ir.program import (
     statements,
 )
 
-from .address import CASTS, Address, Addresses, storage
+from .address import CASTS, Address, Addresses, narrowed, storage
 from .descriptor import Descriptor, describe
 from .facts import ZERO, Facts
 from .layout import Line
@@ -38,8 +38,6 @@ from .text import UNARY, Dialect, Printer, subscript
 
 #: Renders the template of a node with its facts.
 Render = Callable[..., str]
-#: How loaded elements become what their tile holds, by the tile's dtype.
-_TYPES = {"acc": "float", "fp32": "float", "int32": "int"}
 
 
 @dataclass(frozen=True)
@@ -84,10 +82,7 @@ class Body:
     def out(self) -> Printer:
         """The printer for the names known at this point."""
 
-        def read(e: Read, axes: tuple[str, ...]) -> str:
-            return self.addresses.read(e, axes, self.out)
-
-        return Printer(self.facts, read, self.elem != "fp32", self.style.dialect)
+        return Printer(self.facts, self.elem != "fp32", self.style.dialect)
 
     def ranges(self) -> list[Line]:
         """The element numbers inside a tile along each axis."""
@@ -199,7 +194,7 @@ class Body:
         a = self.address(s.src, s.index, s.dst.axes, s.guard)
         address, lines = self._pointer(a, s.dst.name)
         tensor = self.addresses.tensors[s.src]
-        cast = CASTS.get(_TYPES.get(s.dst.dtype, ""), "") if tensor.role == "input" else ""
+        cast = CASTS.get(s.dst.dtype, "") if tensor.role == "input" else ""
         if tensor.role != "input" and s.dst.dtype != tensor.dtype:
             cast = self._cast(s.dst)
         fill = "0.0" if s.fill == 0 else self.out.text(Const(s.fill, "float"))
@@ -208,7 +203,10 @@ class Body:
         self.facts.tiles[s.dst.name] = s.dst
         self.facts.known.pop(s.dst.name, None)
         facts = {"dst": s.dst.name, "address": address, "mask": a.guard, "fill": fill, "cast": cast}
-        return [*lines, self.node("load", s.dst.name, s.note, **facts)]
+        lines = [*lines, self.node("load", s.dst.name, s.note, **facts)]
+        if tensor.role == "input" and s.dst.dtype == "int32":
+            lines.append(self.node("map", s.dst.name, "", dst=s.dst.name, value=narrowed(s.dst.name)))
+        return lines
 
     def _store(self, s: Store) -> list[Line]:
         a = self.address(s.dst, s.index, s.value.axes, s.guard)

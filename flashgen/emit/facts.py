@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from flashgen.expr import algebra as al
 from flashgen.expr.interval import Interval, interval
-from flashgen.expr.nodes import TRUE, Expr, Var, integer, substitute, variables
+from flashgen.expr.nodes import Expr, Var, integer, substitute, variables
 from flashgen.ir.program import Kernel, Tile
 
 ZERO = integer(0)
@@ -58,12 +58,6 @@ class Facts:
             return True
         low = self.interval(e)[0]
         return low is not None and al.non_negative(low)
-
-    def inside(self, e: Expr, extent: Expr) -> tuple[bool, bool]:
-        """Whether 0 <= e, and e < extent, are proven."""
-        high = self.interval(e)[1]
-        below = high is not None and al.compare("lt", high, extent) == TRUE
-        return self.non_negative(e), below or al.at_most(al.add(e, integer(1)), extent)
 
     def is_tile(self, e: Expr) -> bool:
         """Whether ``e`` differs within a program."""

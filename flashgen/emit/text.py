@@ -8,19 +8,19 @@ unless the operands are proven non-negative. And tiles in ``elem`` precision are
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import isinf, isnan
 from typing import Literal
 
 from flashgen.expr import algebra as al
-from flashgen.expr.nodes import Call, Const, Expr, Read, Var, integer, rewrite
+from flashgen.expr.limits import INT_RANGE
+from flashgen.expr.nodes import Call, Const, Expr, Var, integer, rewrite
 from flashgen.expr.ops import OPS
 from flashgen.plan.plan import Plan
 
 from .facts import Facts
 
-ATOM, POSTFIX, UNARY, PRODUCT, SUM, SHIFT, AND = 100, 90, 50, 40, 30, 25, 20
+ATOM, POSTFIX, POWER, UNARY, PRODUCT, SUM, SHIFT, AND = 100, 90, 60, 50, 40, 30, 25, 20
 
 #: ``ptx`` texts are inline assembly of NVIDIA GPUs: approximations good enough for 16-bit elements.
 Dialect = Literal["exact", "ptx"]
@@ -31,6 +31,7 @@ def dialect(plan: Plan) -> Dialect:
     return "ptx" if plan.inline_ptx and plan.dtype in ("fp16", "bf16") else "exact"
 
 
+INT_MAX = 2**31 - 1
 #: Text and how tightly it binds.
 Piece = tuple[str, int]
 
@@ -55,12 +56,11 @@ def subscript(text: str, own: tuple[str, ...], axes: tuple[str, ...]) -> str:
 class Printer:
     """Prints expressions over the names of ``facts``.
 
-    ``read`` prints an input read; ``widen`` says that ``elem`` is narrower than fp32; ``dialect`` is
+    ``widen`` says that ``elem`` is narrower than fp32; ``dialect`` is
     which text of an operator to take.
     """
 
     facts: Facts
-    read: Callable[[Read, tuple[str, ...]], str]
     widen: bool = True
     dialect: Dialect = "exact"
 
@@ -74,8 +74,7 @@ class Printer:
             return constant(e)
         if isinstance(e, Var):
             return self._var(e, axes), ATOM
-        if isinstance(e, Read):
-            return self.read(e, axes), ATOM
+        assert isinstance(e, Call), "inputs are read by loads"
         if e.op in ("floordiv", "mod", "cdiv"):
             return self._division(e, axes, clamped)
         if e.op in ("min", "max", "where"):
@@ -84,10 +83,18 @@ class Printer:
             return f"tl.cast({self.text(e.args[0])}, tl.float32)", ATOM
         if e.op == "add" and isinstance(e.args[1], Const) and e.args[1].value < 0:
             return self._print(Call("sub", (e.args[0], Const(-e.args[1].value, e.type)), e.type), axes)
+        if e.op in ("add", "sub") and e.type == "int":
+            return fill(OPS[e.op].triton, [self._addend(a, axes) for a in e.args], OPS[e.op].precedence)
         op = OPS[e.op]
         template = (op.ptx if self.dialect == "ptx" else None) or op.triton
         precedence = op.precedence if template == op.triton else ATOM
         return fill(template, [self._print(a, axes) for a in e.args], precedence)
+
+    def _addend(self, e: Expr, axes: tuple[str, ...]) -> Piece:
+        """A term of a sum of ints. A literal beyond every length means no bound; the sum must not wrap."""
+        if isinstance(e, Const) and abs(e.value) >= INT_RANGE:
+            return held(INT_RANGE if e.value > 0 else -INT_RANGE), POWER if e.value > 0 else UNARY
+        return self._print(e, axes)
 
     def _var(self, e: Var, axes: tuple[str, ...]) -> str:
         tile = self.facts.tiles.get(e.name)
@@ -146,11 +153,18 @@ def constant(e: Const) -> Piece:
     if e.type == "bool":
         return str(bool(value)), ATOM
     if e.type == "int":
-        return str(int(value)), ATOM if value >= 0 else UNARY
+        value = max(-INT_MAX, min(int(value), INT_MAX))  # beyond it compares alike with every int
+        return str(value), ATOM if value >= 0 else UNARY
     value = float(value)
     if isinf(value) or isnan(value):
         return f'float("{value}")', ATOM
     return repr(value), ATOM if str(value)[0] != "-" else UNARY
+
+
+def held(n: int) -> str:
+    """A power of two, or its negative, as it is written."""
+    text = f"2**{abs(n).bit_length() - 1}"
+    return text if n > 0 else f"-({text})"
 
 
 def wrap(piece: Piece, tighter_than: int) -> str:

@@ -6,7 +6,8 @@ trees. Only exact rewrites happen here: floats are never folded, reordered or dr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from .nodes import FALSE, TRUE, Call, Const, Expr, Var, integer
 
@@ -22,7 +23,8 @@ LENGTH_OF = {"q": "Nq", "q_hi": "Nq", "k": "Nk", "k_hi": "Nk"}
 FIRST_OF = {"q_hi": "q_lo", "k_hi": "k_lo"}
 
 
-def affine(e: Expr) -> tuple[dict[Expr, int], int]:
+@lru_cache(maxsize=1 << 14)
+def affine(e: Expr) -> tuple[Mapping[Expr, int], int]:
     """``e`` (int) as a sum of coefficient * atom, plus a constant."""
     if isinstance(e, Const):
         return {}, int(e.value)
@@ -30,10 +32,10 @@ def affine(e: Expr) -> tuple[dict[Expr, int], int]:
         terms, const = affine(e.args[0])
         other, other_const = affine(e.args[1])
         sign = 1 if e.op == "add" else -1
-        terms = dict(terms)
+        total = dict(terms)
         for atom, c in other.items():
-            terms[atom] = terms.get(atom, 0) + sign * c
-        return {a: c for a, c in terms.items() if c}, const + sign * other_const
+            total[atom] = total.get(atom, 0) + sign * c
+        return {a: c for a, c in total.items() if c}, const + sign * other_const
     if isinstance(e, Call) and e.op == "neg":
         terms, const = affine(e.args[0])
         return {a: -c for a, c in terms.items()}, -const
@@ -46,10 +48,24 @@ def affine(e: Expr) -> tuple[dict[Expr, int], int]:
     return {e: 1}, 0
 
 
-def from_affine(terms: dict[Expr, int], const: int) -> Expr:
-    """The canonical sum: positive terms first, the constant last."""
+#: The order of variables in a sum, then other names, then other atoms, large ones first. The key's index
+#: is subtracted last: what comes before it is one value for a row.
+_ADDED = {n: i for i, n in enumerate("q q_lo q_hi k k_lo k_hi Nk Nq".split())}
+_TAKEN = {n: i for i, n in enumerate("q q_lo q_hi Nk Nq k_lo k_hi k".split())}
+
+
+@lru_cache(maxsize=1 << 14)
+def _order(atom: Expr, added: bool) -> tuple[int, int, str]:
+    text = repr(atom)
+    if isinstance(atom, Var):
+        return 0, (_ADDED if added else _TAKEN).get(atom.name, len(_ADDED)), text
+    return 1, -len(text), text
+
+
+def from_affine(terms: Mapping[Expr, int], const: int) -> Expr:
+    """The canonical sum: positive terms first, the constant last, one order for equal sums."""
     out: Expr | None = None
-    for atom, c in sorted(terms.items(), key=lambda t: t[1] < 0):
+    for atom, c in sorted(terms.items(), key=lambda t: (t[1] < 0, _order(t[0], t[1] > 0))):
         part = atom if abs(c) == 1 else Call("mul", (integer(abs(c)), atom), "int")
         if out is None:
             out = part if c > 0 else Call("neg", (part,), "int")
@@ -131,6 +147,15 @@ def mod(a: Expr, b: Expr) -> Expr:
     return Call("mod", (a, b), "int")
 
 
+def guarded(e: Expr) -> Expr:
+    """A quotient or remainder by what may be zero, written so that nothing is ever divided by zero."""
+    if not isinstance(e, Call) or e.op not in ("floordiv", "mod") or constant(e.args[1]):
+        return e
+    a, b = e.args
+    zero = compare("eq", b, integer(0))
+    return where(zero, integer(0), Call(e.op, (a, where(zero, integer(1), b)), "int"))
+
+
 def non_negative(e: Expr) -> bool:
     """True when e >= 0 for all lengths and indices (a sufficient test)."""
     if isinstance(e, Const):
@@ -151,6 +176,7 @@ def non_negative(e: Expr) -> bool:
     return False
 
 
+@lru_cache(maxsize=1 << 16)
 def at_most(a: Expr, b: Expr) -> bool:
     """True when a <= b is provable (a sufficient test)."""
     terms, const = affine(_lowest(sub(b, a)))

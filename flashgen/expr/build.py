@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from .nodes import Call, Const, Expr, Type, real
+from . import algebra as al
+from .evaluate import evaluate_python
+from .limits import INT_LIMIT
+from .nodes import Call, Const, Expr, Read, Type, Var, real, walk
 from .ops import OPS
 
 
@@ -35,3 +38,25 @@ def call(name: str, *args: Expr) -> Expr:
         return args[0]
     result: Type = ("float" if as_float else "int") if op.result == "same" else op.result
     return Call(name, args, result)
+
+
+def unsound(e: Expr) -> str | None:
+    """What is wrong with the constants in the node ``e``, its arguments being sound; None if nothing."""
+    if not isinstance(e, Call):
+        return None
+    if e.op in ("floordiv", "mod") and _constant(e.args[1]) == 0:
+        return f"`{OPS[e.op].symbol}` by zero"
+    if e.type == "int":
+        fixed = _constant(e)
+        terms, rest = al.affine(e)
+        if any(abs(n) >= INT_LIMIT for n in (*terms.values(), rest if fixed is None else fixed)):
+            return "the integers here come to 2^31 or more, which does not fit 32 bits; use floats: `1e10`"
+    return None
+
+
+def _constant(e: Expr) -> int | None:
+    """The value of an int expression that always has the same."""
+    terms, rest = al.affine(e)
+    if not terms:
+        return rest
+    return None if any(isinstance(n, Var | Read) for n in walk(e)) else int(evaluate_python(e, {}))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flashgen.errors import ExprError
 
 from . import build, messages
-from .nodes import Expr, children, integer
+from .nodes import Expr, children
 from .ops import INFIX, OPS
 from .tokens import Token, tokenize
 
@@ -77,9 +77,9 @@ class Cursor:
             e = build.call(name, *(a.expr for a in args))
         except build.Mismatch as wrong:
             raise ExprError(self._mistyped(name, args, wrong, sign), args[wrong.position].start) from None
-        if name in ("floordiv", "mod") and args[1].expr == integer(0):
-            raise ExprError(f"`{sign.text}` by zero", args[1].start)
         start = min(sign.offset, args[0].start)
+        if text := build.unsound(e):
+            raise ExprError(text, args[1].start if "zero" in text else start)
         return self.node(e, args, start, args[-1].end if end is None else end)
 
     def node(self, e: Expr, parts: Sequence[Part], start: int, end: int) -> Part:

@@ -101,6 +101,9 @@ def evaluate_torch(
             target = _target(args, [i for i in step.spare if ours[step.args[i]]], float_dtype)
             value = _call(torch, step.op, args, target, float_dtype)
             own = value is target or all(value is not a for a in args)
+            if not own:  # an argument passed through: its own slot shares the tensor from here on
+                for i in step.args:
+                    ours[i] = ours[i] and slots[i] is not value
             for i in step.done:
                 slots[i] = None
         else:

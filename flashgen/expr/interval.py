@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from . import algebra as al
-from .nodes import FALSE, TRUE, Call, Const, Expr, Read, Var, integer
+from .nodes import FALSE, TRUE, Call, Const, Expr, Read, Var, integer, larger_than
 
 Interval: TypeAlias = tuple[Expr | None, Expr | None]
 Rule: TypeAlias = Callable[..., Interval]
 UNKNOWN: Interval = (None, None)
 UNDECIDED: Interval = (FALSE, TRUE)
+#: An end with more nodes is given up as unknown: nested rules would double it at every level.
+MOST_NODES = 64
 
 
 def _both(f: Callable[[Expr, Expr], Expr], a: Expr | None, b: Expr | None) -> Expr | None:
@@ -161,4 +163,8 @@ def interval(e: Expr, known: Mapping[str, Interval]) -> Interval:
     rule = OPS[e.op].interval
     if rule is None or any(a.type == "float" for a in e.args):
         return unknown
-    return rule(*parts)
+    lowest, highest = rule(*parts)
+    return (
+        unknown[0] if lowest is not None and larger_than(lowest, MOST_NODES) else lowest,
+        unknown[1] if highest is not None and larger_than(highest, MOST_NODES) else highest,
+    )

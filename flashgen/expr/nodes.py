@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal, TypeAlias
 
 Type: TypeAlias = Literal["bool", "int", "float"]
@@ -79,6 +80,11 @@ def walk(e: Expr) -> Iterator[Expr]:
         node = stack.pop()
         yield node
         stack.extend(reversed(children(node)))
+
+
+def larger_than(e: Expr, most: int) -> bool:
+    """Whether ``e`` has more than ``most`` nodes (counting no further)."""
+    return next(islice(walk(e), most, None), None) is not None
 
 
 def variables(e: Expr) -> set[str]:

@@ -106,6 +106,17 @@ def _torch_floor(t: Any, a: Any) -> Any:
     return t.nan_to_num(a.floor(), nan=0.0).clamp(-(2.0**31), 2.0**31).to(t.int64).clamp(max=2**31 - 1)
 
 
+def _torch_divide(name: str) -> Callable[..., Any]:
+    def f(t: Any, a: Any, b: Any) -> Any:
+        if not isinstance(b, t.Tensor):
+            return getattr(t, name)(a, b) if b else t.zeros_like(a)
+        zero = b == 0
+        a = a if isinstance(a, t.Tensor) else t.as_tensor(a)
+        return getattr(t, name)(a, b.masked_fill(zero, 1)).masked_fill(zero, 0)
+
+    return f
+
+
 def _torch_minmax(name: str, bound: str) -> Callable[..., Any]:
     """``clamp`` takes a number as it is, ``minimum`` and ``maximum`` two tensors; all let NaN through."""
 
@@ -142,11 +153,11 @@ _TABLE = (
        "{0} * {1}", ("b", "a"), iv.mul, "*", 40, out="mul"),
     Op("div", ("num", "num"), "float", "quotient", _div, lambda t, a, b: a / b,
        "{0} / {1}", ("1 / b", "-y / b"), None, "/", 40, cost=8, out="div"),
-    Op("floordiv", ("int", "int"), "int", "quotient rounded down, as in Python",
-       lambda a, b: a // b, lambda t, a, b: a // b,
+    Op("floordiv", ("int", "int"), "int", "quotient rounded down, as in Python; by zero 0",
+       lambda a, b: a // b if b else 0, _torch_divide("floor_divide"),
        "{0} // {1}", (None, None), iv.floordiv, "//", 40, cost=12),
-    Op("mod", ("int", "int"), "int", "remainder with the divisor's sign, as in Python",
-       lambda a, b: a % b, lambda t, a, b: a % b,
+    Op("mod", ("int", "int"), "int", "remainder with the divisor's sign, as in Python; by zero 0",
+       lambda a, b: a % b if b else 0, _torch_divide("remainder"),
        "{0} % {1}", (None, None), iv.mod, "%", 40, cost=12),
     Op("neg", ("num",), "same", "negation", lambda a: -a, lambda t, a: -a,
        "-{0}", ("-1",), iv.neg, None, 50, public=False, out="neg"),

@@ -253,6 +253,9 @@ class _Parser(Cursor):
         e = substitute(body, values)
         size, depth = _measure(e)
         self.limit(size, depth, token.offset)
+        for n in walk(e):
+            if text := build.unsound(n):
+                raise ExprError(f"in `{f.signature}`: {text}", token.offset)
         return Part(e, token.offset, end, size, depth)
 
 

@@ -14,8 +14,9 @@ from typing import Literal, TypeAlias
 
 from flashgen.errors import ExprError
 
+from .limits import FLOAT_LIMIT, INT_LIMIT
+
 MAX_CHARACTERS = 2000
-INT_LIMIT = 2**31
 
 Kind: TypeAlias = Literal["name", "int", "float", "symbol", "end"]
 
@@ -138,8 +139,9 @@ def _number(text: str, at: int, word: str) -> Token:
         shown = (word + run.group())[:24]
         raise ExprError(f"`{shown}` is not a number of the language: write `12`, `0.5` or `1e-3`", at)
     if not word.isdigit():
-        if float(word) == float("inf"):
-            raise ExprError("this number is too large for a float; infinity is written `inf`", at)
+        if float(word) > FLOAT_LIMIT:
+            says = "this number is too large for a float, which ends at 3.4e38; infinity is written `inf`"
+            raise ExprError(says, at)
         return Token("float", word, at)
     if word[0] == "0" and word.strip("0"):
         raise ExprError(f"`{word[:24]}` starts with 0: write `{word.lstrip('0')[:24]}`", at)

@@ -41,19 +41,24 @@ def read_slice(
     fill: float,
     check: bool,
 ) -> torch.Tensor | None:
-    """A tile by slicing, (B|1, H|1, *axes); None when some index needs a gather."""
+    """A tile by slicing, (B|1, H|1, *axes); None when some index needs a gather.
+
+    So does one outside of the tensor: its guard hides it, in some programs or in all.
+    """
     lead: dict[int, int] = {}  # leading dim -> dim of src
     for d, w in enumerate(where):
         if isinstance(w, torch.Tensor):
             varies = _lead(w)
             if varies is None or w.numel() == 0 or (varies >= 0 and varies in lead):
                 return None
-            if check and (int(w.min()) < 0 or int(w.max()) >= src.shape[d]):
-                raise OutOfBounds(f"index {d} leaves a dim of {src.shape[d]}")
+            if not _inside(int(w.min()), int(w.max()), src.shape[d], guard):
+                return None
             src = _take(src, d, w)
             if varies >= 0:
                 lead[varies] = d
         elif isinstance(w, int):
+            if not _inside(w, w, src.shape[d], guard):
+                return None
             src = src.narrow(d, w, 1)
     tile_dims: dict[str, int] = {}
     short = False
@@ -84,6 +89,14 @@ def read_slice(
     if guard is not None and not bool(torch.as_tensor(guard).all()):
         src = _filled(src, guard, fill)
     return src
+
+
+def _inside(first: int, last: int, size: int, guard: Any) -> bool:
+    """Whether indices lie in a dim of ``size``; outside without a guard is an error at once."""
+    inside = first >= 0 and last < size
+    if not inside and guard is None:
+        raise OutOfBounds(f"an index in [{first}, {last}] leaves a dim of {size}")
+    return inside
 
 
 def _filled(tile: torch.Tensor, guard: Any, fill: float) -> torch.Tensor:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flashgen.expr import algebra as al
-from flashgen.expr.nodes import Expr, Type, Var, integer, rewrite
+from flashgen.expr.nodes import Call, Const, Expr, Type, Var, integer, real, rewrite
 
 if TYPE_CHECKING:
     from flashgen.spec.model import AttentionSpec
@@ -63,14 +63,26 @@ def dim(symbol: str | int) -> Expr:
 
 
 def close(e: Expr) -> Expr:
-    """``e`` without ``qpos``, integer parts in canonical form."""
+    """``e`` without ``qpos``, integer parts in canonical form.
+
+    A product of ints that becomes a float is one of floats: 32 bits may not hold it.
+    """
 
     def rule(n: Expr) -> Expr | None:
         if n == Var("qpos", "int"):
             return QPOS
-        return al.simplify(n) if n.type == "int" else None
+        if isinstance(n, Call) and n.op == "float":
+            return _promoted(n.args[0])
+        return al.simplify(al.guarded(n)) if n.type == "int" else None
 
     return rewrite(e, rule)
+
+
+def _promoted(e: Expr) -> Expr:
+    """An int expression as a float."""
+    if isinstance(e, Call) and e.op == "mul":
+        return Call("mul", tuple(_promoted(a) for a in e.args), "float")
+    return real(float(e.value)) if isinstance(e, Const) else Call("float", (e,), "float")
 
 
 def lower(spec: AttentionSpec) -> AttentionIR:

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import torch
 
 from flashgen.expr.evaluate import evaluate_torch
+from flashgen.expr.limits import INT_RANGE
 from flashgen.expr.nodes import Const, Expr, Read, Var
 
 from .access import OutOfBounds, gather, read_slice, tile_number, write
@@ -214,6 +215,8 @@ class _Machine:
             tile = gather(src, index, guard, s.fill, self.active, self.check)
         if self.check:
             self._count(self.traffic.read, s.src, guard, s.dst)
+        if s.dst.dtype == "int32":  # saturated as kernels do, then 64-bit: nothing wraps
+            tile = tile.clamp(-INT_RANGE, INT_RANGE).to(torch.int64)
         return tile
 
     def _as_tensor(self, e: Expr, axes: tuple[str, ...]) -> torch.Tensor:

@@ -19,7 +19,7 @@ DType: TypeAlias = str
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor in HBM. ``role`` ``input`` is a spec's named input, ``scalar`` a number argument."""
+    """A tensor in HBM. ``role`` ``input`` is a spec's named input."""
 
     name: str
     dims: tuple[Expr, ...]

@@ -18,6 +18,11 @@ ITEM_BYTES: Mapping[str, int] = {"fp16": 2, "bf16": 2, "fp32": 4, "fp64": 8}
 #: Bytes of an accumulator element (the softmax statistics and the dots' results).
 ACC_BYTES: Mapping[str, int] = {"fp16": 4, "bf16": 4, "fp32": 4, "fp64": 8}
 
+#: The host's time for the descriptors of K and V, measured through Triton's launcher; a call whose kernels
+#: take less than HOST_BOUND_NS waits for the host.
+DESCRIPTORS_NS = 12_000
+HOST_BOUND_NS = 50_000
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -128,14 +133,18 @@ class Plan:
         return even_groups(w.B * w.Hq, wanted, w.Hq // max(w.Hkv, 1)) if wanted else 0
 
     def nanoseconds(self, w: Workload) -> int:
-        """A rough time at ``w``: waves of blocks, each as many passes as K has tiles (no mask)."""
+        """A rough time at ``w``: waves of blocks, each as many passes as K has tiles (no mask).
+
+        Below ``HOST_BOUND_NS`` a call waits for the host, which makes each descriptor anew.
+        """
         total = 0
         for kernel, (at_once, block, one) in zip(self.kernels, self.pace, strict=True):
             rows, columns = kernel.sides[0][1], kernel.sides[-1][1]
             blocks = w.B * w.Hq * -(-w.Nq // rows)
             passes = -(-w.Nk // columns)
             total += -(-blocks // at_once) * (block + one * passes)
-        return total
+        described = sum(k.loads == "descriptor" for k in self.kernels)
+        return total + described * DESCRIPTORS_NS if total < HOST_BOUND_NS else total
 
     def to_json(self) -> str:
         """Stable JSON text; ``from_json`` gives the equal plan back."""

@@ -30,11 +30,11 @@ COLUMN_SIDES = (16, 32, 64, 128, 256)
 WARPS = (1, 2, 4, 8)
 STAGES = (1, 2, 3, 4)
 #: Tilings for which other ways of loading and limits of registers are tried as well.
-REFINED = 16
+REFINED = 40
 #: Registers a thread must keep beside its tiles under a stated limit: with fewer, dots wait on one another.
 ROOM = 24
 #: What a plan is chosen for when no sizes are given: enough work to fill any GPU, long sequences.
-LONG = Workload(2, 16, 16, 8192, 8192)
+LONG = Workload(4, 32, 32, 8192, 8192)
 SHORT = Workload(1, 12, 12, 128, 128)
 MIDDLE = Workload(4, 32, 32, 1024, 1024)
 #: Heads launched together where rows differ in length. Measured on H100, causal, head dims 64 to 256 and

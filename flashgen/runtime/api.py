@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
@@ -9,12 +10,12 @@ from typing import TYPE_CHECKING, Literal, overload
 import torch
 from torch import Tensor
 
-from flashgen.errors import PlanError, TensorError
+from flashgen.errors import Place, PlanError, SpecError, TensorError
 from flashgen.spec.gallery import find
 
 from . import op
 from .cache import entry
-from .check import check_given, named
+from .check import check_given, check_transforms, named, transformed
 from .record import Record
 from .signature import signature
 from .source import prepare
@@ -79,6 +80,8 @@ class Attention:
         for t in (q, k, v, *listed):
             if not isinstance(t, Tensor) or t.requires_grad:
                 check_given(("q", "k", "v", *self._names), (q, k, v, *listed))
+        if not torch.compiler.is_compiling() and transformed():
+            check_transforms(("q", "k", "v", *self._names), (q, k, v, *listed))
         if return_lse and "lse" not in self.signature.outputs:
             raise TensorError(f"{self.signature.name} declares no lse: its `outputs` would have to list it")
         out, lse = op.attention(q, k, v, listed, self.spec_json)
@@ -104,7 +107,11 @@ def compile(spec: str | Path | AttentionSpec, target: str | None = None) -> Atte
 def canonical(spec: str | Path | AttentionSpec) -> str:
     """The canonical JSON of a spec however it is given; a file already read before is not parsed again."""
     if not isinstance(spec, (str, Path)):
-        return spec.canonical_json()
+        made = getattr(spec, "canonical_json", None)
+        if made is None or isinstance(spec, type):
+            said = "expected a spec's path, a gallery's name or an AttentionSpec"
+            raise SpecError([(Place(), f"{said}, got {reprlib.repr(spec)} ({type(spec).__name__})")])
+        return str(made())
     path = find(spec)
 
     def parse() -> dict[str, str]:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch._C import _functorch
+from torch.autograd import forward_ad
 
 from flashgen.errors import TensorError
 
@@ -62,6 +64,39 @@ def check_grad(names: Sequence[str], tensors: Sequence[Tensor]) -> None:
                     f"{name} requires grad, and flashgen has no backward yet: the result would be cut off "
                     f"from it. Call under torch.no_grad() or inference_mode(), or pass {name}.detach()"
                 )
+
+
+def transformed() -> bool:
+    """Whether a transform of torch.func is under way: the op itself sees no trace of it."""
+    return _functorch.peek_interpreter_stack() is not None
+
+
+def differentiated() -> bool:
+    """Whether forward-mode differentiation is under way."""
+    return forward_ad._current_level >= 0
+
+
+def check_transforms(names: Sequence[str], tensors: Sequence[Tensor]) -> None:
+    """Raise for a tensor that carries a tangent or is seen through a transform: either would be lost."""
+    for name, t in zip(names, tensors, strict=True):
+        if _functorch.is_functorch_wrapped_tensor(t):
+            raise TensorError(
+                f"{name} is transformed by torch.func (vmap, jvp and their like), which flashgen does not "
+                "support: call it on plain tensors, with what vmap maps over as part of the batch"
+            )
+        if differentiated() and forward_ad.unpack_dual(t).tangent is not None:  # type: ignore[no-untyped-call]
+            raise TensorError(
+                f"{name} carries a tangent, and flashgen has no forward-mode derivative: the result would "
+                f"lose it. Pass {name} without it (torch.autograd.forward_ad.unpack_dual({name}).primal)"
+            )
+
+
+def dense(names: Sequence[str], tensors: Sequence[Tensor]) -> None:
+    """Raise for the first tensor that is not strided and dense."""
+    for name, t in zip(names, tensors, strict=True):
+        if t.layout != torch.strided or t.is_nested or t.is_quantized:
+            kind = "nested" if t.is_nested else "quantized" if t.is_quantized else str(t.layout)
+            raise TensorError(f"{name} is {kind}; expected a dense tensor, such as {name}.to_dense() is")
 
 
 def named(sig: Signature, given: Mapping[str, Tensor]) -> list[Tensor]:

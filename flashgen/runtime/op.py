@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .check import check, check_grad
+from .check import check, check_grad, check_transforms, dense, differentiated
 from .layout import lse_strides, out_strides
 from .signature import signature
 
@@ -31,6 +31,8 @@ _cpu: dict[str, CpuAttention] = {}
 
 
 def _on_cuda(q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str) -> tuple[Tensor, Tensor]:
+    if differentiated():
+        check_transforms(_names(spec), (q, k, v, *inputs))
     state = _cuda.get(spec)
     if state is None:
         from .cuda import CudaAttention
@@ -40,6 +42,8 @@ def _on_cuda(q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str) -
 
 
 def _on_cpu(q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str) -> tuple[Tensor, Tensor]:
+    if differentiated():
+        check_transforms(_names(spec), (q, k, v, *inputs))
     state = _cpu.get(spec)
     if state is None:
         from .cpu import CpuAttention
@@ -48,10 +52,19 @@ def _on_cpu(q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str) ->
     return state(q, k, v, inputs)
 
 
+def _names(spec: str) -> tuple[str, ...]:
+    return ("q", "k", "v", *signature(spec).names)
+
+
+def _refused(q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str) -> tuple[Tensor, Tensor]:
+    dense(_names(spec), (q, k, v, *inputs))
+    raise AssertionError("a tensor of no dense kind is dense")
+
+
 def _fake(q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str) -> tuple[Tensor, Tensor]:
     sig = signature(spec)
     check(sig, q, k, v, inputs)
-    check_grad(("q", "k", "v", *sig.names), (q, k, v, *inputs))
+    check_grad(_names(spec), (q, k, v, *inputs))
     return empty_results(q, sig.d_v)
 
 
@@ -67,6 +80,11 @@ def empty_results(q: Tensor, d_v: int) -> tuple[Tensor, Tensor]:
 
 _library.impl("attention", _on_cuda, "CUDA")
 _library.impl("attention", _on_cpu, "CPU")
+for _kind in ("Sparse", "SparseCsr", "Quantized", "NestedTensor"):
+    for _device in ("CPU", "CUDA"):
+        _library.impl("attention", _refused, f"{_kind}{_device}")
+for _key in ("MkldnnCPU", "AutogradNestedTensor"):
+    _library.impl("attention", _refused, _key)
 torch.library.register_fake("flashgen::attention", _fake, lib=_library)
 
 #: The op itself, past the packet's choice of overload.

@@ -22,6 +22,7 @@ from .descriptor import describable
 from .device import Known
 from .launch import VECTOR_BYTES, Compiled, Kind, build, loaded
 from .record import Record, Workspace
+from .signature import signature
 from .source import SPILL_LIMIT_BYTES, generated, next_choices, plans
 
 #: How many plans are compiled in place of one that the compiler refuses.
@@ -38,6 +39,7 @@ class Variants:
     def __init__(self, spec: str, inputs: tuple[str, ...]) -> None:
         self.spec = spec
         self.inputs = inputs
+        self.d_qk, self.d_v = signature(spec).d_qk, signature(spec).d_v
         self._sets: dict[object, list[Variant]] = {}
 
     def get(self, tensors: Mapping[str, Tensor], work: Workload, target: Known, device: int) -> Variant:
@@ -66,7 +68,8 @@ class Variants:
         reasons: list[str] = []
         spilled = math.inf
         for choice in chain([plan], next_choices(self.spec, plan, described)):
-            if elements(choice) > EASED * spilled:
+            size = elements(choice, self.d_qk, self.d_v)
+            if size > EASED * spilled:
                 continue
             record = generated(self.spec, choice)
             for space in record.workspaces:
@@ -77,7 +80,7 @@ class Variants:
                 return record, confirmed
             reasons.append(f"{choice.kernels[0]}: {confirmed}")
             if "spills" in confirmed:
-                spilled = elements(choice)
+                spilled = size
             if len(reasons) == TRIES:
                 break
         raise PlanError(
@@ -107,24 +110,32 @@ class Variants:
         return tuple(kernels)
 
 
-def elements(plan: Plan) -> float:
-    """Elements of S and of a narrow O a thread holds, in the worst kernel: what makes registers spill."""
+def elements(plan: Plan, d_qk: int, d_v: int) -> float:
+    """Elements a thread works on at a time, in the worst kernel: S, O, and a tile of K and of V, which
+    take an address each where they are not aligned. It is what makes registers spill."""
+
+    def of(rows: int, columns: int) -> int:
+        return rows * (columns + d_v) + columns * (d_qk + d_v)
+
     sizes = ((dict(k.sides), k.num_warps) for k in plan.kernels)
-    return max(s["BLOCK_M"] * (s["BLOCK_N"] + 64) / warps for s, warps in sizes)
+    return max(of(s["BLOCK_M"], s["BLOCK_N"]) / warps for s, warps in sizes)
 
 
 def kind(name: str, t: Tensor, free: bool) -> Kind:
     """What kernels are specialised on for ``t``; ``free``: its innermost stride may be other than 1."""
     size = t.dtype.itemsize
     at = 0 if t.device.type == "meta" else t.data_ptr()  # results are allocated aligned
-    steps = [s for n, s in zip(t.shape, t.stride(), strict=True) if n > 1 and s != 1]
+    unit = (t.dim() - 1,) if free and t.stride(-1) == 1 else ()
+    # The innermost stride is no argument of a kernel, or is compiled in; a dim of size 1 is never stepped.
+    rest = range(t.dim() - (1 if unit or not free else 0))
+    steps = [t.stride(d) for d in rest if t.shape[d] > 1]
+    lengths = t.device.type == "meta" and t.dim() < 4  # a result's without a head dim: never compiled in
     return Kind(
         pointer=POINTERS[t.dtype],
         item_bytes=size,
         aligned=at % VECTOR_BYTES == 0,
-        # lse's strides are lengths, and those are never compiled in.
-        strides_aligned=name != "lse" and all(s * size % VECTOR_BYTES == 0 for s in steps),
-        unit=(t.dim() - 1,) if free and t.stride(-1) == 1 else (),
+        strides_aligned=not lengths and all(s * size % VECTOR_BYTES == 0 for s in steps),
+        unit=unit,
         described=name in ("k", "v") and at % VECTOR_BYTES == 0 and describable(t),
     )
 

@@ -7,23 +7,35 @@ gives two sets of positions, as spans with symbolic ends:
     certain    a subset of the positions visible to every row      (tiles inside it: full)
 
 ``&`` intersects, ``|`` unites, ``~`` swaps the two and complements. An atom that cannot be solved is
-possible everywhere and certain nowhere, which is always right and never fast.
+possible everywhere and certain nowhere, which is always right and never fast. So is what would take too
+many spans, too large an end or too many steps: no mask may take long to lower.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import reduce
 from itertools import product
+from typing import TypeAlias
 
 from flashgen.expr import algebra as al
 from flashgen.expr.interval import Interval, interval
-from flashgen.expr.nodes import FALSE, TRUE, Call, Expr, Var, integer, variables
+from flashgen.expr.nodes import FALSE, TRUE, Call, Expr, Var, integer, larger_than, variables
 from flashgen.ir.program import Range
 
 ZERO, ONE = integer(0), integer(1)
 #: Beyond this many spans a set is given up as unsolved: bounds would cost more than they save.
 MAX_SPANS = 4
+#: The same on the way there: what is met later may empty some of them.
+MOST_SPANS = 6
+#: An end of a span with more nodes is given up.
+MOST_NODES = 32
+#: So many different predicates are solved for one mask; the rest of it is given up.
+MOST_STEPS = 64
+#: More loops than this, or ends with more nodes, cost more than full tiles save.
+MOST_RANGES = 8
+MOST_RANGE_NODES = 100
 
 
 @dataclass(frozen=True)
@@ -34,12 +46,15 @@ class Span:
     hi: Expr
 
 
+Spans: TypeAlias = tuple[Span, ...]
+
+
 @dataclass(frozen=True)
 class Visible:
     """Unions of spans: where a pair may be visible, and where it certainly is."""
 
-    possible: tuple[Span, ...]
-    certain: tuple[Span, ...]
+    possible: Spans
+    certain: Spans
 
 
 @dataclass(frozen=True)
@@ -49,9 +64,19 @@ class Solver:
     over: str
     length: Expr
     given: Mapping[str, Interval]
+    solved: dict[Expr, Visible] = field(default_factory=dict, compare=False, repr=False)
 
     def solve(self, e: Expr) -> Visible:
         """The sets of ``e``, spans inside [0, length)."""
+        found = self.solved.get(e)
+        if found is None:
+            if len(self.solved) >= MOST_STEPS:
+                return Visible(self._if(TRUE), ())
+            found = self._solve(e)
+            self.solved[e] = Visible(self._widened(found.possible), _shortened(found.certain))
+        return self.solved[e]
+
+    def _solve(self, e: Expr) -> Visible:
         if self.over not in variables(e):
             certain, possible = interval(e, self.given)
             return Visible(self._if(possible or TRUE), self._if(certain or FALSE))
@@ -65,25 +90,37 @@ class Solver:
                 return Visible(_join(a.possible, b.possible), _join(a.certain, b.certain))
             if e.op == "not":
                 a = self.solve(e.args[0])
-                return Visible(self._complement(a.certain), self._complement(a.possible))
-            if e.op == "where":
-                c, x, y = e.args
-                return self.solve(al.either(al.both(c, x), al.both(al.negate(c), y)))
+                return Visible(
+                    self._complement(a.certain, self._widened), self._complement(a.possible, _shortened)
+                )
             if e.op in ("lt", "le", "gt", "ge", "eq", "ne") and e.args[0].type == "int":
                 solved = self._compare(e.op, *e.args)
                 if solved is not None:
                     return solved
         return Visible(self._if(TRUE), ())
 
-    def _if(self, condition: Expr) -> tuple[Span, ...]:
+    def _if(self, condition: Expr) -> Spans:
         hi = al.where(condition, self.length, ZERO)
         return () if hi == ZERO else (Span(ZERO, hi),)
 
-    def _complement(self, spans: tuple[Span, ...]) -> tuple[Span, ...]:
-        out: tuple[Span, ...] = (Span(ZERO, self.length),)
+    def _complement(self, spans: Spans, limited: Callable[[Spans], Spans]) -> Spans:
+        out: Spans = (Span(ZERO, self.length),)
         for s in spans:
-            out = _meet(out, (Span(ZERO, s.lo), Span(s.hi, self.length)))
+            out = limited(_meet(out, (Span(ZERO, s.lo), Span(s.hi, self.length))))
         return out
+
+    def _widened(self, spans: Spans) -> Spans:
+        """A superset of ``spans`` within the limits."""
+        if len(spans) > MOST_SPANS:
+            return (Span(ZERO, self.length),)
+        ends = [
+            Span(
+                ZERO if larger_than(s.lo, MOST_NODES) else s.lo,
+                self.length if larger_than(s.hi, MOST_NODES) else s.hi,
+            )
+            for s in spans
+        ]
+        return spans if tuple(ends) == spans else _join(tuple(ends), ())
 
     def _compare(self, op: str, a: Expr, b: Expr) -> Visible | None:
         if op == "ne":
@@ -148,22 +185,31 @@ def _invert(atom: Expr, c: int, rest: Expr) -> Expr | None:
     return None
 
 
-def _nonempty(spans: list[Span]) -> tuple[Span, ...]:
+def _shortened(spans: Spans) -> Spans:
+    """A subset of ``spans`` within the limits."""
+    small = [s for s in spans if not larger_than(s.lo, MOST_NODES) and not larger_than(s.hi, MOST_NODES)]
+    return tuple(small[:MOST_SPANS])
+
+
+def _nonempty(spans: list[Span]) -> Spans:
     return tuple(dict.fromkeys(s for s in spans if not al.at_most(s.hi, s.lo)))
 
 
-def _meet(a: tuple[Span, ...], b: tuple[Span, ...]) -> tuple[Span, ...]:
+def _meet(a: Spans, b: Spans) -> Spans:
     pairs = product(a, b)
     return _nonempty([Span(al.maximum(x.lo, y.lo), al.minimum(x.hi, y.hi)) for x, y in pairs])
 
 
-def _join(a: tuple[Span, ...], b: tuple[Span, ...]) -> tuple[Span, ...]:
-    spans = list(dict.fromkeys(a + b))
-    return tuple(
-        s
-        for s in spans
-        if not any(o != s and al.at_most(o.lo, s.lo) and al.at_most(s.hi, o.hi) for o in spans)
-    )
+def _join(a: Spans, b: Spans) -> Spans:
+    out: list[Span] = []
+    for s in a + b:  # of two spans that contain each other, written differently, one stays
+        if not any(_contains(o, s) for o in out):
+            out = [o for o in out if not _contains(s, o)] + [s]
+    return tuple(out)
+
+
+def _contains(a: Span, b: Span) -> bool:
+    return al.at_most(a.lo, b.lo) and al.at_most(b.hi, a.hi)
 
 
 def solve(mask: Expr | None, solver: Solver) -> Visible:
@@ -173,18 +219,27 @@ def solve(mask: Expr | None, solver: Solver) -> Visible:
         return Visible(everything, everything)
     found = solver.solve(mask)
     possible = found.possible if len(found.possible) <= MAX_SPANS else everything
-    certain = found.certain if len(found.certain) <= MAX_SPANS else ()
-    return Visible(possible, certain)
+    return Visible(possible, found.certain[:MAX_SPANS])
 
 
 def tiles(visible: Visible, side: Expr) -> tuple[tuple[Range, ...], tuple[Range, ...]]:
     """(full, partial) tile numbers: disjoint ranges each, and disjoint from one another."""
-    visited = _disjoint([Range(_floor(s.lo, side), _ceil(s.hi, side)) for s in visible.possible])
-    full = _disjoint([Range(_ceil(s.lo, side), _floor(s.hi, side)) for s in visible.certain])
-    partial = visited
-    for f in full:
-        partial = [piece for p in partial for piece in _minus(p, f)]
-    return tuple(full), tuple(partial)
+    try:
+        visited = _disjoint([Range(_floor(s.lo, side), _ceil(s.hi, side)) for s in visible.possible])
+    except _Costly:
+        lows, highs = ([getattr(s, end) for s in visible.possible] for end in ("lo", "hi"))
+        visited = [Range(_floor(reduce(al.minimum, lows), side), _ceil(reduce(al.maximum, highs), side))]
+    for n in range(len(visible.certain), 0, -1):  # a full tile may always count as partial
+        try:
+            full = _disjoint([Range(_ceil(s.lo, side), _floor(s.hi, side)) for s in visible.certain[:n]])
+            return tuple(full), tuple(reduce(_without, full, visited))
+        except _Costly:
+            continue
+    return (), tuple(visited)
+
+
+class _Costly(Exception):
+    """Too many ranges, or too large an end."""
 
 
 #: Triton's dots need sides of 16, so a constant below 16 never fills a tile.
@@ -208,11 +263,15 @@ def _ceil(x: Expr, side: Expr) -> Expr:
 def _disjoint(ranges: list[Range]) -> list[Range]:
     out: list[Range] = []
     for r in ranges:
-        pieces = [Range(r.lo, al.maximum(r.lo, r.hi))]
-        for seen in out:
-            pieces = [q for p in pieces for q in _minus(p, seen)]
-        out += pieces
+        out += reduce(_without, out, [Range(r.lo, al.maximum(r.lo, r.hi))])
     return [r for r in out if not al.at_most(r.hi, r.lo)]
+
+
+def _without(ranges: Iterable[Range], cut: Range) -> list[Range]:
+    out = [piece for r in ranges for piece in _minus(r, cut)]
+    if len(out) > MOST_RANGES or any(larger_than(x, MOST_RANGE_NODES) for r in out for x in (r.lo, r.hi)):
+        raise _Costly
+    return out
 
 
 def _minus(a: Range, b: Range) -> list[Range]:

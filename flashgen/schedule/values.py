@@ -137,7 +137,7 @@ class Values:
 
     def _inside(self, i: Expr, entry: Expr, size: Expr) -> list[Expr]:
         """The bounds checks an index needs, none where it provably stays in [0, size)."""
-        if isinstance(i, Var) and SAFE.get(i.name) == getattr(size, "name", None):
+        if isinstance(i, Var) and i.name in SAFE and SAFE[i.name] == getattr(size, "name", None):
             return []
         last = {
             "q": (ZERO, al.sub(index("Nq"), integer(1))),

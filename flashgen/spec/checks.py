@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from flashgen.errors import ExprError
+from flashgen.expr.limits import INT_LIMIT
 from flashgen.expr.nodes import Const, Expr, Type, Var, reads
 from flashgen.expr.parse import parse
 from flashgen.expr.scope import MASK_SCOPE, SCORE_SCOPE, InputType, Scope
 
-from .fields import INT_LIMIT
 from .names import spec_name_problem, value_name_problem
 from .problems import Problem, clean, found_by_pydantic
 from .visible import never_true
@@ -61,7 +61,7 @@ def _names(spec: AttentionSpec) -> list[Problem]:
         if len(names) > most:
             found.append(Problem((field,), f"at most {most} {field}, got {len(names)}"))
         for name in names:
-            if text := value_name_problem(name):
+            if text := value_name_problem(name, spec.name):
                 found.append(Problem((field, name), text, at_key=True))
     for name in spec.inputs:
         if name in spec.constants:

@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal, NoReturn, TypeAlias, TypeVar, get_ar
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from flashgen.expr.limits import FLOAT_LIMIT, INT_LIMIT
+
 #: Sizes an input's dimension can have besides a number.
 Symbol: TypeAlias = Literal["batch", "heads", "kv_heads", "seqlen_q", "seqlen_k"]
 SYMBOLS: tuple[str, ...] = get_args(Symbol)
 
-INT_LIMIT = 2**31  # constants and sizes are int32 in a kernel
-FLOAT_LIMIT = 3.4028234663852886e38  # the largest fp32
 TEXT_LIMIT = 4096
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 from flashgen.errors import SpecError
 from flashgen.resources import folder
 
+#: Characters of a path that an error repeats.
+LONGEST = 200
+
 
 def gallery() -> dict[str, Path]:
     """The gallery's files by name, sorted."""
@@ -20,8 +23,11 @@ def find(name_or_path: str | Path) -> Path:
     Raises ``SpecError`` when there is neither, naming what is near.
     """
     path = Path(name_or_path)
-    if path.exists():
-        return path
+    try:
+        if path.exists():
+            return path
+    except (OSError, ValueError):  # longer than a path can be, or with a NUL in it
+        pass
     known = gallery()
     if str(name_or_path) in known:
         return known[str(name_or_path)]
@@ -29,4 +35,5 @@ def find(name_or_path: str | Path) -> Path:
 
     near = difflib.get_close_matches(path.stem, known, n=1)
     hint = f"; did you mean `{near[0]}`, of the gallery?" if near else "; `flashgen list` shows the gallery"
-    raise SpecError([(Place(file=str(path)), "no such file, and no such name in the gallery" + hint)])
+    file = str(path) if len(str(path)) <= LONGEST else f"{str(path)[:LONGEST]}..."
+    raise SpecError([(Place(file=file), "no such file, and no such name in the gallery" + hint)])

@@ -93,7 +93,8 @@ class InputSpec(_Part):
     shape: Annotated[tuple[Dim, ...], listed("[heads, seqlen_k]", MOST_DIMS)]
     """Sizes, outermost first: batch, heads, kv_heads, seqlen_q, seqlen_k or a whole number."""
     dtype: Annotated[Literal["float", "int", "bool"], choice("float", "int", "bool")] = "float"
-    """float (fp16, bf16 and fp32 tensors fit), int (int32, int64) or bool."""
+    """float (fp16, bf16 and fp32 tensors fit), int (int32, int64) or bool. Ints are 32-bit in kernels and
+    saturate at -2^30 and 2^30, so ids should lie between."""
     grad: Flag = False
     """Whether a gradient is wanted. Not implemented yet: leave it false."""
 

@@ -18,13 +18,16 @@ _VALUE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}", re.ASCII)
 #: Modules and words of generated code, of every operating system's file names, and of a call.
 _TAKEN = frozenset(
     "tl triton torch jit range static_range print aux con nul prn com1 lpt1 self return_lse scale spec "
+    "forward programs head_group shared groups kv_heads tensordescriptor "
     "program_id inf nan true false null yes no on off".split()
 )
 #: The papers' names for what a kernel holds, and the sizes it is called with.
 _KERNEL = re.compile(
     r"[bdehijklmopqstvx]\d*|[qk]_(lo|hi|tile|start|end|len)|m_new|p_elem|lse.*|acc.*|alpha|delta|out|pid.*"
-    r"|B|Hq|Hkv|BLOCK_.*|stride_.*|.*_(ptr|stride.*)"
+    r"|B|Hq|Hkv|BLOCK_.*|stride_.*|.*_(ptr|stride.*)|[SP]"
 )
+#: What follows a spec's name in its kernels' names.
+_PARTS = ("fwd", "scores", "softmax", "values")
 
 
 def spec_name_problem(name: str) -> str | None:
@@ -39,8 +42,8 @@ def spec_name_problem(name: str) -> str | None:
     return None
 
 
-def value_name_problem(name: str) -> str | None:
-    """Why ``name`` cannot name an input or a constant, or None."""
+def value_name_problem(name: str, spec: str = "") -> str | None:
+    """Why ``name`` cannot name an input or a constant of the spec ``spec``, or None."""
     if not _VALUE_NAME.fullmatch(name):
         return f"a name is a letter, then letters, digits or _ (32 in all, ASCII), got {shown(name)}"
     what = None
@@ -50,7 +53,7 @@ def value_name_problem(name: str) -> str | None:
         what = "a function of the expression language"
     elif keyword.iskeyword(name) or keyword.issoftkeyword(name) or name.lower() in _TAKEN:
         what = "a word of the language or of generated code"
-    elif _KERNEL.fullmatch(name):
+    elif _KERNEL.fullmatch(name) or name in {f"{spec}_{part}" for part in _PARTS}:
         what = "a name that generated kernels use"
     return f"`{name}` is {what}; try `my_{name}`" if what else None
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from flashgen.expr.evaluate import evaluate_torch
+from flashgen.expr.limits import INT_RANGE
 from flashgen.expr.nodes import Call, Expr, Read, Var, real, rewrite, walk
 from flashgen.spec.model import AttentionSpec
 
@@ -45,10 +46,6 @@ class Truth:
     bounded: Tensor
 
 
-class OutOfRange(ValueError):
-    """A visible pair reads an input outside its shape: the spec's inputs do not fit together."""
-
-
 def oracle(
     spec: AttentionSpec,
     q: Tensor,
@@ -59,7 +56,7 @@ def oracle(
 ) -> tuple[Tensor, Tensor]:
     """``out`` (B, Hq, Nq, Dv) and ``lse`` (B, Hq, Nq) of ``spec``, both in ``dtype``.
 
-    q (B, Hq, Nq, D), k (B, Hkv, Nk, D), v (B, Hkv, Nk, Dv), any strides. Raises ``OutOfRange``.
+    q (B, Hq, Nq, D), k (B, Hkv, Nk, D), v (B, Hkv, Nk, Dv), any strides.
     """
     found = truth(spec, q, k, v, inputs, dtype)
     return found.out, found.lse
@@ -80,7 +77,6 @@ def truth(
     s = scale * (q @ k.mT)
     pairs = Pairs(s, group, inputs or {}, dtype)
     score, visible = pairs.score(spec.score_expr), pairs.mask(spec.mask_expr)
-    pairs.check_reads(visible)
     p, lse = softmax(score, visible)
     hidden_from_all = ~visible.any(dim=2)  # a key that no row sees may hold anything
     v = torch.where(hidden_from_all[..., None], 0, v)
@@ -126,12 +122,19 @@ def weigh(p: Tensor, v: Tensor, visible: Tensor) -> Tensor:
     return out
 
 
+def _taken(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """An input as expressions see it: floats in ``dtype``, ints held to their range."""
+    if x.dtype == torch.bool:
+        return x
+    return x.to(dtype) if x.is_floating_point() else x.clamp(-INT_RANGE, INT_RANGE).long()
+
+
 class Pairs:
     """Evaluates expressions at every (b, h, q, k) of the dense score tensor ``s`` (B, Hq, Nq, Nk)."""
 
     def __init__(self, s: Tensor, group: int, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> None:
         self.shape, self.dtype = s.shape, dtype
-        self.inputs = {name: x.to(dtype) if x.is_floating_point() else x for name, x in inputs.items()}
+        self.inputs = {name: _taken(x, dtype) for name, x in inputs.items()}
         index = [
             torch.arange(n, device=s.device).view([-1 if i == axis else 1 for i in range(4)])
             for axis, n in enumerate(s.shape)
@@ -140,12 +143,12 @@ class Pairs:
         n_q, n_k = s.shape[2:]
         self.values: dict[str, Any] = {"s": s, "b": b, "h": h, "hkv": h // group, "q": q, "k": k}
         self.values |= {"qpos": q + (n_k - n_q), "Nq": n_q, "Nk": n_k}
-        self.outside = torch.zeros((), dtype=torch.bool, device=s.device)
+        self.device = s.device
 
     def value(self, e: Expr) -> Tensor:
         """``e`` at every pair, broadcast to (B, Hq, Nq, Nk)."""
         found = evaluate_torch(e, self.values, self._read, self.dtype)
-        return torch.as_tensor(found, device=self.outside.device).expand(self.shape)
+        return torch.as_tensor(found, device=self.device).expand(self.shape)
 
     def score(self, e: Expr) -> Tensor:
         """A float expression at every pair."""
@@ -154,23 +157,20 @@ class Pairs:
     def mask(self, e: Expr | None) -> Tensor:
         """A mask at every pair; no mask sees everything."""
         if e is None:
-            return torch.ones(self.shape, dtype=torch.bool, device=self.outside.device)
+            return torch.ones(self.shape, dtype=torch.bool, device=self.device)
         return self.value(e).bool()
 
-    def check_reads(self, visible: Tensor) -> None:
-        """Raises ``OutOfRange`` when a visible pair read outside an input."""
-        if bool((self.outside & visible).any()):
-            raise OutOfRange("a visible pair reads an input outside its shape")
-
     def _read(self, read: Read, index: tuple[Any, ...]) -> Tensor:
+        """An input's elements; a read outside of it gives 0."""
         source = self.inputs[read.name]
-        device = self.outside.device
-        where = [torch.as_tensor(i, device=device).long() for i in index]
+        where = [torch.as_tensor(i, device=self.device).long() for i in index]
         if 0 in source.shape:
-            return torch.zeros((), dtype=source.dtype, device=device)
+            return torch.zeros((), dtype=source.dtype, device=self.device)
+        inside = torch.ones((), dtype=torch.bool, device=self.device)
         for i, n in zip(where, source.shape, strict=True):
-            self.outside = self.outside | (i < 0) | (i >= n)
-        return source[tuple(i.clamp(0, n - 1) for i, n in zip(where, source.shape, strict=True))]
+            inside = inside & (i >= 0) & (i < n)
+        found = source[tuple(i.clamp(0, n - 1) for i, n in zip(where, source.shape, strict=True))]
+        return torch.where(inside, found, torch.zeros_like(found))
 
 
 def condition(e: Expr, score: Tensor, ulps: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:

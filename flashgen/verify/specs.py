@@ -83,6 +83,9 @@ ATOMS: tuple[st.SearchStrategy[Term], ...] = (
     st.builds(lambda n: _term(f"qpos - {n} <= k <= max(qpos, {n})"), _WIDTHS),
     st.just(_term("h % 2 == 0")),
     st.just(_term("k < length[b]", length=(("batch",), "int"))),
+    # One bound in two spellings: neither may drop the other.
+    st.just(_term("(k < length[b]) | (k < min(length[b], Nk))", length=(("batch",), "int"))),
+    st.just(_term("(k <= q + h) | (k <= h + q)")),
     st.just(_term("k >= start[b]", start=(("batch",), "int"))),
     st.just(_term("qpos - k <= reach[h]", reach=(("heads",), "int"))),
     st.just(
@@ -117,6 +120,12 @@ STEPS: tuple[Term, ...] = (
     _term("{} + group[h, k % 4]", group=(("heads", 4), "float")),
 )
 
+#: Last steps, which hide by value: negated or scaled afterwards they would be +inf.
+HIDING: tuple[Term, ...] = (
+    _term("{} + where(shown[b, k], 0.0, -inf)", shown=(("batch", "seqlen_k"), "bool")),
+    _term("where(k % 3 == 1, -3.4e38, {})"),
+)
+
 
 def masks() -> st.SearchStrategy[Term | None]:
     """No mask, or a random one of a few atoms."""
@@ -133,7 +142,8 @@ def masks() -> st.SearchStrategy[Term | None]:
 
 def _score(draw: st.DrawFn) -> Term:
     found = Term("s")
-    for step in draw(st.lists(st.sampled_from(STEPS), max_size=3, unique=True)):
+    last = draw(st.lists(st.sampled_from(HIDING), max_size=1)) if draw(st.integers(0, 4)) == 4 else []
+    for step in draw(st.lists(st.sampled_from(STEPS), max_size=3, unique=True)) + last:
         found = found.join(step.text.replace("{}", f"({found.text})" if found.text != "s" else "s"), step)
     return found
 

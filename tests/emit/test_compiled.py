@@ -17,6 +17,7 @@ from .building import plan, program, source
 CASES = [
     ("causal_d48", "bf16", "cuda", 90, 32, (64, 64), "wgmma"),
     ("capped_window", "fp16", "cuda", 80, 32, (64, 32), "cp.async"),
+    ("documents", "bf16", "cuda", 90, 32, (64, 32), "ld.global"),
     ("plain", "fp32", "cuda", 90, 32, (64, 32), "fma.rn.f32"),
     ("slopes", "bf16", "hip", "gfx942", 64, (64, 32), "mfma"),
 ]
@@ -55,7 +56,7 @@ def test_it_compiles(
     path = tmp_path / "generated.py"
     path.write_text(made.text, encoding="utf-8")
     (kernel,) = made.kernels
-    types = {"elem": dtype, "acc": "fp32", "int32": "i32", "bool": "i1"}
+    types = {"elem": dtype, "acc": "fp32", "int32": "i64", "bool": "i1"}
     signature, constants, aligned = {}, [], []
     for i, a in enumerate(kernel.args):
         signature[a.name] = "i32"

@@ -157,7 +157,8 @@ def plainly(e: Expr, values: dict[str, Any]) -> Any:
         return values[e.name]
     args = [plainly(c, values) for c in children(e)]
     if isinstance(e, Read):
-        return element(e, tuple(args)).to(torch.float64 if e.type == "float" else torch.int64)
+        kind = {"float": torch.float64, "int": torch.int64, "bool": torch.bool}[e.type]
+        return element(e, tuple(args)).to(kind)
     if not any(isinstance(a, torch.Tensor) for a in args):
         return OPS[e.op].python(*args)
     if e.op == "float":
@@ -198,3 +199,12 @@ def test_scratch_takes_the_result() -> None:
 def test_integer_inputs_count_in_64_bits() -> None:
     e = parse("2147483647 + length[h]", SCOPE, want="int")
     assert evaluate_torch(e, POINT, element, torch.float32) == 2**31 + 2
+
+
+@pytest.mark.parametrize("text", ["where(1 > 2, s + s, s) + -s", "where(2 > 1, s, exp(s)) * exp(s)"])
+def test_a_value_passed_through_is_not_overwritten(text: str) -> None:
+    e = parse(text, SCOPE, want="float")
+    s = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    expected = [evaluate_python(e, {"s": float(x)}) for x in s]
+    got = evaluate_torch(e, {"s": s.clone()}, element, torch.float64, scratch=("s",))
+    assert torch.as_tensor(got).tolist() == pytest.approx(expected)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 import flashgen
 from flashgen.errors import TensorError
@@ -116,3 +117,55 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     for name in ("latin.yaml", "huge.yaml", "missing.yaml", ""):
         with pytest.raises(flashgen.SpecError):
             flashgen.compile(tmp_path / name)
+
+
+@pytest.mark.parametrize("given", [None, 3, 1.5, b"plain", {"name": "x"}, ["plain"], object], ids=repr)
+def test_what_is_no_spec_is_refused(given: object) -> None:
+    with pytest.raises(flashgen.SpecError, match="expected a spec's path, a gallery's name or an Attention"):
+        flashgen.compile(given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", ["a" * 5000, "a\0b", "x/" * 3000])
+def test_what_is_no_path_is_refused(given: str) -> None:
+    with pytest.raises(flashgen.SpecError, match="no such file") as caught:
+        flashgen.compile(given)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["q", "k", "v", "bias"])
+@pytest.mark.parametrize("layout", ["to_sparse", "to_sparse_csr", "to_mkldnn", "nested", "jagged"])
+def test_only_strided_tensors_are_taken(name: str, layout: str) -> None:
+    q, k, v = qkv(dv=24)
+    tensors = {"q": q, "k": k, "v": v, **inputs_of_biased(q, k)}
+    t = tensors[name]
+    if layout in ("nested", "jagged"):
+        kind = torch.strided if layout == "nested" else torch.jagged
+        tensors[name] = torch.nested.nested_tensor([t[0], t[1]], layout=kind)
+    else:
+        tensors[name] = getattr(torch.ones_like(t), layout)()
+    with pytest.raises(TensorError, match=rf"{name} .*expected a dense tensor"):
+        flashgen.compile(biased())(**tensors)
+
+
+@pytest.mark.parametrize("name", ["q", "v", "slopes"])
+def test_a_tangent_is_refused_not_dropped(name: str) -> None:
+    q, k, v = qkv(dv=24)
+    tensors = {"q": q, "k": k, "v": v, **inputs_of_biased(q, k)}
+    attn = flashgen.compile(biased())
+
+    def f(t: Tensor) -> Tensor:
+        return attn(**{**tensors, name: t})
+
+    t = tensors[name]
+    with pytest.raises(TensorError, match=f"{name} .*torch.func"):
+        torch.func.jvp(f, (t,), (torch.ones_like(t),))
+    with pytest.raises(TensorError, match=f"{name} .*torch.func"):
+        torch.func.vmap(f)(torch.stack([t, t]))
+    with forward_ad.dual_level():
+        f(t)  # no tangent is lost
+        with pytest.raises(TensorError, match=f"{name} .*tangent"):
+            f(forward_ad.make_dual(t, torch.ones_like(t)))
+        listed = {**tensors, name: forward_ad.make_dual(t, torch.ones_like(t))}
+        first, inputs = list(listed.values())[:3], list(listed.values())[3:]
+        with pytest.raises(TensorError, match=f"{name} .*tangent"):
+            op.attention(*first, inputs, biased().canonical_json())

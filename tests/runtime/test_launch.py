@@ -87,6 +87,23 @@ def test_alignment_and_unit_strides_are_compiled_in() -> None:
     assert (by_name["q_ptr"],) not in attributes
 
 
+def test_only_a_unit_stride_that_is_compiled_in_is_left_out_of_alignment() -> None:
+    """A Toeplitz bias has the stride 1 along q too, where it is an argument like any other."""
+    bias = torch.empty(4096).as_strided((2, 9, 16), (2048, 1, 1))
+    kernel = record(biased()).kernels[0]
+    _, constants, attributes = launch.specialise(kernel, kinds({**tensors(nk=16), "bias": bias}))
+    at = {a.dim: (i,) for i, a in enumerate(kernel.args) if a.kind == "stride" and a.tensor == "bias"}
+    assert constants[at[2]] == 1
+    assert at[0] not in attributes
+    assert at[1] not in attributes
+
+
+def test_strides_that_are_lengths_are_not_looked_at() -> None:
+    """Those of lse: a length that is a multiple of 4 would compile a kernel anew."""
+    assert not kinds(tensors(nq=16))["lse"].strides_aligned
+    assert kinds(tensors(nq=16))["o"].strides_aligned
+
+
 def test_arguments_are_the_layouts_numbers() -> None:
     made = record(biased())
     given = tensors()

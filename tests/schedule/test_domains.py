@@ -45,16 +45,23 @@ def atoms() -> st.SearchStrategy[str]:
     )
 
 
-def masks() -> st.SearchStrategy[str]:
+def twice() -> st.SearchStrategy[str]:
+    """One set of keys, written in two ways."""
+    pairs = ["k < len[b]", "k < min(len[b], Nk)"], ["k <= q + h", "k <= h + q"], ["k >= q", "~(q > k)"]
+    pairs += ["k <= qpos", "k <= Nk - Nq + q"], ["k > 3 + start[b]", "start[b] - k + 3 < 0"]
+    return st.sampled_from(pairs).flatmap(st.permutations).map(lambda p: f"(({p[0]}) | ({p[1]}))")
+
+
+def masks(max_leaves: int = 4) -> st.SearchStrategy[str]:
     """Boolean combinations of atoms."""
     return st.recursive(
-        atoms(),
+        st.one_of(atoms(), twice()),
         lambda m: st.one_of(
             st.builds("({} & {})".format, m, m),
             st.builds("({} | {})".format, m, m),
             st.builds("~({})".format, m),
         ),
-        max_leaves=4,
+        max_leaves=max_leaves,
     )
 
 

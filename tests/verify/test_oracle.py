@@ -14,7 +14,7 @@ from torch.nn.functional import scaled_dot_product_attention as sdpa
 from flashgen.expr.evaluate import evaluate_python
 from flashgen.spec.model import AttentionSpec
 from flashgen.verify import Case, oracle, plain, truth
-from flashgen.verify.oracle import OutOfRange, scale_of
+from flashgen.verify.oracle import scale_of
 from flashgen.verify.specs import cases, specs
 
 EXACT = {"rtol": 1e-11, "atol": 1e-11}
@@ -36,7 +36,7 @@ def in_python(spec: AttentionSpec, q, k, v, inputs) -> tuple[list[float], float]
         values |= {"qpos": row + n_k - n_q, "Nq": n_q, "Nk": n_k}
         if spec.mask_expr is None or evaluate_python(spec.mask_expr, values, read):
             weights.append((j, evaluate_python(spec.score_expr, values, read)))
-    if not weights:
+    if all(x == -math.inf for _, x in weights):
         return [0.0] * v.shape[3], -math.inf
     top = max(x for _, x in weights)
     total = sum(math.exp(x - top) for _, x in weights)
@@ -156,15 +156,23 @@ def test_a_visible_nan_is_not_lost() -> None:
     assert out.isnan().sum() == 3
 
 
-def test_reading_outside_an_input_at_a_visible_pair_is_refused() -> None:
-    spec = AttentionSpec(
-        name="x", head_dim=8, score="s + table[k]", mask="k < 6", inputs={"table": {"shape": [4]}}
+def test_a_read_outside_an_input_gives_zero() -> None:
+    inputs = {"table": {"shape": [4]}, "seen": {"shape": [5], "dtype": "bool"}}
+    spec = AttentionSpec(name="x", head_dim=8, score="s + table[k - 1]", mask="seen[k]", inputs=inputs)
+    q, k, v, _ = Case(1, 1, 1, 2, 7).tensors(spec)
+    table = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    found = truth(spec, q, k, v, {"table": table, "seen": torch.ones(5, dtype=torch.bool)})
+    assert found.visible[0, 0, 0].tolist() == [True] * 5 + [False] * 2
+    same = AttentionSpec(
+        name="x", head_dim=8, score="s + bias[k]", mask="k < 5", inputs={"bias": {"shape": ["seqlen_k"]}}
     )
-    q, k, v, inputs = Case(1, 1, 1, 2, 4).tensors(spec)
-    oracle(spec, q, k, v, inputs)
-    q, k, v, inputs = Case(1, 1, 1, 2, 5).tensors(spec)
-    with pytest.raises(OutOfRange):
-        oracle(spec, q, k, v, inputs)
+    want = oracle(same, q, k, v, {"bias": torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0, 0.0, 0.0])})
+    for got, wanted in zip((found.out, found.lse), want, strict=True):
+        assert got.equal(wanted)
+    where = AttentionSpec(
+        name="x", head_dim=8, score="where(k < 4, s + table[k], s)", inputs={"table": {"shape": [4]}}
+    )
+    assert oracle(where, q, k, v, {"table": table})[0].isfinite().all()
 
 
 def test_grouped_heads_equal_repeated_keys_and_values() -> None:
