@@ -8,11 +8,11 @@ from pathlib import Path
 from rich.console import Console
 
 from flashgen.demo import main, measure
+from flashgen.driver import emit_source, lower_spec, plan_for
+from flashgen.plan.target import load_target
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
 from flashgen.verify.case import Case
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_its_settings_name_a_spec_and_cases() -> None:
@@ -22,10 +22,13 @@ def test_its_settings_name_a_spec_and_cases() -> None:
         assert [Case(**fields) for fields in chosen[key]]
 
 
-def test_a_committed_kernel_runs_in_the_interpreter_as_it_stands() -> None:
-    name = main.settings()["spec"]
-    case = Case(1, 2, 1, 20, 150, "fp16")
-    result = measure.interpreted(load_spec(gallery()[name]), case, ROOT / "generated" / f"{name}.py")
+def test_the_portable_form_of_a_kernel_runs_in_the_interpreter(tmp_path: Path) -> None:
+    spec = load_spec(gallery()[main.settings()["spec"]])
+    lowered = lower_spec(spec)
+    plan = plan_for(lowered, load_target("h100"), "bf16")
+    kernel = tmp_path / "portable.py"
+    kernel.write_text(emit_source(lowered, plan.portable()).text, encoding="utf-8")
+    result = measure.interpreted(spec, Case(1, 2, 1, 20, 150, "fp16"), kernel)
     assert result.findings == ()
     assert 0 < result.ours.max < 1e-2
 

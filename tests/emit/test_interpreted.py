@@ -156,3 +156,19 @@ def test_the_program_is_what_runs(change: Any, tmp_path: Path) -> None:
     tensors = dict(zip("qkv", found["changed"][0], strict=True))
     executed = execute(changed, dict(plan(p).kernels[0].sides), tensors)
     assert error(found["changed"][1][0], executed["o"].double()) < 3e-5
+
+
+def test_descriptors_read_what_pointers_read(tmp_path: Path) -> None:
+    """Loads by tensor descriptors, past the end of K too, in the interpreter."""
+    p = program("causal_d48")
+    pointers = plan(p, dtype="fp32")
+    described = replace(pointers, kernels=tuple(replace(k, loads="descriptor") for k in pointers.kernels))
+    text = source(p, described).text
+    assert "_desc.load(" in text
+    jobs = {
+        "pointers": (source(p, pointers).text, call("causal_d48", SHAPES[0])),
+        "described": (text, call("causal_d48", SHAPES[0])),
+    }
+    found = run(tmp_path, jobs)
+    for got, expected in zip(found["described"][1], found["pointers"][1], strict=True):
+        assert error(got, expected.double()) < 1e-6
