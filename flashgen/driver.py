@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flashgen.ir.attention import AttentionIR, lower
 from flashgen.ir.program import Program
 from flashgen.ir.verify import verify_ir, verify_program
+from flashgen.schedule.backward import backward
 from flashgen.schedule.flash2 import flash2
 from flashgen.schedule.standard import standard
 
@@ -26,7 +28,12 @@ if TYPE_CHECKING:
     from flashgen.spec.model import AttentionSpec
 
 #: The algorithms: each turns what to compute into loops over tiles.
-SCHEDULES: dict[str, Callable[[AttentionIR], Program]] = {"flash2": flash2, "standard": standard}
+SCHEDULES: dict[str, Callable[[AttentionIR], Program]] = {
+    "flash2": flash2,
+    "standard": standard,
+    "backward": backward,
+    "backward_lse": partial(backward, through_lse=True),
+}
 
 
 @dataclass(frozen=True)

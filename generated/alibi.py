@@ -3,7 +3,7 @@
 A bias linear in the distance, with a slope for each head; causal
 
 spec      score s + alibi(slopes[h]), mask causal
-hash      sha256 01490435fc61e041860c19d4e6808cdb58642c615af7bcec0f78835aeebc1869 (canonical JSON)
+hash      sha256 147d6a2024c144bd830d6d18532664023d085d5f9925f563fa5d1ef158dfc8b4 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      alibi_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 2 stages, descriptors
 target    h100, bf16

@@ -3,7 +3,7 @@
 Each query sees the keys up to its own position
 
 spec      score s, mask causal
-hash      sha256 e5e13246429e891ed36f4d078480e2cc7d375df99978fc1015b57b9289c18ab5 (canonical JSON)
+hash      sha256 bcc3df945644078e0dc756dc29f4ede12a328c48367f3f1ecbb331dd8d354e24 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      causal_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
 target    h100, bf16

@@ -3,7 +3,7 @@
 Causal, with the first query at the first key
 
 spec      score s, mask causal_top_left
-hash      sha256 a9c032e0de3994bb49b27d635baad09ea0438b7b4090015cd4e7bfbdf2a17095 (canonical JSON)
+hash      sha256 5bc56f6b66014d766a93af5b05bd2bf8f4b72858af715d02cc680653d5a64336 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      causal_top_left_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
 target    h100, bf16

@@ -3,7 +3,7 @@
 Causal inside chunks of 8192 positions; nothing is seen across a chunk's border
 
 spec      score s, mask causal & chunked(size), where size = 8192
-hash      sha256 e17ea5226192934976bc150db56a9f1a4b90ad0474e689dea4f5abd7f6c166c6 (canonical JSON)
+hash      sha256 11147007c152bb3f0d14c780368c803edbd6a734201d51b3f0fb1fd1d64603f2 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      chunked_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
 target    h100, bf16

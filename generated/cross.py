@@ -3,7 +3,7 @@
 A decoder's queries over an encoder's keys
 
 spec      score s
-hash      sha256 f822eb55ac3ddb3d2af5c1d1cd502c532900fcb02623f1e3f1ff8f2fa4fe4ad0 (canonical JSON)
+hash      sha256 3ec09334063a973200c128b3921064d090d5fd4ac5bc0d8bc3e4eca58b2c0f13 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      cross_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 2 stages, descriptors
 target    h100, bf16

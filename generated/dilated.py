@@ -3,7 +3,7 @@
 A causal window in which every second key is seen
 
 spec      score s, mask window(left, 0) & dilated(step), where left = 1022, step = 2
-hash      sha256 a76a0742dfbd251e24dadd77eb4e9e31948f43207acbd1bb8dc0e211ea3a5318 (canonical JSON)
+hash      sha256 fe907afbe8e77e5771531d05a25f19903a6634cde66cc3900843d7724f1274b6 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      dilated_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 128 registers
 target    h100, bf16

@@ -3,9 +3,9 @@
 AlphaFold 2's row-wise attention with pair bias
 
 spec      score s + pair[h, q, k]
-hash      sha256 bd5bc454dcdb644b8ddddf4f3f3fe0c36a52ec28863f54c9fac6e0346124ab6f (canonical JSON)
+hash      sha256 1da40dcc85d5b4fb6883699c884b2024e8e8936a2628596e15d50d2f28cac92f (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      evoformer_fwd: BLOCK_M 32 x BLOCK_N 64, 1 warps, 1 stages
+plan      evoformer_fwd: BLOCK_M 32 x BLOCK_N 64, 1 warp, 1 stage
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
 code      sha256 5d5db3ac244d08eaae4af67cb9e27bf2005e75307703722458c7197b93efdf6b

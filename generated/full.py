@@ -3,7 +3,7 @@
 Every query sees every key
 
 spec      score s
-hash      sha256 9bab7b88db9d9707bf5e7dad965e4fb972bf7be07bab467cda91909ae585a6d0 (canonical JSON)
+hash      sha256 72ea10be0a1a463d19c3f2ad301394dd04738d09f8e361d0104092aabf7db0e2 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      full_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
 target    h100, bf16

@@ -3,7 +3,7 @@
 Gemma 2's local layer, as in the 2B model
 
 spec      score softcap(s, cap), mask window(left, 0), where cap = 50.0, left = 4095
-hash      sha256 293b284db97949c3361292056f30877ace95f5882d80ef97ab059afbb84b76bc (canonical JSON)
+hash      sha256 b0106fb6606faddeeabdb1ece4cfe5dc51d0a40b8772936aa96f899413f7f1d1 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      gemma2_local_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
 target    h100, bf16

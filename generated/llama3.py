@@ -3,7 +3,7 @@
 Llama 3 8B, 32 query heads over 8 key/value heads, causal
 
 spec      score s, mask causal
-hash      sha256 26048573ff87be7fe1ed676d1632fa069337f21921057db5488e472ada7de510 (canonical JSON)
+hash      sha256 ed58b6b6b7dfe3ff94eeca5326e1b19c145c8c279e63b25f6c1529dbf6108f68 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      llama3_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
 target    h100, bf16

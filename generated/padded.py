@@ -3,7 +3,7 @@
 Bidirectional, over sequences padded to one length
 
 spec      score s, mask padding(lengths[b])
-hash      sha256 cbd29ac39a8088dc92c9afa01c3a3d0c2c74daff57362fbc1c7d69c531591456 (canonical JSON)
+hash      sha256 73d44a29e28fffddfc1e48adbb379291bdbc2fe81425e2a9d81f3a92eba9f2cd (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      padded_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 2 stages, descriptors
 target    h100, bf16

@@ -3,7 +3,7 @@
 Every query sees the prefix of its sequence, and otherwise what lies before it
 
 spec      score s, mask prefix(prefix_len[b]) | causal
-hash      sha256 3fcda57adb3a79e304ed1d7110e1b7046d1eb405db60bb16866b91716e042ce4 (canonical JSON)
+hash      sha256 37a90b305c2853de14c35e4924a8191c25c2c3e91efe7e603f3ab78f3b6419df (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      prefix_lm_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 2 stages, descriptors
 target    h100, bf16

@@ -3,7 +3,7 @@
 Each query sees itself and the 1023 keys before it
 
 spec      score s, mask window(left, 0), where left = 1023
-hash      sha256 568b7d7d3d038ede0a41b0fe194f76effe34ef8dd59cd3b04737a9fa7c5dfd46 (canonical JSON)
+hash      sha256 e7476b02eb7fd98f37cf4e837acfa2714f3c01aceb2647b17f978adbd6689ede (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      sliding_window_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
 target    h100, bf16

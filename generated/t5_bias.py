@@ -3,7 +3,7 @@
 T5's encoder, a learned bias for each head and bucket of distance
 
 spec      score s + table[h, t5_bucket(k - qpos)]
-hash      sha256 229c40f4a0d45fe850e43556fd2bb32dfd4f9d33577869c8db07836e4bd941ff (canonical JSON)
+hash      sha256 bb46881af8a794095106184fce00b41704fff7c9bd199708057be31f2e7827b6 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      t5_bias_fwd: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages, at most 128 registers
 target    h100, bf16

@@ -3,7 +3,7 @@
 A causal window, and the first 4 keys always
 
 spec      score s, mask causal & ((k < first) | window(left, 0)), where first = 4, left = 1019
-hash      sha256 3a296fb79e38fa4f1a85c03f81d7978b49ee46fa41e7d39f4b03413a9b672fe7 (canonical JSON)
+hash      sha256 1609668d3b6f0b0bfa7cf410d7b95b645f78b632c2052d131c1def778ca59efc (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      window_with_sinks_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
 target    h100, bf16

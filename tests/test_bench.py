@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
 
-from flashgen.bench import cases, contenders
+from flashgen.bench import cases, contenders, training, truths, warm
 from flashgen.bench.contenders import draw
 from flashgen.bench.main import SUITES, Choice, bench
-from flashgen.bench.report import Figure
+from flashgen.bench.report import Figure, Report
 from flashgen.bench.suites import last_head
 from flashgen.errors import FlashgenError
 from flashgen.spec.gallery import gallery
+from flashgen.verify.gradients import learned
 from flashgen.verify.oracle import oracle
+from flashgen.verify.philox import keep_mask
 
 FLEXIBLE = sorted(gallery())
 
@@ -24,6 +27,8 @@ FLEXIBLE = sorted(gallery())
 @pytest.mark.parametrize("name", FLEXIBLE)
 def test_flex_gets_the_functions_a_user_would_write(name: str) -> None:
     spec = cases.spec_of(name)
+    if spec.sink is not None:
+        pytest.skip("flex has no sinks")
     if spec.d_qk != spec.d_v:
         pytest.skip("uncompiled flex on the CPU wants equal head dims")
     hq, hkv = (spec.heads.q, spec.heads.kv) if spec.heads else (4, 2)
@@ -55,9 +60,13 @@ def test_one_head_stands_for_all() -> None:
 
 
 def test_every_case_of_the_table_is_a_sound_spec_with_goals() -> None:
-    every = cases.forward() + [c for s in ("variants", "short", "errors") for c in cases.listed(s)]
+    listed = ("variants", "short", "errors", "backward-variants", "figure2")
+    grids = [c for s in cases.GRIDS for c in cases.grid(s)]
+    every = grids + [c for s in listed for c in cases.listed(s)]
     assert {c.spec.d_qk for c in every if c.suite == "forward"} == {64, 96, 128, 192, 256}
-    assert all(c.shape.B * c.shape.N == 16384 for c in every if c.suite == "forward")
+    assert all(c.shape.B * c.shape.N == 16384 for c in grids)
+    assert all(bool(c.spec.dropout) == (c.suite in ("dropout", "figure2")) for c in every)
+    assert not [c.label for c in every if c.suite == "backward-variants" and learned(c.spec)]
     assert any(c.goals.get("flex") for c in every)
 
 
@@ -80,6 +89,51 @@ def test_a_dry_run_goes_through_every_timed_suite(tmp_path: Path) -> None:
     whole = json.loads((tmp_path / "bench.json").read_text())
     assert len(whole["timings"]) == len(report.timings)
     assert (tmp_path / "errors.csv").exists()
+
+
+@pytest.mark.parametrize("suite", ["backward", "backward-variants", "dropout", "figure2"])
+def test_a_dry_run_goes_through_the_suites_of_training(suite: str, tmp_path: Path) -> None:
+    choice = Choice((suite,), head_dims=(64,) if suite == "dropout" else (64, 128))
+    report = bench(choice, dry_run=True, out=tmp_path, console=Console(quiet=True))
+    assert not [p for p in report.problems if not p.endswith("flex: cannot express this spec here")]
+    ours = [t for t in report.timings if t.contender == contenders.OURS]
+    assert {t.suite for t in ours} == {suite}
+    assert all(t.error is not None for t in ours if not t.case.endswith(" forward"))
+    assert report.figures or suite == "backward-variants"  # of which only flex is a peer
+    assert (tmp_path / "bench.md").exists()
+
+
+def test_a_dry_run_trains_the_example(tmp_path: Path) -> None:
+    report = bench(Choice(("gpt2",)), dry_run=True, out=tmp_path, console=Console(quiet=True))
+    assert not report.problems
+    assert {t.contender for t in report.timings} == {"flashgen", "sdpa", "standard"}
+    assert [f.goal for f in report.figures if "those with sdpa" in f.what] == [1.0]
+
+
+def test_wrong_gradients_are_a_remark() -> None:
+    case = cases.Case("backward", "full", cases.spec_of("full", {"head_dim": 16}), cases.Shape(1, 2, 2, 40))
+    data, dout = training.learnable(case, "cpu", torch.float32, seed=1)
+    right = training.backward_of(contenders.ours(case.spec, data), case, data, dout)()
+    for dk, wrong in ((right[1], False), (right[1] * 1.01, True)):
+        report = Report()
+        truths.check(case, data, dout, {contenders.OURS: (right[0], dk, right[2])}, None, report)
+        assert any("dk" in p for p in report.problems) is wrong
+        assert bool(report.problems) is wrong
+
+
+def test_cases_travel_to_the_processes_that_compile_them() -> None:
+    for suite in ("backward-variants", "figure2"):
+        for case in cases.listed(suite, tiny=True):
+            there = pickle.loads(pickle.dumps(case))
+            assert there == case
+            warm._compile(there, ("flex",), "cpu", torch.float32)
+
+
+def test_the_keep_mask_of_one_head_is_its_part_of_the_whole() -> None:
+    whole = keep_mask(training.SEED, 2, 3, 37, 50, 0.3)
+    for head in (0, 4, 5):
+        part = truths.keep_of(training.SEED, head, 37, 50, 0.3)
+        assert (part == whole[head // 3, head % 3]).all()
 
 
 def test_no_case_starts_when_the_time_is_up() -> None:

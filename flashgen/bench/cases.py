@@ -35,6 +35,7 @@ class Case:
     ``goals``: peer -> least acceptable (peer's time) / (our time), or None for a peer without a goal.
     ``per_flop_of`` / ``at_most``: bound on the time per FLOP relative to another head dim of the same run.
     ``at_most_us``: bound on our own time.
+    ``memory``: peer -> least acceptable (peer's extra memory) / (ours).
     """
 
     suite: str
@@ -46,6 +47,7 @@ class Case:
     at_most: float | None = None
     at_most_us: float | None = None
     sdpa: bool = False
+    memory: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -65,15 +67,19 @@ def spec_of(name: str, changes: Mapping[str, Any] | None = None) -> AttentionSpe
     return spec.replace(**changes) if changes else spec
 
 
-def forward(tiny: bool = False) -> list[Case]:
-    """The forward cases: head dim x length x mask."""
+#: The suites whose cases are head dim x length x mask at one number of tokens.
+GRIDS = ("forward", "backward", "dropout")
+
+
+def grid(suite: str, tiny: bool = False) -> list[Case]:
+    """The cases of a suite of ``GRIDS``."""
     t = table()
     seen = set()
-    sizes = t["smaller"] if tiny else t["forward"]
+    sizes = t["smaller"] if tiny else t[suite]
     cases = []
-    for row in t["forward"]["rows"]:
+    for row in t[suite]["rows"]:
         d, heads = row["head_dim"], max(sizes["width"] // row["head_dim"], 1)
-        spec = spec_of(row["spec"], {"head_dim": d})
+        spec = spec_of(row["spec"], {"head_dim": d, **row.get("set", {})})
         for n in [t["smaller"]["N"]] if tiny else row["seqlens"]:
             shape = Shape(max(sizes["tokens"] // n, 1), heads, heads, n)
             if (row["spec"], d, n) in seen:  # rows that differ in goals only, in a dry run
@@ -81,7 +87,7 @@ def forward(tiny: bool = False) -> list[Case]:
             seen.add((row["spec"], d, n))
             cases.append(
                 Case(
-                    "forward",
+                    suite,
                     row["spec"],
                     spec,
                     shape,
@@ -94,11 +100,13 @@ def forward(tiny: bool = False) -> list[Case]:
 
 
 def listed(suite: str, tiny: bool = False) -> list[Case]:
-    """The cases of a suite that lists its shapes: ``variants``, ``short`` or ``errors``."""
+    """The cases of a suite that lists its shapes, such as ``variants`` or ``figure2``."""
     t = table()
     cases = []
     for row in t[suite]:
-        sizes = {**row["shape"], "N": t["smaller"]["N"]} if tiny else row["shape"]
+        sizes = row["shape"]
+        if tiny:
+            sizes = {**sizes, "B": min(sizes["B"], 2), "N": t["smaller"]["N"]}
         cases.append(
             Case(
                 suite,
@@ -108,6 +116,7 @@ def listed(suite: str, tiny: bool = False) -> list[Case]:
                 row.get("goals", {}),
                 at_most_us=row.get("at_most_us"),
                 sdpa=row.get("sdpa", False),
+                memory=row.get("memory", {}),
             )
         )
     return cases

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 import flashgen
 from flashgen.expr.nodes import Expr, Read, Var, variables, walk
 from flashgen.spec.model import AttentionSpec
+from flashgen.verify.oracle import scale_of
 
 from . import flexmods
 from .cases import Case, Shape
@@ -19,6 +21,8 @@ from .clock import Run
 
 OURS = "flashgen"
 PEERS = ("flex", "cudnn", "flash")
+#: What attention is without any of them: S and P in memory. Timed where a case names it.
+STANDARD = "standard"
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Data:
     q: torch.Tensor
     k: torch.Tensor
     v: torch.Tensor
-    inputs: dict[str, torch.Tensor]
+    inputs: dict[str, Any]
 
 
 def draw(spec: AttentionSpec, shape: Shape, device: str, dtype: torch.dtype, seed: int) -> Data:
@@ -55,21 +59,24 @@ def draw(spec: AttentionSpec, shape: Shape, device: str, dtype: torch.dtype, see
     )
 
 
-def ours(spec: AttentionSpec, data: Data) -> Run:
-    """flashgen's call, through the public interface."""
+def ours(spec: AttentionSpec, data: Data, seed: int | None = None) -> Run:
+    """flashgen's call, through the public interface; without a ``seed`` each call draws dropout's."""
     attention = flashgen.compile(spec)
-    return lambda: attention(data.q, data.k, data.v, return_lse=False, **data.inputs)
+    return lambda: attention(data.q, data.k, data.v, return_lse=False, seed=seed, **data.inputs)
 
 
-def ours_with_lse(spec: AttentionSpec, data: Data) -> tuple[torch.Tensor, torch.Tensor]:
+def ours_with_lse(
+    spec: AttentionSpec, data: Data, seed: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """``out`` and ``lse`` of flashgen's call."""
-    out, lse = flashgen.compile(spec)(data.q, data.k, data.v, return_lse=True, **data.inputs)
+    attention = flashgen.compile(spec)
+    out, lse = attention(data.q, data.k, data.v, return_lse=True, seed=seed, **data.inputs)
     return out, lse
 
 
 def sdpa_form(spec: AttentionSpec) -> dict[str, Any] | None:
     """The arguments by which SDPA computes this spec without a mask tensor; None where it cannot."""
-    if spec.score_expr != Var("s", "float") or spec.inputs:
+    if spec.score_expr != Var("s", "float") or spec.inputs or spec.sink_expr is not None:
         return None
     if spec.mask_expr is None:
         return {"is_causal": False}
@@ -83,7 +90,10 @@ def spec_mask(mask: str, spec: AttentionSpec) -> Expr | None:
 
 
 def sdpa(kind: str, spec: AttentionSpec, data: Data) -> Run | None:
-    """One backend of ``scaled_dot_product_attention``, or None where it cannot express the spec."""
+    """One backend of ``scaled_dot_product_attention``, or None where it cannot express the spec.
+
+    On CPU tensors, which dry runs have, its only backend with gradients and dropout stands in.
+    """
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     form = sdpa_form(spec)
@@ -91,12 +101,31 @@ def sdpa(kind: str, spec: AttentionSpec, data: Data) -> Run | None:
         return None
     backend = {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}[kind]
     q, k, v = data.q, data.k, data.v
+    if not q.is_cuda:
+        backend = SDPBackend.MATH
+    form |= {"dropout_p": spec.dropout, "scale": spec.scale, "enable_gqa": q.shape[1] != k.shape[1]}
 
     def run() -> torch.Tensor:
         with sdpa_kernel(backend):
-            return F.scaled_dot_product_attention(
-                q, k, v, scale=spec.scale, enable_gqa=q.shape[1] != k.shape[1], **form
-            )
+            return F.scaled_dot_product_attention(q, k, v, **form)
+
+    return run
+
+
+def standard(spec: AttentionSpec, data: Data) -> Run | None:
+    """Standard attention, one PyTorch call after the other; None where SDPA cannot express the spec."""
+    form = sdpa_form(spec)
+    if form is None or data.q.shape[1] != data.k.shape[1]:
+        return None
+    q, k, v = data.q, data.k, data.v
+    hidden = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).triu(1)
+
+    def run() -> torch.Tensor:
+        s = q @ k.mT * scale_of(spec)
+        if form["is_causal"]:
+            s = s.masked_fill(hidden, -torch.inf)
+        p = F.dropout(torch.softmax(s, dim=-1), spec.dropout)
+        return p @ v
 
     return run
 
@@ -126,24 +155,34 @@ def flex(spec: AttentionSpec, data: Data, compiled: bool = True) -> Run:
 def peer(name: str, spec: AttentionSpec, data: Data) -> Run | None:
     """The peer ``name`` on ``data``; None where it cannot express the spec."""
     if name == "flex":
+        if spec.sink_expr is not None or (data.q.requires_grad and not data.q.is_cuda):
+            return None  # it has no sinks, and no backward on CPUs
         return flex(spec, data, compiled=data.q.is_cuda)
-    return sdpa(name, spec, data) if data.q.is_cuda else None
+    if name == STANDARD:
+        return standard(spec, data)
+    return sdpa(name, spec, data)
 
 
 def assemble(case: Case, data: Data, peers: Iterable[str]) -> tuple[dict[str, Run], dict[str, str]]:
     """Every contender that runs, ours first, and why each other one does not."""
-    runs: dict[str, Run] = {OURS: ours(case.spec, data)}
-    missing: dict[str, str] = {}
+    runs, missing = {OURS: ours(case.spec, data)}, dict[str, str]()
     for name in peers:
-        try:
-            run = peer(name, case.spec, data)
-            if run is None:
-                missing[name] = "cannot express this spec here"
-                continue
-            run()
-            if data.q.is_cuda:
-                torch.cuda.synchronize()
-            runs[name] = run
-        except Exception as e:  # a peer's failure is a fact to report, not ours to raise
-            missing[name] = f"{type(e).__name__}: {e}".splitlines()[0][:200]
+        add(runs, missing, name, data, partial(peer, name, case.spec, data))
     return runs, missing
+
+
+def add(
+    runs: dict[str, Run], missing: dict[str, str], name: str, data: Data, make: Callable[[], Run | None]
+) -> None:
+    """Make a peer's call and try it; it joins ``runs``, or ``missing`` with the reason."""
+    try:
+        run = make()
+        if run is None:
+            missing[name] = "cannot express this spec here"
+            return
+        run()
+        if data.q.is_cuda:
+            torch.cuda.synchronize()
+        runs[name] = run
+    except Exception as e:  # a peer's failure is a fact to report, not ours to raise
+        missing[name] = f"{type(e).__name__}: {e}".splitlines()[0][:200]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from flashgen.errors import FlashgenError
 
-from . import accuracy, cases, host
+from . import accuracy, cases, figure2, host, models, training
 from .cases import Case
 from .contenders import PEERS
 from .report import Report
@@ -21,12 +22,30 @@ from .suites import Session, timed
 
 #: Columns of the tables where the output is no terminal.
 WIDTH = 140
-SUITES = ("forward", "variants", "short", "host", "errors")
+#: Suites of one call, of gradients, and of a whole model.
+SUITES = (
+    *("forward", "variants", "short", "host", "errors"),
+    *("backward", "backward-variants", "dropout", "figure2"),
+    *models.names(),
+)
+#: How a suite is measured: those with cases to choose from (``timed`` where nothing is said), those without.
+RUNS: dict[str, Callable[[list[Case], Session], None]] = {
+    "short": partial(timed, by_graph=True),
+    "errors": accuracy.run,
+    "backward": training.run,
+    "backward-variants": training.run,
+    "dropout": training.run,
+    "figure2": figure2.run,
+}
+WHOLE: dict[str, Callable[[Session], None]] = {
+    "host": host.run,
+    **{m: partial(models.run, m) for m in models.names()},
+}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which cases to measure; an empty tuple is "all". ``seqlens`` narrows the forward suite only."""
+    """Which cases to measure; an empty tuple is "all". ``seqlens`` narrows the suites of ``cases.GRIDS``."""
 
     suites: tuple[str, ...] = SUITES
     head_dims: tuple[int, ...] = ()
@@ -35,12 +54,12 @@ class Choice:
 
     def of(self, suite: str, tiny: bool) -> list[Case]:
         """The chosen cases of a suite. A dry run has its own length."""
-        every = cases.forward(tiny) if suite == "forward" else cases.listed(suite, tiny)
+        every = cases.grid(suite, tiny) if suite in cases.GRIDS else cases.listed(suite, tiny)
         return [
             c
             for c in every
             if (not self.head_dims or c.spec.d_qk in self.head_dims)
-            and (tiny or suite != "forward" or not self.seqlens or c.shape.N in self.seqlens)
+            and (tiny or suite not in cases.GRIDS or not self.seqlens or c.shape.N in self.seqlens)
             and (not self.specs or c.spec_name in self.specs)
         ]
 
@@ -81,12 +100,10 @@ def bench(
         say=lambda text: console.print(f"[dim]{time.monotonic() - start:6.1f}s[/] {text}", highlight=False),
     )
     for suite in choice.suites:
-        if suite == "host":
-            host.run(session)
-        elif suite == "errors":
-            accuracy.run(choice.of(suite, dry_run), session)
+        if suite in WHOLE:
+            WHOLE[suite](session)
         else:
-            timed(choice.of(suite, dry_run), session, by_graph=suite == "short")
+            RUNS.get(suite, timed)(choice.of(suite, dry_run), session)
     report.show(console)
     if out is not None:
         for path in report.write(out):

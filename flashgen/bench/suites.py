@@ -1,7 +1,10 @@
-"""The timed suites: forward, variants and short shapes, each contender checked in the same run."""
+"""The timed suites of the forward: forward, variants and short shapes, each contender checked in the same
+run. ``each`` and ``record`` serve the suites of training as well.
+"""
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -50,7 +53,13 @@ def flops(case: Case) -> float:
 
 
 def timed(cases: list[Case], session: Session, by_graph: bool = False) -> None:
-    """Measure ``cases`` until the time is up; results go into the session's report."""
+    """Measure the forward of ``cases``."""
+    each(cases, session, lambda case, seed: _one(case, session, seed, by_graph and session.device != "cpu"))
+
+
+def each(cases: list[Case], session: Session, measured: Callable[[Case, int], None]) -> None:
+    """Measure ``cases`` (each with a seed for its tensors) until the time is up; results go into the
+    session's report."""
     for number, case in enumerate(cases, 1):
         if session.spent():
             session.report.problems.append(
@@ -59,11 +68,12 @@ def timed(cases: list[Case], session: Session, by_graph: bool = False) -> None:
             return
         session.say(f"[{number}/{len(cases)}] {case.suite} {case.label}")
         try:
-            _one(case, session, number, by_graph and session.device != "cpu")
+            measured(case, number)
         except Exception as e:  # one broken case must not cost the others, which took minutes of a GPU
             session.report.problems.append(f"{case.suite} {case.label}: {type(e).__name__}: {e}")
         session.save()
         if session.device != "cpu":
+            gc.collect()
             torch.cuda.empty_cache()
 
 
@@ -83,24 +93,38 @@ def _one(case: Case, session: Session, seed: int, by_graph: bool) -> None:
     calls = GRAPH_CALLS if by_graph else 1
     replays: Mapping[str, Run] = {n: graphed(r) for n, r in runs.items()} if by_graph else runs
     ms = {n: t / calls for n, t in rounds(replays, session.rounds, session.device).items()}
-    work = None if case.suite == "variants" else flops(case)
+    record(case, case.label, ms, None if case.suite == "variants" else flops(case), errors, missing, session)
+    report.figures.extend(_figures(case, ms, session))
+
+
+def record(
+    case: Case,
+    label: str,
+    ms: Mapping[str, float],
+    work: float | None,
+    errors: Mapping[str, float],
+    missing: Mapping[str, str],
+    session: Session,
+) -> None:
+    """Put times, with rates for ``work`` FLOPs, and the ratios that have goals into the report."""
+    report, suite = session.report, case.suite
     for name, t in ms.items():
         rate = None if work is None else work / t / 1e9
-        report.timings.append(Timing(case.suite, case.label, name, t, rate, errors.get(name)))
+        report.timings.append(Timing(suite, label, name, t, rate, errors.get(name)))
     for name, why in missing.items():
-        report.timings.append(Timing(case.suite, case.label, name, None, note="-"))
-        report.problems.append(f"{case.suite} {case.label}: {name}: {why}")
-    report.figures.extend(_figures(case, ms, session))
+        report.timings.append(Timing(suite, label, name, None, note="-"))
+        report.problems.append(f"{suite} {label}: {name}: {why}")
+    report.figures.extend(
+        Figure(suite, label, f"time of {name} / ours", ms[name] / ms[OURS], "x", goal, at_least=True)
+        for name, goal in case.goals.items()
+        if name in ms
+    )
     session.say("    " + ", ".join(f"{n} {t:.4f} ms" for n, t in ms.items()))
 
 
 def _figures(case: Case, ms: Mapping[str, float], session: Session) -> list[Figure]:
     suite, label, mine = case.suite, case.label, ms[OURS]
-    found = [
-        Figure(suite, label, f"time of {name} / ours", ms[name] / mine, "x", goal, at_least=True)
-        for name, goal in case.goals.items()
-        if name in ms
-    ]
+    found = []
     if suite == "forward":
         session.per_flop[case.spec_name, case.spec.d_qk, case.shape.N] = mine / flops(case)
     if case.per_flop_of:

@@ -14,17 +14,23 @@ def _list(text: str) -> tuple[str, ...]:
 
 def command(
     suites: Annotated[
-        list[str] | None, typer.Argument(help="forward, variants, short, host, errors; default: all")
+        list[str] | None,
+        typer.Argument(
+            help="forward, variants, short, host, errors; backward, backward-variants, dropout, figure2; a "
+            "model of bench/cases.yaml; default: all"
+        ),
     ] = None,
     head_dim: Annotated[str, typer.Option("--head-dim", "-D", help="only these head dims: 64,128")] = "",
     seqlen: Annotated[
-        str, typer.Option("--seqlen", "-N", help="of forward, only these lengths: 2048,16384")
+        str, typer.Option("--seqlen", "-N", help="of forward, backward and dropout, only these: 2048,16384")
     ] = "",
     spec: Annotated[str, typer.Option("--spec", help="only these specs of the table")] = "",
     peers: Annotated[str, typer.Option("--peers", help="whom to time beside")] = "flex,cudnn,flash",
     rounds: Annotated[int, typer.Option(min=1, help="alternating rounds; the median counts")] = 15,
     seconds: Annotated[float, typer.Option(help="start no new case after this many seconds")] = 540.0,
-    quick: Annotated[bool, typer.Option("--quick", help="5 rounds; of forward, N=2048 and 16384")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="5 rounds; of several lengths, 1024, 2048, 16384")
+    ] = False,
     check: Annotated[bool, typer.Option("--check/--no-check", help="compare results with fp64")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="tiny shapes on the CPU backend")] = False,
     out: Annotated[Path | None, typer.Option(help="folder for bench.json and CSV files")] = None,
@@ -32,7 +38,7 @@ def command(
     """Measure flashgen beside its peers, in alternating rounds, and compare with the goals."""
     from flashgen.bench.main import SUITES, Choice, bench
 
-    lengths = tuple(map(int, _list(seqlen))) or ((2048, 16384) if quick else ())
+    lengths = tuple(map(int, _list(seqlen))) or ((1024, 2048, 16384) if quick else ())
     bench(
         Choice(tuple(suites or SUITES), tuple(map(int, _list(head_dim))), lengths, _list(spec)),
         peers=_list(peers),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -18,6 +20,18 @@ def out() -> Console:
 def err() -> Console:
     """Standard error."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[str], None]]:
+    """A line on stderr while work goes on, changed by what is given; once, where stderr is no terminal."""
+    console = err()
+    if not console.is_terminal:
+        console.print(f"{what} ...", markup=False)
+        yield lambda line: None
+        return
+    with console.status(Text(what)) as status:
+        yield lambda line: status.update(Text(f"{what}: {line}"))
 
 
 def print_error(error: FlashgenError) -> None:

@@ -8,43 +8,49 @@ import typer
 
 from flashgen.errors import PlanError
 
-from .console import out
+from .console import out, progress
+from .derivatives import derivative_lines
+from .given import Dtype, Spec, Sram, given
 
 
 def command(
-    spec: Annotated[str, typer.Argument(help="A spec's file, or a name of the gallery.")],
-    target: Annotated[str, typer.Option(help="The GPU, or cpu.")] = "h100",
+    spec: Spec,
+    target: Annotated[str, typer.Option("--target", "-t", help="The GPU, or cpu.")] = "h100",
     seqlen: Annotated[int, typer.Option(min=1, help="Key length, and query length.")] = 8192,
     seqlen_q: Annotated[int | None, typer.Option(min=1, help="Query length.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Batch size.")] = 2,
     heads: Annotated[str | None, typer.Option(help="Query heads, or query/key heads: 32 or 32/8.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="By default the spec's first.")] = None,
-    sram: Annotated[str | None, typer.Option(help="Shared memory a block may use, such as 96KiB.")] = None,
+    dtype: Dtype = None,
+    sram: Sram = None,
     confirm: Annotated[bool, typer.Option("--confirm", help="Compile the best candidates.")] = False,
+    backward: Annotated[
+        bool, typer.Option("--backward", help="The derivatives and the backward kernels instead.")
+    ] = False,
 ) -> None:
     """Explain the plan: the choice, what limits it, the formulas, and what was rejected."""
     from flashgen.driver import emit_source, lower_spec
     from flashgen.plan.confirm import ranking
     from flashgen.plan.explain import explain
     from flashgen.plan.plan import Workload
-    from flashgen.plan.size import parse_size
-    from flashgen.plan.target import load_target
-    from flashgen.spec import load_spec
-    from flashgen.spec.gallery import find
 
-    loaded = load_spec(find(spec))
-    gpu = load_target(target, None if sram is None else parse_size(sram))
-    hq, hkv = _heads(heads, (loaded.heads.q, loaded.heads.kv) if loaded.heads else (16, 16))
+    known, gpu, kind = given(spec, target, dtype, sram)
+    hq, hkv = _heads(heads, (known.heads.q, known.heads.kv) if known.heads else (16, 16))
     work = Workload(batch, hq, hkv, seqlen_q or seqlen, seqlen)
-    lowered = lower_spec(loaded)
-    kind = dtype or loaded.dtypes[0]
+    lowered = lower_spec(known, "backward" if backward else "flash2")
     ranked = None
     if confirm and gpu.backend == "triton":
         kernels = range(len(lowered.program.kernels))
-        ranked = tuple(
-            ranking(lowered.program, i, gpu, kind, work, lambda p: emit_source(lowered, p)) for i in kernels
-        )
-    out().print(explain(lowered.program, gpu, kind, work, ranked))
+        with progress(f"compiling candidates for {gpu.name}") as tell:
+            ranked = tuple(
+                ranking(lowered.program, i, gpu, kind, work, lambda p: emit_source(lowered, p), tell=tell)
+                for i in kernels
+            )
+    if backward:
+        for line in derivative_lines(known):
+            out().print(line, markup=False)
+        out().print()
+    # Words are wrapped at the console's width, as its tables are.
+    out().print(explain(lowered.program, gpu, kind, work, ranked), soft_wrap=False)
 
 
 def _heads(text: str | None, default: tuple[int, int]) -> tuple[int, int]:

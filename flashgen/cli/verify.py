@@ -20,6 +20,7 @@ def command(
     ),
     examples: int = typer.Option(100, min=1, help="How many calls to draw for each spec."),
     seed: int = typer.Option(0, help="The same seed draws the same calls."),
+    no_gradients: bool = typer.Option(False, "--no-gradients", help="Compare out and lse only."),
 ) -> None:
     """Compare kernels with a dense fp64 oracle on random calls; print a small reproducer if one fails."""
     if backend not in BACKENDS:
@@ -34,6 +35,7 @@ def command(
     _needs(backend)
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+    from flashgen.plan.size import counted
     from flashgen.verify.search import allowed_dtypes, verify
 
     failed = False
@@ -43,7 +45,9 @@ def command(
         except ValueError as error:
             raise FlashgenError(f"{spec.name}: {error}") from None
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        with Progress(*columns, console=err(), transient=True) as bar:
+        console = err()
+        # Where it is no terminal, the bar would leave nothing but an empty line.
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task(spec.name)
             ran = 0
 
@@ -53,26 +57,42 @@ def command(
                 what = f"call {ran} of {examples}" if ran <= examples else f"failed; shrinking, call {ran}"
                 bar.update(task, description=f"{name} on {backend}: {what}")  # type: ignore[arg-type]
 
-            report = verify(spec, backend, examples, seed, show)  # type: ignore[arg-type]
+            report = verify(spec, backend, examples, seed, show, not no_gradients)  # type: ignore[arg-type]
         if report.failure is None:
-            line = f"OK {spec.name} on {backend}: {report.examples} calls in {', '.join(dtypes)}"
-            out().print(f"{line} agree with the fp64 oracle", markup=False)
+            line = f"OK {spec.name} on {backend}: agrees with the fp64 oracle in"
+            line += f" {counted(report.examples, 'call')}: {', '.join(dtypes)}"
+            line += ", gradients too" if report.gradients else "; gradients not compared"
+            out().print(line, markup=False)
             continue
         failed = True
         out().print(f"FAILED {spec.name} on {backend}, smallest call found:", markup=False)
         for problem in report.failure.problems:
             out().print(f"   {problem}", markup=False)
         out().print(f"\n{report.failure.reproducer}", markup=False)
+    out().print(f"ran on {backend}; not run: {', '.join(_others(backend))}", markup=False)
     if failed:
         raise typer.Exit(1)
 
 
 def _needs(backend: str) -> None:
-    if backend == "cpu":
-        return
-    import torch
-
-    if backend == "cuda" and not torch.cuda.is_available():
+    if backend == "cuda" and not _has_gpu():
         raise FlashgenError(
             "--backend cuda: torch finds no CUDA device here; cpu and triton-interpreted need none"
         )
+
+
+def _others(backend: str) -> list[str]:
+    """The backends that were not run, each with what would run it or why it cannot be."""
+    return [
+        f"{name} (torch finds no CUDA device here)"
+        if name == "cuda" and not _has_gpu()
+        else f"{name} (--backend {name})"
+        for name in BACKENDS
+        if name != backend
+    ]
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

@@ -115,8 +115,9 @@ def _runs(
     """Each case of each backend with its result; without a GPU the written file runs in the interpreter."""
     attention = flashgen.compile(spec)
 
-    def call(q: Tensor, k: Tensor, v: Tensor, **inputs: Tensor) -> tuple[Tensor, Tensor]:
-        return attention(q, k, v, return_lse=True, **inputs)
+    def call(q: Tensor, k: Tensor, v: Tensor, **inputs: Any) -> tuple[Tensor, Tensor]:
+        out, lse = attention(q, k, v, return_lse=True, **inputs)
+        return out, lse
 
     for name, key in (ON_GPU if on_gpu else ON_CPU).items():
         for case in (Case(**fields) for fields in chosen[key]):

@@ -11,10 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flashgen.expr.nodes import Const, Expr, Var
+from flashgen.expr.share import share
+from flashgen.ir.philox import threshold
 from flashgen.ir.program import (
     Coords,
     Dot,
     Fence,
+    Keep,
     Kernel,
     Load,
     Loop,
@@ -33,7 +36,6 @@ from .descriptor import Descriptor, describe
 from .facts import ZERO, Facts
 from .layout import Line
 from .loops import loop, used_once_next
-from .share import share
 from .text import UNARY, Dialect, Printer, subscript
 
 #: Renders the template of a node with its facts.
@@ -76,6 +78,7 @@ class Body:
         self.elem_tensor = next((n for n in touched if tensors[n].dtype == "elem"), None)
         self.named: dict[str, str] = {}  # text of a base or of offsets -> its name
         self.changing: frozenset[str] = frozenset()
+        self.draws = False  # whether random bits are drawn
         self.initialised = False  # whether the last Map was an initial value: such lines stand together
 
     @property
@@ -117,10 +120,12 @@ class Body:
             case Dot():
                 return [self._dot(s)]
             case Map():
-                parts, value = share(s.value, s.dst.name)
+                parts, (value,) = share((s.value,), s.dst.name)
                 return [*(self._part(n, e, s.dst) for n, e in parts), self._map(Map(s.dst, value, s.note))]
             case Reduce():
                 return [self._reduce(s)]
+            case Keep():
+                return [self._keep(s)]
             case Loop():
                 return loop(self, s)
             case Fence():
@@ -191,9 +196,11 @@ class Body:
                 "turned": d.turned,
             }
             return [self.node("load_descriptor", s.dst.name, s.note, **facts)]
+        tensor = self.addresses.tensors[s.src]
+        if tensor.role == "seed":
+            return self._seed(s)
         a = self.address(s.src, s.index, s.dst.axes, s.guard)
         address, lines = self._pointer(a, s.dst.name)
-        tensor = self.addresses.tensors[s.src]
         cast = CASTS.get(s.dst.dtype, "") if tensor.role == "input" else ""
         if tensor.role != "input" and s.dst.dtype != tensor.dtype:
             cast = self._cast(s.dst)
@@ -207,6 +214,14 @@ class Body:
         if tensor.role == "input" and s.dst.dtype == "int32":
             lines.append(self.node("map", s.dst.name, "", dst=s.dst.name, value=narrowed(s.dst.name)))
         return lines
+
+    def _seed(self, s: Load) -> list[Line]:
+        """The seed as the two 32-bit words of a key."""
+        name = s.dst.name
+        self.facts.tiles[name] = s.dst
+        words = ((f"{name}_lo", f"{name}.to(tl.uint32)"), (f"{name}_hi", f"({name} >> 32).to(tl.uint32)"))
+        facts = {"dst": name, "address": f"{s.src}_ptr", "mask": None, "fill": "0", "cast": ""}
+        return [self.node("load", name, s.note, **facts), *(Line(f"{n} = {text}", n) for n, text in words)]
 
     def _store(self, s: Store) -> list[Line]:
         a = self.address(s.dst, s.index, s.value.axes, s.guard)
@@ -225,13 +240,25 @@ class Body:
         facts = {"dst": s.dst.name, "a": left, "b": right, "acc": acc, "precision": precision}
         return self.node("dot", s.dst.name, s.note, **facts)
 
+    def _keep(self, s: Keep) -> Line:
+        self.facts.tiles[s.dst.name] = s.dst
+        self.draws = True
+        facts = {
+            "dst": s.dst.name,
+            "at": ", ".join(self.out.text(e) for e in (s.head, s.q_lo, s.k_lo)),
+            "threshold": threshold(s.p),
+            "sides": ", ".join(self.out.text(self.sizes[a]) for a in ("q", "k")),
+            "turned": s.dst.axes == ("k", "q"),
+        }
+        return self.node("keep", s.dst.name, s.note, **facts)
+
     def _map(self, s: Map) -> Line:
         value, dst = s.value, s.dst
         tile = self.facts.tiles.get(value.name) if isinstance(value, Var) else None
         if isinstance(value, Const) and dst.axes:
             text = self._constant(value, dst)
         elif tile is not None and tile.dtype == dst.dtype and tile.axes == dst.axes:
-            text = tile.name
+            text = self.facts.inline.get(tile.name, tile.name)
         else:
             text = self.out.text(value, dst.axes)
             if dst.axes and self.facts.axes(value) != set(dst.axes):

@@ -1,4 +1,4 @@
-"""Tiles of K and V read through tensor descriptors (TMA): no addresses in registers, and elements past
+"""Tiles of rows (K and V, or Q and dO) read by tensor descriptors (TMA): no addresses, and elements past
 the end of a dim arrive as zeros, so that a guard on the length needs no mask.
 """
 
@@ -34,7 +34,7 @@ def describe(s: Load, body: Body) -> Descriptor | None:
     the last is contiguous, and no guard but the tensor's own bounds."""
     tensor = body.addresses.tensors[s.src]
     spans = [e for e in s.index if isinstance(e, Var) and e.name in body.facts.starts]
-    if tensor.role not in ("k", "v") or len(spans) != 2 or tuple(s.index[-2:]) != tuple(spans):
+    if tensor.role not in ("q", "k", "v", "saved") or len(spans) != 2 or tuple(s.index[-2:]) != tuple(spans):
         return None
     if s.fill != 0 or not _only_bounds(s.guard, dict(zip(s.index, tensor.dims, strict=True))):
         return None

@@ -9,9 +9,10 @@ from flashgen.expr import algebra as al
 from flashgen.expr.nodes import Const, Expr, Var, integer, substitute
 from flashgen.expr.ops import OPS
 from flashgen.ir.program import Program, Tensor
-from flashgen.plan.plan import Plan
+from flashgen.plan.plan import KernelPlan, Plan
 
 from .source import Arg, KernelSource
+from .sums import sum_lines
 from .text import PRODUCT, UNARY, constant, wrap
 
 #: How sizes look in plain Python, whose // and % round down as they should.
@@ -44,16 +45,32 @@ def _plain(e: Expr) -> tuple[str, int]:
 
 def host_facts(program: Program, plan: Plan, kernels: Sequence[KernelSource], note: str) -> dict[str, Any]:
     """What the template of the host function prints."""
-    given = [t for t in program.tensors if t.role in ("q", "k", "v", "input")]
+    given = [t for t in program.tensors if t.role not in ("out", "workspace")]
     made = [t for t in program.tensors if t.role in ("out", "workspace")]
+    summed = {s.dst for s in program.sums}
     return {
+        "function": function(program),
         "parameters": [*(t.name for t in given), *program.floats],
         "note": note,
         "shapes": _shapes(program),
-        "allocated": [(t.name, _shape(t), _DTYPES.get(t.dtype, "torch.float32")) for t in made],
-        "launches": [_launch(k, plan) for k in kernels],
+        "allocated": [
+            (
+                t.name,
+                "zeros" if t.name in summed else "empty",
+                _shape(t),
+                _DTYPES.get(t.dtype, "torch.float32"),
+            )
+            for t in made
+        ],
+        "launches": [_launch(k, p) for k, p in zip(kernels, plan.kernels, strict=True)],
+        "sums": [line for s in program.sums for line in sum_lines(s)],
         "results": [t.name for t in made if t.role == "out"],
     }
+
+
+def function(program: Program) -> str:
+    """The name of a module's host function."""
+    return "backward" if program.schedule.startswith("backward") else "forward"
 
 
 def _shapes(program: Program) -> list[str]:
@@ -66,15 +83,19 @@ def _shapes(program: Program) -> list[str]:
         seen.update(names)
         if set(names) != {"_"}:
             lines.append(f"{', '.join(names)} = {t.name}.shape")
-    rows = " == ".join(f"{t.name}.stride(-1)" for t in program.tensors if t.role in ("q", "k", "v"))
-    return [*lines, f'assert {rows} == 1, "rows must be contiguous"']
+    matrices = [t for t in program.tensors if t.role in ("q", "k", "v", "saved") and len(t.dims) == 4]
+    names = [t.name for t in matrices]
+    rows = " == ".join(f"{n}.stride(-1)" for n in names) + " == 1"
+    if len(names) > 3:
+        rows = f"all(x.stride(-1) == 1 for x in ({', '.join(names)}))"
+    return [*lines, f'assert {rows}, "rows must be contiguous"']
 
 
 def _shape(t: Tensor) -> str:
-    return f"({', '.join(host_text(d, {}) for d in t.dims)})"
+    return f"({', '.join(host_text(d, {}) for d in t.dims)}{',' if len(t.dims) == 1 else ''})"
 
 
-def _launch(k: KernelSource, plan: Plan) -> dict[str, Any]:
+def _launch(k: KernelSource, plan: KernelPlan) -> dict[str, Any]:
     factors = [host_text(e, k.sides, PRODUCT - 1) for e in k.extents]
     options = [f"num_warps={k.num_warps}", f"num_stages={k.num_stages}"]
     if k.max_registers:
@@ -114,9 +135,15 @@ def _packed(arguments: list[str]) -> list[str]:
     return lines
 
 
-def _group(plan: Plan) -> list[str]:
+def _group(plan: KernelPlan) -> list[str]:
     """``Plan.group_for`` as text."""
-    wanted = max(k.order.group for k in plan.kernels)
+    wanted = plan.order.group
+    if "hkv" in plan.order.axes:
+        return [
+            f"# About {wanted} KV heads are launched together, in even groups.",
+            f"groups = triton.cdiv(B * Hkv, {wanted})",
+            "head_group = triton.cdiv(B * Hkv, max(groups, 1))",
+        ]
     return [
         f"# About {wanted} heads are launched together, whole KV heads, in even groups.",
         "shared = max(Hq // max(Hkv, 1), 1)",

@@ -13,6 +13,7 @@ from flashgen.expr.nodes import Var, variables, walk
 from flashgen.ir.program import (
     Coords,
     Dot,
+    Keep,
     Load,
     Loop,
     Map,
@@ -59,7 +60,7 @@ def _hoist(body: Body, s: Loop) -> list[Line]:
                 body.facts.starts[dst.name] = start
             case Scalar(name=name):
                 body.facts.in_loop.add(name)
-            case Map(dst=dst) | Reduce(dst=dst) | Dot(dst=dst):
+            case Map(dst=dst) | Reduce(dst=dst) | Dot(dst=dst) | Keep(dst=dst):
                 body.facts.tiles[dst.name] = dst
             case Load() | Store():
                 tile = inner.dst if isinstance(inner, Load) else inner.value
@@ -139,6 +140,7 @@ def _defined(loop: Loop) -> frozenset[str]:
                 names.add(name)
             case Loop(var=var):
                 names.add(var)
-            case Coords(dst=dst) | Load(dst=dst) | Dot(dst=dst) | Map(dst=dst) | Reduce(dst=dst):
+            case Coords() | Load() | Dot() | Map() | Reduce() | Keep():
+                dst = s.dst
                 names.add(dst.name)
     return frozenset(names)

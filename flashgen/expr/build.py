@@ -46,6 +46,8 @@ def unsound(e: Expr) -> str | None:
         return None
     if e.op in ("floordiv", "mod") and _constant(e.args[1]) == 0:
         return f"`{OPS[e.op].symbol}` by zero"
+    if e.op == "div" and not varies(e.args[1]) and evaluate_python(e.args[1], {}) == 0:
+        return "`/` by zero is infinite or NaN for every pair; infinity is written `inf`"
     if e.type == "int":
         fixed = _constant(e)
         terms, rest = al.affine(e)
@@ -59,4 +61,9 @@ def _constant(e: Expr) -> int | None:
     terms, rest = al.affine(e)
     if not terms:
         return rest
-    return None if any(isinstance(n, Var | Read) for n in walk(e)) else int(evaluate_python(e, {}))
+    return None if varies(e) else int(evaluate_python(e, {}))
+
+
+def varies(e: Expr) -> bool:
+    """Whether ``e`` reads anything."""
+    return any(isinstance(n, Var | Read) for n in walk(e))

@@ -67,6 +67,20 @@ class Cursor:
         """The next token, for a message."""
         return f"`{messages.clip(self.token.text)}`" if self.token.text else "the end"
 
+    def ahead(self) -> list[str]:
+        """The arguments in the bracket that opens next, unread: a name where one is nothing but a name."""
+        parts: list[list[Token]] = [[]]
+        depth = 0
+        for token in self.tokens[self.at + 1 : -1]:
+            depth += (token.text in ("(", "[")) - (token.text in (")", "]"))
+            if depth < 0:
+                break
+            if token.text == "," and depth == 0:
+                parts.append([])
+            else:
+                parts[-1].append(token)
+        return [p[0].text if len(p) == 1 and p[0].kind == "name" else "" for p in parts if p]
+
     def says(self, part: Part) -> str:
         """The characters of ``part``."""
         return self.text[part.start : part.end]

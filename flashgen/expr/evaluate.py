@@ -125,7 +125,10 @@ def evaluate_torch(
 
 
 def _target(args: list[Any], spare: list[int], float_dtype: torch.dtype) -> Any:
-    """An argument that can hold the result: tensors stay in cache, and no memory is asked for."""
+    """An argument that can hold the result: tensors stay in cache, and no memory is asked for. None where
+    autograd is to see the operation."""
+    if any(getattr(a, "requires_grad", False) for a in args):
+        return None
     for i in spare:
         t = args[i]
         if isinstance(t, (bool, int, float)) or t.dtype != float_dtype:

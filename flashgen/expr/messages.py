@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from .nodes import Type
+from .scope import MASK_SCOPE, SCORE_SCOPE, SINK_SCOPE
 
 A: dict[Type, str] = {"bool": "a condition", "int": "an integer", "float": "a float"}
 
@@ -23,24 +24,61 @@ _ELSEWHERE = {
 }  # fmt: skip
 
 
+#: How much of a name must agree for it to be taken for another.
+NEAR = 0.65
+#: The expressions of a spec, by what they may read.
+_EXPRESSIONS = {"score": SCORE_SCOPE, "mask": MASK_SCOPE, "sink": SINK_SCOPE}
+#: The size of a dimension that an index variable goes over.
+_SIZES = {"b": "batch", "h": "heads", "hkv": "kv_heads", "q": "seqlen_q", "k": "seqlen_k"}
+
+
 def clip(text: str, limit: int = 40) -> str:
     """``text`` on one line, short enough for a message."""
     text = " ".join(text.split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def unknown(name: str, known: Iterable[str], what: str = "name") -> str:
-    """A message for an unknown ``name``, with the nearest of the ``known`` ones."""
+def unknown(name: str, known: Iterable[str], what: str = "name", otherwise: str = "") -> str:
+    """A message for an unknown ``name``, with the nearest of the ``known`` ones; where none is near, with
+    ``otherwise`` or all of them."""
     message = f"unknown {what} `{clip(name)}`"
     if name in _ELSEWHERE:
         return f"{message}: here it is {_ELSEWHERE[name]}"
     names = sorted(set(known))
-    if not names:
-        return f"{message}; there are none here"
-    near = difflib.get_close_matches(name, names, n=2, cutoff=0.6) or [n for n in names if n == name.lower()]
+    near = difflib.get_close_matches(name, names, n=2, cutoff=NEAR) or [n for n in names if n == name.lower()]
     if near:
         return f"{message}: did you mean {' or '.join(f'`{n}`' for n in near)}?"
+    if otherwise:
+        return f"{message}: {otherwise}"
     return f"{message}; known here: {', '.join(names)}"
+
+
+def declare(name: str, variables: Iterable[str]) -> str:
+    """How a spec brings ``name`` into its expressions."""
+    name = clip(name)
+    return (
+        f"declare a number as `constants: {{{name}: 64}}`, a tensor as "
+        f"`inputs: {{{name}: {{shape: [heads]}}}}`; the variables here are {', '.join(variables)}"
+    )
+
+
+def undeclared(name: str, declared: Iterable[str], index: Sequence[str]) -> str:
+    """For ``name[…]`` where no input has that name; ``index``: the plain names it is read by."""
+    shape = [_SIZES.get(i, "32") for i in index] or ["heads"]
+    how = f"declare it, as in `inputs: {{{clip(name)}: {{shape: [{', '.join(shape[:5])}]}}}}`"
+    if declared := sorted(declared):
+        how += f"; declared are {', '.join(declared)}"
+    return unknown(name, declared, "input", how)
+
+
+def not_here(name: str, variables: Mapping[str, Type]) -> str | None:
+    """For a variable of other expressions of a spec than the one that has ``variables``; else None."""
+    homes = [f"{kind}s" for kind, scope in _EXPRESSIONS.items() if name in scope.variables]
+    here = [kind for kind, scope in _EXPRESSIONS.items() if scope.variables == variables]
+    if not homes or not here:
+        return None
+    may_read = f"a {here[0]} may read {', '.join(variables)}, and inputs and constants"
+    return f"`{name}` exists in {' and '.join(homes)} only; {may_read}"
 
 
 def unwanted(got: Type, want: Type) -> str:

@@ -45,6 +45,7 @@ class Op:
     cost: int = 1  # issue slots an element, for the time model
     ptx: str | None = None  # inline assembly of NVIDIA GPUs for 16-bit elements; ``triton`` runs elsewhere
     out: str | None = None  # torch's function of this meaning that writes into ``out=`` (float tensors)
+    beside_number: tuple[str, ...] = ()  # the derivatives of two arguments of which the other is a number
 
     @property
     def usage(self) -> str:
@@ -128,6 +129,11 @@ def _torch_minmax(name: str, bound: str) -> Callable[..., Any]:
     return f
 
 
+def _chosen(sign: str, share: str) -> tuple[str, str]:
+    """The derivatives of a choice between two values: ``share`` for what is chosen."""
+    return f"where(a {sign} b, {share}, 0.0)", f"where(b {sign} a, {share}, 0.0)"
+
+
 _TABLE = (
     Op("or", ("bool", "bool"), "bool", "either", lambda a, b: a or b, lambda t, a, b: a | b,
        "{0} | {1}", (), iv.logical_or, "|", 10),
@@ -165,13 +171,15 @@ _TABLE = (
        "~{0}", (), iv.logical_not, None, 50, public=False),
     Op("where", ("bool", "num", "num"), "same", "`a` where the condition holds, else `b`",
        lambda c, a, b: a if c else b, lambda t, c, a, b: t.where(c, a, b),
-       "tl.where({0}, {1}, {2})", (None, "where(a, 1, 0)", "where(a, 0, 1)"), iv.where),
+       "tl.where({0}, {1}, {2})", (None, "where(a, 1.0, 0.0)", "where(a, 0.0, 1.0)"), iv.where),
     Op("min", ("num", "num"), "same", "the smaller", _minmax(min), _torch_minmax("minimum", "max"),
-       "tl.minimum({0}, {1})", ("where(a <= b, 1, 0)", "where(a <= b, 0, 1)"), iv.minimum, out="minimum"),
+       "tl.minimum({0}, {1})", _chosen("<=", "where(a == b, 0.5, 1.0)"), iv.minimum, out="minimum",
+       beside_number=_chosen("<=", "1.0")),
     Op("max", ("num", "num"), "same", "the larger", _minmax(max), _torch_minmax("maximum", "min"),
-       "tl.maximum({0}, {1})", ("where(a >= b, 1, 0)", "where(a >= b, 0, 1)"), iv.maximum, out="maximum"),
+       "tl.maximum({0}, {1})", _chosen(">=", "where(a == b, 0.5, 1.0)"), iv.maximum, out="maximum",
+       beside_number=_chosen(">=", "1.0")),
     Op("abs", ("num",), "same", "magnitude", abs, lambda t, a: a.abs(),
-       "tl.abs({0})", ("where(a < 0, -1, where(a > 0, 1, 0))",), iv.absolute, out="abs"),
+       "tl.abs({0})", ("where(a == 0.0, 0.0, where(a < 0.0, -1.0, 1.0))",), iv.absolute, out="abs"),
     Op("exp", ("float",), "float", "e to the power", _exp, lambda t, a: t.exp(a),
        "tl.exp({0})", ("y",), cost=5, out="exp"),
     Op("exp2", ("float",), "float", "2 to the power", _or_inf(math.exp2), lambda t, a: t.exp2(a),

@@ -22,6 +22,11 @@ from .tokens import Token
 __all__ = ["FUNCTIONS", "MASK_SCOPE", "SCORE_SCOPE", "InputType", "Scope", "parse"]
 
 MAX_POWER = 8
+#: What is written out by operators of the table: how it is written, what it takes and gives, its meaning.
+SHORTHANDS = (
+    ("a < b <= c", "number", "bool", "a chain of comparisons, `(a < b) & (b <= c)`"),
+    ("x ** n", "number", "number", f"the product of `n` factors `x`; `n` is a literal 0 … {MAX_POWER}"),
+)
 #: The operators that are called by name.
 FUNCTIONS = {op.name: op for op in OPS.values() if op.public and not op.symbol}
 _LITERALS: dict[str, Const] = {"True": TRUE, "False": FALSE, "inf": real(float("inf"))}
@@ -158,13 +163,19 @@ class _Parser(Cursor):
             if word in FUNCTIONS:
                 return self.operator(token)
             return self.library(token, scope.functions[word])
-        functions = [*FUNCTIONS, *scope.functions]
+        raise ExprError(self.unknown(word), token.offset)
+
+    def unknown(self, word: str) -> str:
+        """What is said about a name that means nothing here; what stands behind it tells its kind."""
+        scope, functions = self.scope, [*FUNCTIONS, *self.scope.functions]
+        if said := messages.not_here(word, scope.variables):
+            return said
         if self.sees("("):
-            raise ExprError(messages.unknown(word, functions, "function"), token.offset)
+            return messages.unknown(word, functions, "function")
         if self.sees("["):
-            raise ExprError(messages.unknown(word, scope.inputs, "input"), token.offset)
+            return messages.undeclared(word, scope.inputs, self.ahead())
         names = [*scope.variables, *scope.constants, *scope.inputs, *functions, *_LITERALS]
-        raise ExprError(messages.unknown(word, names), token.offset)
+        return messages.unknown(word, names, otherwise=messages.declare(word, scope.variables))
 
     def plain(self, token: Token, e: Expr, what: str) -> Part:
         """A name that takes nothing."""

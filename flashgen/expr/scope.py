@@ -42,3 +42,4 @@ VARIABLES: dict[str, tuple[Type, str]] = {
 
 SCORE_SCOPE = Scope({name: t for name, (t, _) in VARIABLES.items()})
 MASK_SCOPE = Scope({name: t for name, (t, _) in VARIABLES.items() if name != "s"})
+SINK_SCOPE = Scope({name: t for name, (t, _) in VARIABLES.items() if name not in ("s", "k")})

@@ -13,13 +13,18 @@ TARGET = "h100"
 DTYPE = "bf16"
 
 
-def kernel(path: Path, target: str = TARGET) -> str:
+def kernel(path: Path, target: str = TARGET, schedule: str = "flash2") -> str:
     """The module of one spec for ``target``."""
     spec = load_spec(path)
     dtype = DTYPE if DTYPE in spec.dtypes else None
-    return Attention(spec.canonical_json(), target).source(target, dtype).text
+    return Attention(spec.canonical_json(), target).source(target, dtype, schedule).text
 
 
 def kernels(target: str = TARGET) -> dict[str, str]:
-    """Every module of the gallery by file name."""
-    return {f"{name}.py": kernel(path, target) for name, path in gallery().items()}
+    """Every module of the gallery by file name, forward and backward."""
+    schedules = {"": "flash2", "_backward": "backward"}
+    return {
+        f"{name}{suffix}.py": kernel(path, target, schedule)
+        for name, path in gallery().items()
+        for suffix, schedule in schedules.items()
+    }

@@ -9,6 +9,7 @@ import re
 
 from flashgen.expr.library import LIBRARY, Function
 from flashgen.expr.ops import OPS, Op
+from flashgen.expr.parse import SHORTHANDS
 from flashgen.expr.scope import VARIABLES
 
 _TYPES = {"num": "number", "same": "number"}
@@ -32,14 +33,14 @@ def written(op: Op) -> str | None:
 
 
 def operators() -> str:
-    """A row per operator: how it is written, its types, its meaning."""
+    """A row per operator and shorthand: how it is written, its types, its meaning."""
     rows = [("written", "takes", "gives", "meaning")]
     for op in OPS.values():
         text = written(op)
         if text:
             takes = ", ".join(dict.fromkeys(_TYPES.get(t, t) for t in op.takes))
             rows.append((f"`{text}`", takes, _TYPES.get(op.result, op.result), op.doc))
-    return _table(*rows)
+    return _table(*rows, *((f"`{written}`", *rest) for written, *rest in SHORTHANDS))
 
 
 def variables() -> str:

@@ -148,14 +148,36 @@ def cut(value: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
 
 
 def write(dst: torch.Tensor, where: Sequence[Any], value: torch.Tensor, guard: Any, check: bool) -> None:
-    """Stores (B, H, *axes) at leading numbers and trailing slices, where the guard holds."""
-    b, h, *spans = where
-    rows = dst[int(b.min()) : int(b.max()) + 1, int(h.min()) : int(h.max()) + 1]
-    sizes = []
-    for d, w in enumerate(spans, start=2):
-        n = max(0, min(w.stop, dst.shape[d]) - w.start)
-        rows = rows.narrow(d, min(w.start, dst.shape[d]), n)
-        sizes.append(n)
+    """Stores (B, H, *axes), where the guard holds, at leading numbers and slices for the tile axes in order.
+
+    A leading number is one for all programs, or a tensor of evenly spaced ones along B or along H.
+    """
+    lead: list[int] = []  # the leading dims of the value that the numbers vary along
+    sizes: list[int] = []
+    for d, w in enumerate(where):
+        if isinstance(w, slice):
+            n = max(0, min(w.stop, dst.shape[d]) - w.start)
+            dst = dst.narrow(d, min(w.start, dst.shape[d]), n)
+            sizes.append(n)
+        elif isinstance(w, torch.Tensor) and w.numel() > 1:
+            flat = w.reshape(-1)
+            first, step = int(flat[0]), int(flat[1] - flat[0])
+            at = [slice(None)] * d + [slice(first, int(flat[-1]) + 1, step)]
+            dst = dst[tuple(at)]
+            lead.append(0 if w.shape[0] > 1 else 1)
+        else:
+            dst = dst.narrow(d, int(w), 1)
+            lead.append(-1)
+    free = iter(i for i in (0, 1) if i not in lead)
+    lead = [i if i >= 0 else next(free, -1) for i in lead]
+    if lead == [0]:  # no head: the value has one
+        dst = dst.unsqueeze(1)
+    elif lead == [1]:
+        dst = dst.unsqueeze(0)
+    elif not lead:
+        dst = dst[None, None]
+    else:
+        assert lead == [0, 1], "a store at numbers along B, then along H"
     if check and guard is not None:
         inside = torch.zeros(value.shape, dtype=torch.bool)
         cut(inside, sizes).fill_(True)
@@ -164,8 +186,8 @@ def write(dst: torch.Tensor, where: Sequence[Any], value: torch.Tensor, guard: A
     if guard is not None:
         kept = cut(torch.as_tensor(guard), sizes)
         if not bool(kept.all()):
-            value = torch.where(kept, value.to(dst.dtype), rows)
-    rows.copy_(value.expand(rows.shape))
+            value = torch.where(kept, value.to(dst.dtype), dst)
+    dst.copy_(value.expand(dst.shape))
 
 
 def tile_number(i: int, los: list[torch.Tensor], counts: list[torch.Tensor]) -> torch.Tensor:

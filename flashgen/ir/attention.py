@@ -3,7 +3,7 @@
 For query row q and key row k of one (b, h), with s = scale * <Q[q], K[k]>:
 
     S[q, k] = score(s, b, h, q, k)  where mask(b, h, q, k), else -inf
-    out[q]  = softmax(S[q]) V,      lse[q] = log(sum_k exp(S[q, k]))
+    out[q]  = dropout(softmax(S[q])) V,      lse[q] = log(exp(sink(b, h, q)) + sum_k exp(S[q, k]))
 
 Here ``qpos`` is gone (it is ``q + Nk - Nq``) and the dims of inputs are expressions.
 """
@@ -32,11 +32,13 @@ QPOS = al.add(Var("q", "int"), al.sub(Var("Nk", "int"), Var("Nq", "int")))
 
 @dataclass(frozen=True)
 class Input:
-    """A named input tensor: its dims over ``B Hq Hkv Nq Nk`` and the type its elements have when read."""
+    """A named input tensor: its dims over ``B Hq Hkv Nq Nk``, the type its elements have when read, and
+    whether it is learned."""
 
     name: str
     dims: tuple[Expr, ...]
     type: Type
+    grad: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class AttentionIR:
     mask: Expr | None
     inputs: tuple[Input, ...] = ()
     tf32: bool = False
+    sink: Expr | None = None
+    dropout: float = 0.0
 
     def input(self, name: str) -> Input:
         """The input called ``name``."""
@@ -94,6 +98,10 @@ def lower(spec: AttentionSpec) -> AttentionIR:
         scale=spec.scale if spec.scale is not None else spec.d_qk**-0.5,
         score=close(spec.score_expr),
         mask=None if spec.mask_expr is None else close(spec.mask_expr),
-        inputs=tuple(Input(name, tuple(dim(s) for s in i.shape), i.dtype) for name, i in spec.inputs.items()),
+        inputs=tuple(
+            Input(name, tuple(dim(s) for s in i.shape), i.dtype, i.grad) for name, i in spec.inputs.items()
+        ),
         tf32=spec.tf32,
+        sink=None if spec.sink_expr is None else close(spec.sink_expr),
+        dropout=spec.dropout,
     )

@@ -9,6 +9,7 @@ from .program import (
     Coords,
     Dot,
     Fence,
+    Keep,
     Kernel,
     Load,
     Loop,
@@ -73,6 +74,9 @@ def _statement(s: Stmt) -> str:
             return f"map {_tile(s.dst)} = {expression(s.value)}"
         case Reduce():
             return f"reduce {_tile(s.dst)} = {s.op} over {s.axis} of {s.src.name}"
+        case Keep():
+            at = ", ".join(map(expression, (s.head, s.q_lo, s.k_lo)))
+            return f"keep {_tile(s.dst)} at ({at}) by {s.seed.name}, p {s.p}"
         case Loop():
             over = " then ".join(map(_range, s.domain))
             return f"loop {s.mask} {s.var} in {over} carrying {', '.join(s.carried)}"
@@ -102,4 +106,6 @@ def dump(program: Program) -> str:
         lines.append(f"tensor {t.name}({', '.join(map(expression, t.dims))}):{t.dtype} {t.role}")
     for k in program.kernels:
         lines += ["", *_kernel(k)]
+    for s in program.sums:
+        lines += ["", f"sum {s.dst}{_index(s.index, None)} += {s.src}[{', '.join(s.axes)}]"]
     return "\n".join(lines) + "\n"

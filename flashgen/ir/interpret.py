@@ -1,56 +1,23 @@
 """Runs a ``Program`` on torch tensors: the living definition of the physical level, and the CPU backend.
 
-All programs of a kernel that differ only in batch and head run at once: every value has two leading
-dims (B, H), of size 1 where it does not vary. The other grid axes are Python loops. Batch and heads are
-cut into chunks that keep a tile's values in cache (``chunk_bytes``).
-
 ``check=True`` counts the bytes each tensor is asked for, from the elements really taken, and raises
 ``OutOfBounds`` where an access that its guard lets through leaves the tensor.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import product
-from typing import Any, TypeAlias
+from collections.abc import Mapping
 
 import torch
 
 from flashgen.expr.evaluate import evaluate_torch
-from flashgen.expr.limits import INT_RANGE
-from flashgen.expr.nodes import Const, Expr, Read, Var
 
-from .access import OutOfBounds, gather, read_slice, tile_number, write
-from .aligned import Aligned
-from .program import (
-    Coords,
-    Dot,
-    Kernel,
-    Load,
-    Loop,
-    Map,
-    Program,
-    Range,
-    Reduce,
-    Scalar,
-    Stmt,
-    Store,
-    Tensor,
-    Tile,
-)
+from .access import OutOfBounds
+from .machine import Machine, Traffic, Value, no_reads
+from .program import Program, Tensor
+from .sums import total
 
-Value: TypeAlias = "torch.Tensor | int | float | bool"
 LENGTHS = ("B", "Hq", "Hkv", "Nq", "Nk")
-
-
-@dataclass
-class Traffic:
-    """Bytes requested of HBM by tensor name, counted in checking mode."""
-
-    read: Counter[str] = field(default_factory=Counter)
-    written: Counter[str] = field(default_factory=Counter)
 
 
 def lengths(tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
@@ -75,216 +42,24 @@ def run(
     acc = torch.float64 if tensors["q"].dtype == torch.float64 else torch.float32
     known: dict[str, Value] = {**lengths(tensors), **sides}
     memory = dict(tensors)
+    summed = {s.dst for s in program.sums}
     for t in program.tensors:
         if t.role in ("out", "workspace"):
             memory[t.name] = _allocate(t, known, tensors["q"].dtype, acc)
+            if t.name in summed:
+                memory[t.name].zero_()
     for kernel in program.kernels:
-        _Machine(kernel, memory, known, acc, tensors["q"].dtype, check, traffic or Traffic()).launch(
+        Machine(kernel, memory, known, acc, tensors["q"].dtype, check, traffic or Traffic()).launch(
             chunk_bytes
         )
+    for s in program.sums:
+        total(s, memory, known)
     return {t.name: memory[t.name] for t in program.tensors if t.role == "out"}
 
 
 def _allocate(t: Tensor, known: Mapping[str, Value], elem: torch.dtype, acc: torch.dtype) -> torch.Tensor:
-    shape = [int(evaluate_torch(d, known, _no_reads, acc)) for d in t.dims]
+    shape = [int(evaluate_torch(d, known, no_reads, acc)) for d in t.dims]
     return torch.full(shape, float("nan"), dtype=elem if t.dtype == "elem" else acc)
-
-
-def _no_reads(read: Read, index: tuple[Value, ...]) -> Value:
-    raise AssertionError(f"{read.name} is read outside a load")
-
-
-@dataclass
-class _Machine:
-    """One kernel on chip: ``env`` holds scalars and tiles, tiles as (B|1, H|1, *sides)."""
-
-    kernel: Kernel
-    memory: dict[str, torch.Tensor]
-    known: Mapping[str, Value]
-    acc: torch.dtype
-    elem: torch.dtype
-    check: bool
-    traffic: Traffic
-    env: dict[str, Value] = field(default_factory=dict)
-    tiles: dict[str, Tile] = field(default_factory=dict)
-    starts: dict[str, Expr] = field(default_factory=dict)
-    active: torch.Tensor | None = None  # (B|1, H|1): programs still looping, None for all
-
-    def launch(self, chunk_bytes: int) -> None:
-        """Every point of the grid."""
-        extents = {a.name: int(self.number(a.extent)) for a in self.kernel.grid}
-        rest = [a.name for a in self.kernel.grid if a.name not in ("b", "h")]
-        for (b0, b1), (h0, h1) in self._chunks(extents["b"], extents["h"], chunk_bytes):
-            for point in product(*(range(extents[n]) for n in rest)):
-                self.env = dict(self.known)
-                self.env |= dict(zip(rest, point, strict=True))
-                self.env["b"] = torch.arange(b0, b1).view(-1, 1)
-                self.env["h"] = torch.arange(h0, h1).view(1, -1)
-                self.active = None
-                self.execute(self.kernel.body)
-
-    def _chunks(
-        self, batch: int, heads: int, limit: int
-    ) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-        sides = [int(self.number(a.size)) for a in self.kernel.axes[:2]]
-        fit = max(1, limit // (4 * max(1, sides[0] * sides[-1])))
-        h_step = max(1, min(heads, fit))
-        b_step = max(1, min(batch, fit // h_step))
-        for b in range(0, batch, b_step):
-            for h in range(0, heads, h_step):
-                yield (b, min(b + b_step, batch)), (h, min(h + h_step, heads))
-
-    def number(self, e: Expr) -> Any:
-        """A scalar expression: a Python number, or (B|1, H|1) where it differs between programs."""
-        if isinstance(e, Const):
-            return e.value
-        if isinstance(e, Var):
-            return self.env.get(e.name, self.known.get(e.name))
-        return evaluate_torch(e, self.env or self.known, _no_reads, self.acc)
-
-    def over(self, e: Expr, axes: tuple[str, ...]) -> Value:
-        """An expression over tiles, its values broadcastable to (B, H, *axes)."""
-        return evaluate_torch(e, Aligned(self.env, self.tiles, axes), _no_reads, self.acc)
-
-    def execute(self, body: tuple[Stmt, ...]) -> None:
-        """Statements in order."""
-        for s in body:
-            match s:
-                case Scalar():
-                    self.env[s.name] = self.number(s.value)
-                case Coords():
-                    self._coords(s)
-                case Load():
-                    self._assign(s.dst, self._load(s))
-                case Store():
-                    self._store(s)
-                case Map():
-                    self._assign(s.dst, self.over(s.value, s.dst.axes))
-                case Dot():
-                    self._assign(s.dst, self._dot(s))
-                case Reduce():
-                    axis = 2 + s.src.axes.index(s.axis)
-                    src = self.env[s.src.name]
-                    assert isinstance(src, torch.Tensor)
-                    self._assign(s.dst, src.amax(axis) if s.op == "max" else src.sum(axis))
-                case Loop():
-                    self._loop(s)
-
-    def _assign(self, dst: Tile, value: Value) -> None:
-        if not isinstance(value, torch.Tensor):
-            value = torch.tensor(value)
-        if value.dim() < 2 + len(dst.axes):
-            value = value.reshape((1, 1) + (1,) * (len(dst.axes) - max(0, value.dim() - 2)) + value.shape[2:])
-        if dst.dtype == "elem":
-            value = value.to(self.elem)
-        if dst.dtype in ("elem", "acc"):  # products of rounded elements are exact in the wider type
-            value = value.to(self.acc)
-        shape = (*value.shape[:2], *(self.side(a) for a in dst.axes))
-        self.env[dst.name] = value if value.shape == shape else value.expand(shape)
-        self.tiles[dst.name] = dst
-
-    def side(self, axis: str) -> int:
-        """The length of a tile axis."""
-        return int(self.number(next(a.size for a in self.kernel.axes if a.name == axis)))
-
-    def _coords(self, s: Coords) -> None:
-        start = self.number(s.start)
-        line = torch.arange(self.side(s.dst.axes[0])).view(1, 1, -1)
-        self.starts[s.dst.name] = s.start
-        self.tiles[s.dst.name] = s.dst
-        self.env[s.dst.name] = line + (start.unsqueeze(-1) if isinstance(start, torch.Tensor) else start)
-
-    def _position(self, e: Expr) -> Any:
-        """An index entry: a slice for a uniform ``Coords`` tile, else numbers."""
-        if isinstance(e, Var) and e.name in self.starts:
-            start = self.number(self.starts[e.name])
-            if not isinstance(start, torch.Tensor):
-                return slice(start, start + self.side(self.tiles[e.name].axes[0]))
-        return self.number(e)
-
-    def _load(self, s: Load) -> torch.Tensor:
-        src = self.memory[s.src]
-        guard = None if s.guard is None else self.over(s.guard, s.dst.axes)
-        where = [self._position(e) for e in s.index]
-        axes = [e.name if isinstance(e, Var) and e.name in self.starts else None for e in s.index]
-        tile = None
-        if self.active is None:
-            tile = read_slice(src, where, axes, s.dst.axes, guard, s.fill, self.check)
-        if tile is None:
-            index = [self._as_tensor(e, s.dst.axes) for e in s.index]
-            tile = gather(src, index, guard, s.fill, self.active, self.check)
-        if self.check:
-            self._count(self.traffic.read, s.src, guard, s.dst)
-        if s.dst.dtype == "int32":  # saturated as kernels do, then 64-bit: nothing wraps
-            tile = tile.clamp(-INT_RANGE, INT_RANGE).to(torch.int64)
-        return tile
-
-    def _as_tensor(self, e: Expr, axes: tuple[str, ...]) -> torch.Tensor:
-        value = torch.as_tensor(self.over(e, axes))
-        return (
-            value.reshape(value.shape + (1,) * (2 + len(axes) - value.dim())) if value.dim() >= 2 else value
-        )
-
-    def _store(self, s: Store) -> None:
-        value = self.env[s.value.name]
-        assert isinstance(value, torch.Tensor)
-        guard = None if s.guard is None else self.over(s.guard, s.value.axes)
-        write(self.memory[s.dst], [self._position(e) for e in s.index], value, guard, self.check)
-        if self.check:
-            self._count(self.traffic.written, s.dst, guard, s.value)
-
-    def _count(self, counter: Counter[str], tensor: str, guard: Value | None, tile: Tile) -> None:
-        b, h = self.env["b"], self.env["h"]
-        assert isinstance(b, torch.Tensor)
-        assert isinstance(h, torch.Tensor)
-        shape = (b.numel(), h.numel(), *(self.side(a) for a in tile.axes))
-        taken = torch.ones(shape, dtype=torch.bool)
-        for part in (
-            guard,
-            None if self.active is None else self.active.view(*self.active.shape, *[1] * len(tile.axes)),
-        ):
-            if part is not None:
-                taken = taken & torch.as_tensor(part)
-        counter[tensor] += int(taken.sum()) * self.memory[tensor].element_size()
-
-    def _dot(self, s: Dot) -> torch.Tensor:
-        a, b = self.env[s.a.name], self.env[s.b.name]
-        assert isinstance(a, torch.Tensor)
-        assert isinstance(b, torch.Tensor)
-        if s.a.axes[-1] != s.contract:
-            a = a.transpose(-1, -2)
-        if s.b.axes[0] != s.contract:
-            b = b.transpose(-1, -2)
-        if s.acc is None:
-            return a @ b
-        acc = self.over(s.acc, s.dst.axes)
-        assert isinstance(acc, torch.Tensor)
-        return torch.add(acc, a @ b)
-
-    def _loop(self, s: Loop) -> None:
-        ranges = [(self.number(r.lo), self.number(r.hi)) for r in s.domain if isinstance(r, Range)]
-        if not any(isinstance(x, torch.Tensor) for pair in ranges for x in pair):
-            for j in (j for lo, hi in ranges for j in range(int(lo), int(hi))):
-                self.env[s.var] = j
-                self.execute(s.body)
-            return
-        los = [torch.as_tensor(lo) for lo, _ in ranges]
-        counts = [
-            torch.clamp(torch.as_tensor(hi) - lo, min=0) for lo, (_, hi) in zip(los, ranges, strict=True)
-        ]
-        total = torch.as_tensor(sum(counts))
-        outer = self.active
-        for i in range(int(total.max()) if total.numel() else 0):
-            running = i < total
-            self.active = running if outer is None else running & outer
-            self.env[s.var] = tile_number(i, los, counts)
-            old = {name: self.env[name] for name in s.carried}
-            self.execute(s.body)
-            for name, before in old.items():
-                assert isinstance(before, torch.Tensor)
-                on = self.active.view(*self.active.shape, *[1] * (before.dim() - 2))
-                self.env[name] = torch.where(on, self.env[name], before)
-        self.active = outer
 
 
 __all__ = ["OutOfBounds", "Traffic", "lengths", "run"]

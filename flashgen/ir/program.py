@@ -19,12 +19,13 @@ DType: TypeAlias = str
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor in HBM. ``role`` ``input`` is a spec's named input."""
+    """A tensor in HBM. ``role`` ``input`` is a spec's named input, ``saved`` what a forward pass left and
+    the gradients of its results, ``seed`` the dropout's seed (int64, one element)."""
 
     name: str
     dims: tuple[Expr, ...]
     dtype: DType
-    role: Literal["q", "k", "v", "input", "out", "workspace"]
+    role: Literal["q", "k", "v", "input", "saved", "seed", "out", "workspace"]
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,23 @@ class Reduce:
 
 
 @dataclass(frozen=True)
+class Keep:
+    """``dst``, bool over q and k, holds for the pairs that dropout at probability ``p`` keeps.
+
+    ``seed`` is the loaded seed, ``head`` the number b * Hq + h, ``q_lo`` and ``k_lo`` the first row and
+    column of the tile, multiples of 16. The bits are ``philox``'s, the same for a pair in every tile.
+    """
+
+    dst: Tile
+    seed: Tile
+    head: Expr
+    q_lo: Expr
+    k_lo: Expr
+    p: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Range:
     """Tile numbers ``lo <= j < hi``; empty when ``hi <= lo``."""
 
@@ -153,7 +171,7 @@ class Fence:
     """HBM writes before this are seen by reads of the same program after it."""
 
 
-Stmt: TypeAlias = Scalar | Coords | Load | Store | Dot | Map | Reduce | Loop | Fence
+Stmt: TypeAlias = Scalar | Coords | Load | Store | Dot | Map | Reduce | Keep | Loop | Fence
 
 
 @dataclass(frozen=True)
@@ -168,7 +186,8 @@ class GridAxis:
 class Kernel:
     """One launch: a program for each point of ``grid``; the plan chooses the order of the points.
 
-    ``longest_last`` names the grid axis along which programs have more and more work (causal masks).
+    ``longest``: the grid axis along which programs have more and more work (causal masks), and whether its
+    ``first`` or its ``last`` point has the most.
     """
 
     name: str
@@ -176,12 +195,26 @@ class Kernel:
     axes: tuple[Axis, ...]
     body: tuple[Stmt, ...]
     note: str = ""
-    longest_last: str | None = None
+    longest: tuple[str, Literal["first", "last"]] | None = None
+
+
+@dataclass(frozen=True)
+class Sum:
+    """After the kernels: every element of ``src`` is added to ``dst[index]``, which starts at 0.
+
+    ``axes`` name the dims of ``src``; the index is in terms of them, of ``hkv`` and of lengths.
+    """
+
+    dst: str
+    src: str
+    axes: tuple[str, ...]
+    index: tuple[Expr, ...]
 
 
 @dataclass(frozen=True)
 class Program:
-    """Kernels launched in order over ``tensors``. ``floats`` are the float arguments (``scale``)."""
+    """Kernels launched in order over ``tensors``, then ``sums`` in a fixed order. ``floats`` are the float
+    arguments (``scale``)."""
 
     name: str
     schedule: str
@@ -189,6 +222,7 @@ class Program:
     kernels: tuple[Kernel, ...]
     floats: tuple[str, ...] = ()
     note: str = ""
+    sums: tuple[Sum, ...] = ()
 
     def tensor(self, name: str) -> Tensor:
         """The tensor called ``name``."""

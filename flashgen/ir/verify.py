@@ -10,6 +10,7 @@ from .program import (
     Coords,
     Dot,
     Fence,
+    Keep,
     Kernel,
     Load,
     Loop,
@@ -61,6 +62,11 @@ def verify_program(program: Program) -> None:
     """Names, axes and types of every statement of every kernel."""
     names = [t.name for t in program.tensors]
     require(len(set(names)) == len(names), "two tensors share a name")
+    for s in program.sums:
+        src, dst = program.tensor(s.src), program.tensor(s.dst)
+        require(len(s.axes) == len(src.dims) and len(s.index) == len(dst.dims), f"sum {s.dst}: wrong ranks")
+        known = LENGTHS | {"hkv", *s.axes}
+        require(all(variables(e) <= known for e in s.index), f"sum {s.dst}: an index it does not know")
     for kernel in program.kernels:
         _KernelVerifier(program, kernel).check()
 
@@ -105,6 +111,12 @@ class _KernelVerifier:
                 require(
                     s.dst.axes == tuple(a for a in s.src.axes if a != s.axis), f"{s.dst.name}: wrong axes"
                 )
+                self.define(s.dst)
+            case Keep():
+                self.known(s.seed)
+                require(set(s.dst.axes) == {"q", "k"}, f"{s.dst.name} is drawn over other axes than q and k")
+                for e in (s.head, s.q_lo, s.k_lo):
+                    self.uses(e, ())
                 self.define(s.dst)
             case Loop():
                 self.loop(s)

@@ -20,7 +20,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
-from flashgen.errors import PlanError
 from flashgen.ir.program import Program
 from flashgen.resources import cache_folder
 
@@ -28,14 +27,16 @@ from .cost import kernel_cost
 from .facts import facts
 from .plan import ITEM_BYTES, Measured, Plan, Workload
 from .resources import MAX_SPILL_BYTES, tiling
-from .search import Candidate, candidates, check_dtype, make_plan
+from .search import Candidate, best_of, candidates, check_dtype, make_plan
 from .size import show_size
 from .target import Target
 
 #: Seconds one compile may take: 256-row fp32 tiles can need a minute.
 TIMEOUT_S = 120.0
-#: Candidates compiled for a kernel before the best of them is taken.
+#: Candidates that the compiler passes before the best of them is taken, and that it may refuse before the
+#: search ends: each costs seconds, and where so many of the most promising fail the others do too.
 TRIES = 12
+REFUSALS = 16
 #: Bytes that vectors are aligned to.
 VECTOR_BYTES = 16
 _POINTERS = {
@@ -85,6 +86,12 @@ class Module(Protocol):
 
 #: Prints the module of a plan; the emitter is a later level, so it is handed in.
 Emit = Callable[[Plan], Module]
+#: Is told in a line how far it is.
+Tell = Callable[[str], object]
+
+
+def _quiet(line: str) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -215,34 +222,40 @@ def judged(
 
 def ranking(
     program: Program, kernel: int, target: Target, dtype: str, w: Workload, emit: Emit, tries: int = TRIES,
-    workers: int = 2,
+    workers: int = 2, tell: Tell = _quiet,
 ) -> list[Candidate]:  # fmt: skip
     """The candidates of a kernel, the most promising ones compiled: confirmed by time, then the rest.
 
-    Compiling stops when the best confirmed time is below every prediction left, or after ``tries``
-    (refused candidates are not counted).
+    Compiling stops when the best confirmed time is below every prediction left, after ``tries`` that
+    passed, or after ``REFUSALS``.
     """
     waiting = candidates(program, kernel, target, dtype, w)
     rejected = [c for c in waiting if c.rejected]
     waiting = [c for c in waiting if not c.rejected]
     others = [c.plan for c in _placeholders(program, target, dtype, w, kernel)]
     confirmed: list[Candidate] = []
-    while waiting and len(confirmed) < tries:
+    refused: list[Candidate] = []
+    while waiting and len(confirmed) < tries and len(refused) < REFUSALS:
         best = min((c.cost.us for c in confirmed if c.cost), default=float("inf"))
         batch = [c for c in waiting[:workers] if c.cost and c.cost.us < best]
         if not batch:
             break
         waiting = waiting[len(batch) :]
+        tell(_progress(len(confirmed), refused))
         plans = []
         for c in batch:
             plan = make_plan(program, target, dtype, [c] * len(program.kernels), w)
             plans.append(replace(plan, kernels=(*others[:kernel], c.plan, *others[kernel + 1 :])))
         for c, v in zip(batch, verdicts(program, plans, kernel, target, emit, workers), strict=True):
             c = judged(c, v, program, kernel, target, dtype, w)
-            (rejected if c.rejected else confirmed).append(c)
+            (refused if c.rejected else confirmed).append(c)
     confirmed.sort(key=lambda c: c.cost.us if c.cost else 0.0)
-    refused = sorted(rejected, key=lambda c: c.refused, reverse=True)  # the compiler's reasons first
-    return confirmed + waiting + refused
+    return confirmed + waiting + refused + rejected
+
+
+def _progress(passed: int, refused: Sequence[Candidate]) -> str:
+    why = f": the last {refused[-1].rejected}" if refused else ""
+    return f"{passed} passed, {len(refused)} refused{why}"
 
 
 def _placeholders(program: Program, target: Target, dtype: str, w: Workload, kernel: int) -> list[Candidate]:
@@ -252,19 +265,17 @@ def _placeholders(program: Program, target: Target, dtype: str, w: Workload, ker
 
 def confirmed(
     program: Program, target: Target, dtype: str, workload: Workload, emit: Emit, tries: int = TRIES,
-    workers: int = 2,
+    workers: int = 2, tell: Tell = _quiet,
 ) -> Plan:  # fmt: skip
     """The plan with the least time predicted from what the compiler made of it.
 
-    Raises ``PlanError`` when the compiler refused every candidate that was tried, with its reasons.
+    Raises ``PlanError`` as ``choose`` does, or when the compiler refused every candidate that was tried,
+    with its reasons.
     """
     check_dtype(target, dtype)
     best = []
     for i in range(len(program.kernels)):
-        ranked = ranking(program, i, target, dtype, workload, emit, tries, workers)
-        if not ranked or ranked[0].measured is None:
-            reasons = "; ".join(f"{c.plan}: {c.rejected}" for c in ranked[:3])
-            raise PlanError(f"{program.name} on {target.name}: no candidate passed the compiler: {reasons}")
-        best.append(ranked[0])
+        ranked = ranking(program, i, target, dtype, workload, emit, tries, workers, tell)
+        best.append(best_of(ranked, target, program))
     plan = make_plan(program, target, dtype, best, workload)
     return replace(plan, compiled=tuple(c.measured for c in best if c.measured is not None))

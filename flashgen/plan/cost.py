@@ -39,6 +39,8 @@ DESCRIPTOR_PASS_CLOCKS = {1: 40.0, 2: 460.0, 4: 620.0}
 WRITE_SHARE = 0.92
 #: Load latencies that one stage of lookahead leaves over.
 LATE_LATENCIES = 1.3
+#: Share of the loads that it does not hide either, where no other block runs meanwhile.
+LATE_FETCH = 0.5
 #: How well blocks on one SM fill each other's gaps: 1 would be perfectly.
 GAPS_FILLED = 0.67
 #: Entering a loop: load latencies until its first tile is there, and its pipeline's end.
@@ -68,6 +70,7 @@ class Pass:
     writes: float
     fetch: float
     waits: float
+    late: float
     spills: float
     stall: float
 
@@ -85,7 +88,7 @@ class Pass:
         """Clocks a pass of each block takes of the SM when ``blocks`` share it."""
         alone = self.dots + self.writes + self.softmax * self.stall + self.waits + self.spills
         busiest = max(self.dots, self.softmax)
-        gaps = (alone - busiest) / math.pow(blocks, GAPS_FILLED)
+        gaps = (alone - busiest) / math.pow(blocks, GAPS_FILLED) + (self.late if blocks == 1 else 0.0)
         return max(busiest + gaps, self.fetch)
 
 
@@ -119,7 +122,7 @@ class Cost:
         if p.clocks(self.per_sm) <= p.fetch:
             return "L2 traffic"
         causes = {
-            "matrix units": p.matrix,
+            "arithmetic of dots": p.matrix,
             "operands of dots": p.operands,
             "issue slots": p.issue * p.stall,
             "exponential unit": p.special * p.stall,
@@ -133,14 +136,15 @@ def pass_cost(t: Tiling, body: BodyFacts, spill: int) -> Pass:
     matrix = operands = 0.0
     for d in body.dots:
         m, n, k = t.count(d.m), t.count(d.n), t.sizes[d.k]
-        rate = g.flops_per_clock(t.dtype, d.precision == "tf32")
+        lanes = t.fma(d)
+        rate = g.flops_per_clock("fp32" if lanes else t.dtype, d.precision == "tf32" and not lanes)
         if t.wgmma(d):
             rows = -(-m // 64) * 64
             a = m * k if d.a_loaded else 0
             operands += (a + n * k * rows // 64) * t.item(d.dtype)
         else:
             rows = max(m, 16)
-            if t.fma(d):  # every thread reads its rows and columns; 128-bit reads are not broadcast
+            if lanes:  # every thread reads its rows and columns; 128-bit reads are not broadcast
                 operands += t.threads * 2 * math.sqrt(t.per_thread(d)) * k * t.item(d.dtype)
                 matrix += 2 * m * n * k / rate
                 continue
@@ -164,6 +168,7 @@ def pass_cost(t: Tiling, body: BodyFacts, spill: int) -> Pass:
         writes=0.0 if t.described else WRITE_SHARE * fetched / bandwidth,
         fetch=fetch,
         waits=waits + DOT_CLOCKS * len(body.dots) + _descriptor_wait(t),
+        late=LATE_FETCH * fetch if t.stages == 2 else 0.0,
         spills=spill * t.threads / bandwidth,
         stall=_stall(max(1, t.threads // 128)),
     )
@@ -284,7 +289,8 @@ def _hbm_bytes(
                 reused += n * t.bytes_of(x)
             elif len(x.axes) > 1:
                 streamed += n * t.bytes_of(x)
-    rows = -(-w.Nq // sides[f.row_side]) if f.row_side else 1
+    cut = next((g for g in f.kernel.grid if f.row_side and f.row_side in variables(g.extent)), None)
+    rows = extent(cut.extent, w, sides) if cut is not None else 1
     heads = max(1, w.B * w.Hkv)
     per_head = blocks / heads  # blocks that read the same K and V
     running = min(heads, max(1.0, slots / max(1.0, per_head)))

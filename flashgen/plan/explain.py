@@ -23,7 +23,7 @@ from .formulas import on_chip_text, register_text, smem_text, traffic_text
 from .plan import KernelPlan, Plan, Workload
 from .resources import Tiling, blocks_per_sm, on_chip_bytes, registers, tiling
 from .search import LONG, Candidate, best_of, candidates, check_dtype, choose
-from .size import show_size
+from .size import counted, show_size
 from .target import Target
 
 #: Alternatives and rejected candidates that are shown.
@@ -44,8 +44,7 @@ def explain(
     if target.backend == "interpreter":
         return _interpreter(program, choose(program, target, dtype, w), target)
     parts: list[RenderableType] = [_head(program, target, dtype, w)]
-    if target.note:
-        parts.append(Text(f"note: {target.note}", style="yellow"))
+    parts += [Text(f"note: {note}", style="yellow") for note in target.notes()]
     for i, f in enumerate(facts(program)):
         found = ranked[i] if ranked else candidates(program, i, target, dtype, w)
         parts += _kernel(f, best_of(found, target, program), found, target, dtype, w)
@@ -57,8 +56,8 @@ def _head(program: Program, target: Target, dtype: str, w: Workload) -> Text:
     return Text.assemble(
         ("Plan of ", ""), (program.name, "bold"),
         f" on {target.name} ({target.description}, {target.arch}), {dtype}\n",
-        f"for B={w.B} Hq={w.Hq} Hkv={w.Hkv} Nq={w.Nq} Nk={w.Nk}; "
-        f"SRAM a block: {show_size(target.smem_bytes)} ({target.sources[sram.source]})",
+        f"for B={w.B} Hq={w.Hq} Hkv={w.Hkv} Nq={w.Nq} Nk={w.Nk}\n"
+        f"SRAM a thread block may use: {show_size(target.smem_bytes)} ({target.sources[sram.source]})",
     )  # fmt: skip
 
 
@@ -115,7 +114,8 @@ def _limits(t: Tiling, best: Candidate, cost: Cost) -> Text:
     per_sm, limit = blocks_per_sm(t, best.smem_bytes, best.registers)
     return Text(
         f"time: {cost.bound}\n"
-        f"occupancy: {per_sm} block(s) an SM, {per_sm * t.warps} warps, limited by {limit}\n"
+        f"occupancy: {counted(per_sm, 'block')} an SM, {counted(per_sm * t.warps, 'warp')}, "
+        f"limited by {limit}\n"
         f"launch: {cost.blocks:,} blocks = {cost.waves:.2f} waves of {t.target.integer('sms')} SMs x {per_sm}"
     )
 

@@ -16,6 +16,7 @@ from flashgen.expr.ops import OPS
 from flashgen.ir.program import (
     Coords,
     Dot,
+    Keep,
     Kernel,
     Load,
     Loop,
@@ -31,6 +32,9 @@ from flashgen.ir.program import (
 Axes = tuple[str, ...]
 #: A reduction ends in two shuffles in the quad of threads that share a row, at a quarter of the issue rate.
 SHUFFLE_SLOTS = 8.0
+#: Drawing and applying the random bits of one pair: a quarter of a call of 7 wide products at a quarter of
+#: the issue rate each, and 5 instructions.
+DRAW_SLOTS = 12.0
 #: Names in an operator's printed text that run on the special-function unit, divisions included.
 _SPECIAL = re.compile(r"\b(?:exp2?|log2?|sqrt|rsqrt|sin|cos|tanh|erf|rcp|ex2|lg2)\b| / ")
 
@@ -47,6 +51,7 @@ class DotFacts:
     a_loaded: bool
     b_loaded: bool
     dtype: str
+    product: str  # what it is part of: pieces of a head dim share a result, or a computed operand
     precision: str
 
 
@@ -59,7 +64,7 @@ class LoadFacts:
     dtype: str
     feeds_dot: bool
     leads_to_dot: bool
-    reused: bool  # the same bytes for every point of the grid's rows (K and V), not once each (Q)
+    reused: bool  # the same bytes for every tile of the axis that the grid cuts (K and V), not once each (Q)
 
 
 @dataclass
@@ -115,35 +120,41 @@ def _kernel_facts(program: Program, kernel: Kernel) -> KernelFacts:
     sides = tuple(dict.fromkeys(v for size in sizes.values() for v in sorted(variables(size))))
     grid_vars = [variables(g.extent) for g in kernel.grid]
     row = next((s for s in sides if any(s in g for g in grid_vars)), None)
-    reader = _Reader(program, {})
+    own = next((a for a, size in sizes.items() if row is not None and row in variables(size)), None)
+    reader = _Reader(program, own, {})
     body = BodyFacts()
-    reader.read(kernel.body, body, ())
+    reader.read(kernel.body, body)
     return KernelFacts(kernel, body, sizes, sides, row, tuple(_flat(body.loops)))
 
 
 @dataclass
 class _Reader:
     program: Program
+    own: str | None  # the axis that the grid cuts
     axes: dict[str, Axes]  # of every tile seen
     loaded: dict[str, Tile] = field(default_factory=dict)
+    in_smem: frozenset[str] = frozenset()  # operands loaded so far
 
-    def read(self, body: tuple[Stmt, ...], out: BodyFacts, outer: tuple[Tile, ...]) -> None:
+    def read(self, body: tuple[Stmt, ...], out: BodyFacts) -> None:
+        in_loop = isinstance(out, LoopFacts)
         leads = _leads_to_dot(body)
         operands = {t for s in _all(body) if isinstance(s, Dot) for t in (s.a.name, s.b.name)}
         for s in body:
             if isinstance(s, Loop):
                 loop = LoopFacts(domain=s.domain, mask=s.mask, note=s.note)
-                self.read(s.body, loop, outer)
+                self.read(s.body, loop)
                 out.loops.append(loop)
             elif isinstance(s, Coords):
                 self.axes[s.dst.name] = s.dst.axes
             elif isinstance(s, Load):
                 self.axes[s.dst.name] = s.dst.axes
                 self.loaded[s.dst.name] = s.dst
-                role = self.program.tensor(s.src).role
+                if s.dst.name in operands:
+                    self.in_smem |= {s.dst.name}
+                reused = in_loop and len(s.dst.axes) > 1 and self.own not in s.dst.axes
                 out.loads.append(
                     LoadFacts(s.dst.name, s.dst.axes, s.dst.dtype, s.dst.name in operands,
-                              s.dst.name in leads, role in ("k", "v"))
+                              s.dst.name in leads, reused)
                 )  # fmt: skip
             elif isinstance(s, Store):
                 out.stores.append((s.value.axes, s.value.dtype))
@@ -152,15 +163,17 @@ class _Reader:
             elif isinstance(s, Map):
                 self.axes[s.dst.name] = s.dst.axes
                 self._count(s.value, out)
+            elif isinstance(s, Keep):
+                self.axes[s.dst.name] = s.dst.axes
+                _add(out.slots, s.dst.axes, DRAW_SLOTS)
             elif isinstance(s, Reduce):
                 self.axes[s.dst.name] = s.dst.axes
                 _add(out.slots, s.src.axes, 1.0)
                 _add(out.slots, s.dst.axes, SHUFFLE_SLOTS)
         alive = _liveness(body)
         out.live = _largest(alive)
-        in_smem = {x.name for x in out.loads if x.feeds_dot}
         out.pressure = _largest(
-            [tuple(x for x in tiles if len(x.axes) > 1 and x.name not in in_smem) for tiles in alive]
+            [tuple(x for x in tiles if len(x.axes) > 1 and x.name not in self.in_smem) for tiles in alive]
         )
 
     def _dot(self, s: Dot, out: BodyFacts) -> None:
@@ -169,7 +182,8 @@ class _Reader:
         n = tuple(a for a in s.dst.axes if a in s.b.axes)
         out.dots.append(
             DotFacts(m, n, s.contract, s.a.name, s.b.name, s.a.name in self.loaded,
-                     s.b.name in self.loaded, s.a.dtype, s.precision)
+                     s.b.name in self.loaded, s.a.dtype,
+                     s.dst.name if s.a.name in self.loaded else s.a.name, s.precision)
         )  # fmt: skip
         if s.acc is not None:
             self._count(s.acc, out)
@@ -216,14 +230,17 @@ def used(s: Stmt) -> set[str]:
         return {v for e in (*s.index, *([s.guard] if s.guard is not None else [])) for v in variables(e)}
     if isinstance(s, Store):
         return {s.value.name}
+    if isinstance(s, Keep):
+        return {s.seed.name} | {v for e in (s.head, s.q_lo, s.k_lo) for v in variables(e)}
     if isinstance(s, Loop):
-        return set(s.carried) | {v for t in s.body for v in used(t)}
+        made = {dst.name for t in s.body if (dst := defined(t)) is not None}
+        return set(s.carried) | ({v for t in s.body for v in used(t)} - made)
     return set()
 
 
 def defined(s: Stmt) -> Tile | None:
     """The tile a statement assigns."""
-    return s.dst if isinstance(s, Coords | Load | Dot | Map | Reduce) else None
+    return s.dst if isinstance(s, Coords | Load | Dot | Map | Reduce | Keep) else None
 
 
 def _leads_to_dot(body: tuple[Stmt, ...]) -> set[str]:

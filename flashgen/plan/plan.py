@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from flashgen.errors import PlanError
 
+from .size import counted
+
 #: Bytes of an element, by dtype of q, k and v.
 ITEM_BYTES: Mapping[str, int] = {"fp16": 2, "bf16": 2, "fp32": 4, "fp64": 8}
 #: Bytes of an accumulator element (the softmax statistics and the dots' results).
@@ -79,7 +81,7 @@ class KernelPlan:
         sides = " x ".join(f"{n} {s}" for n, s in self.sides)
         extra = ", descriptors" if self.loads == "descriptor" else ""
         extra += f", at most {self.max_registers} registers" if self.max_registers else ""
-        return f"{sides}, {self.num_warps} warps, {self.num_stages} stages{extra}"
+        return f"{sides}, {counted(self.num_warps, 'warp')}, {counted(self.num_stages, 'stage')}{extra}"
 
 
 @dataclass(frozen=True)
@@ -124,13 +126,34 @@ class Plan:
         kernels = tuple(replace(k, loads="pointer", max_registers=0) for k in self.kernels)
         return replace(self, kernels=kernels, inline_ptx=False)
 
+    def with_kernel(self, kernel: int, other: Plan) -> Plan:
+        """This plan with kernel number ``kernel`` as ``other``, a plan for the same program, has it."""
+        if self.kernels[kernel] == other.kernels[kernel]:
+            return self
+
+        def swapped(mine: tuple[Any, ...], its: tuple[Any, ...]) -> tuple[Any, ...]:
+            return (*mine[:kernel], its[kernel], *mine[kernel + 1 :])
+
+        return replace(
+            self,
+            kernels=swapped(self.kernels, other.kernels),
+            pace=swapped(self.pace, other.pace),
+            smem_bytes=max(self.smem_bytes, other.smem_bytes),
+            registers=max(self.registers, other.registers),
+            compiled=None,
+        )
+
     def group_for(self, kernel: int, w: Workload) -> int:
         """How many heads of kernel number ``kernel`` to launch together at ``w`` (0: no grouping).
 
         About ``order.group``, whole KV heads' shares, in even groups: a small last one would run alone.
         """
         wanted = self.kernels[kernel].order.group
-        return even_groups(w.B * w.Hq, wanted, w.Hq // max(w.Hkv, 1)) if wanted else 0
+        if not wanted:
+            return 0
+        if "hkv" in self.kernels[kernel].order.axes:  # its programs belong to KV heads
+            return even_groups(w.B * w.Hkv, wanted, 1)
+        return even_groups(w.B * w.Hq, wanted, w.Hq // max(w.Hkv, 1))
 
     def nanoseconds(self, w: Workload) -> int:
         """A rough time at ``w``: waves of blocks, each as many passes as K has tiles (no mask).
@@ -139,9 +162,7 @@ class Plan:
         """
         total = 0
         for kernel, (at_once, block, one) in zip(self.kernels, self.pace, strict=True):
-            rows, columns = kernel.sides[0][1], kernel.sides[-1][1]
-            blocks = w.B * w.Hq * -(-w.Nq // rows)
-            passes = -(-w.Nk // columns)
+            blocks, passes = _work(kernel, w)
             total += -(-blocks // at_once) * (block + one * passes)
         described = sum(k.loads == "descriptor" for k in self.kernels)
         return total + described * DESCRIPTORS_NS if total < HOST_BOUND_NS else total
@@ -163,6 +184,17 @@ class Plan:
             return cls(**d)
         except (ValueError, TypeError, KeyError, AttributeError) as e:
             raise PlanError(f"not a plan written by this version of flashgen: {e}") from e
+
+
+def _work(kernel: KernelPlan, w: Workload) -> tuple[int, int]:
+    """Blocks of a kernel at ``w``, and tiles that each visits where nothing is hidden."""
+    rows, columns = (-(-n // kernel.side(s)) for n, s in ((w.Nq, "BLOCK_M"), (w.Nk, "BLOCK_N")))
+    match "q_tile" in kernel.order.axes, "k_tile" in kernel.order.axes:
+        case True, True:
+            return rows * columns, w.B * w.Hq
+        case False, True:
+            return w.B * w.Hkv * columns, w.Hq // max(w.Hkv, 1) * rows
+    return w.B * w.Hq * rows, columns
 
 
 def even_groups(heads: int, wanted: int, share: int) -> int:

@@ -31,6 +31,9 @@ STATED_REGISTERS = 16.0
 FRAGMENT_SHARE = 0.4
 #: Registers beside the tiles where descriptors do the addressing.
 DESCRIBED_REGISTERS = 34.0
+#: And for each product of a pass beyond two, whose results and operands are in flight together; under a
+#: stated limit one of them is not.
+FURTHER_DOT_REGISTERS = 25.0
 #: Shared memory of barriers where dots have a memory of their own (sm_100), at most.
 BARRIER_BYTES = 1024
 #: Spilled bytes a thread above which a plan is rejected once compiled.
@@ -78,8 +81,8 @@ class Tiling:
         return self.warps * self.target.warp_size
 
     def fma(self, dot: DotFacts) -> bool:
-        """Whether a dot runs on the fp32 lanes: IEEE fp32 has no matrix units."""
-        return self.item(dot.dtype) > 2 and dot.precision == "ieee"
+        """Whether a dot runs on the fp32 lanes: IEEE fp32 has no matrix units, nor have some targets."""
+        return self.target.matrix == "none" or (self.item(dot.dtype) > 2 and dot.precision == "ieee")
 
     def per_thread(self, dot: DotFacts) -> float:
         """Elements of a dot's result a thread holds."""
@@ -220,7 +223,7 @@ def register_parts(t: Tiling) -> dict[str, float]:
         by_address = [x for x in body.loads if len(x.axes) > 1 and not (t.described and x.reused)]
         addresses = sum(2 * t.bytes_of(x) / 16 / t.threads for x in by_address)
         operands = max((_fragments(t, d) for d in body.dots), default=0.0)
-        parts = {"tiles": tiles, "addresses": addresses, "base": _base(t, tiles, addresses)}
+        parts = {"tiles": tiles, "addresses": addresses, "base": _base(t, body, tiles, addresses)}
         if operands:
             parts["operands"] = operands
         if sum(parts.values()) > sum(best.values()):
@@ -237,14 +240,17 @@ def _fragments(t: Tiling, d: DotFacts) -> float:
     return FRAGMENT_SHARE * 2 * math.sqrt(each) * t.sizes[d.k] if t.fma(d) and each >= 4 else 0.0
 
 
-def _base(t: Tiling, tiles: float, addresses: float) -> float:
+def _base(t: Tiling, body: BodyFacts, tiles: float, addresses: float) -> float:
     room = t.register_limit - tiles - addresses
-    wanted = DESCRIBED_REGISTERS if t.described else EAGER_RATE * addresses
+    beyond = len({d.product for d in body.dots}) - 2
+    in_flight = FURTHER_DOT_REGISTERS * max(0, beyond)
+    wanted = in_flight + (DESCRIBED_REGISTERS if t.described else EAGER_RATE * addresses)
     if wanted <= room:
         return wanted
     if t.max_registers:
-        return max(room, 0.0 if t.described else STATED_REGISTERS)
-    return max(room, min(wanted, TIGHT_REGISTERS) if t.described else TIGHT_REGISTERS)
+        less = FURTHER_DOT_REGISTERS * max(0, beyond - 1) + (0.0 if t.described else STATED_REGISTERS)
+        return max(room, less)
+    return max(room, min(wanted, in_flight + TIGHT_REGISTERS) if t.described else TIGHT_REGISTERS)
 
 
 def registers(t: Tiling) -> float:

@@ -12,6 +12,7 @@ from flashgen.ir.program import Program
 from .cost import Cost, kernel_cost
 from .facts import KernelFacts, facts
 from .plan import ITEM_BYTES, KernelPlan, Measured, Order, Plan, Workload
+from .refusal import no_plan
 from .resources import (
     MAX_SPILL_BYTES,
     Tiling,
@@ -71,9 +72,10 @@ def order_of(f: KernelFacts) -> Order:
     """Rows of one head together, so that they share K and V in L2; longest first where rows differ,
     and then some heads together, so that their short rows fill what the long ones leave."""
     axes = tuple(g.name for g in f.kernel.grid)
-    if f.kernel.longest_last is None:
+    if f.kernel.longest is None:
         return Order(axes)
-    return Order(axes, (f.kernel.longest_last,), HEADS_TOGETHER)
+    axis, end = f.kernel.longest
+    return Order(axes, (axis,) if end == "last" else (), HEADS_TOGETHER)
 
 
 def candidates(
@@ -165,8 +167,10 @@ def _misfit(t: Tiling) -> str:
             return f"{t.threads} threads have less than one result each"
     elif t.warps > max(1, rows // 16):
         return f"{t.warps} warps would share {rows} rows (16 rows a warp and dot)"
-    if not t.facts.loops and t.stages > 1:
+    if t.stages > 1 and not t.facts.loops:
         return "no loop to pipeline"
+    if t.stages > 1 and not t.target.async_copies:
+        return "no asynchronous copies to pipeline"
     return ""
 
 
@@ -204,18 +208,13 @@ def check_dtype(target: Target, dtype: str) -> None:
 
 
 def best_of(found: list[Candidate], target: Target, program: Program) -> Candidate:
-    """The first candidate that is not rejected, or the error that names what would work."""
-    if found and not found[0].rejected:
+    """The first candidate that is not rejected, or the error that names what would work.
+
+    Once the compiler has refused some, only one that it passed is proved.
+    """
+    if found and not found[0].rejected and (found[0].measured or not any(c.refused for c in found)):
         return found[0]
-    big = [c for c in found if c.too_big]
-    if not big:
-        reason = found[0].rejected if found else "there are no candidates"
-        raise PlanError(f"{program.name} on {target.name}: no tile works: {reason}")
-    small = min(big, key=lambda c: (c.smem_bytes, -c.plan.num_warps))
-    raise PlanError(
-        f"{program.name} on {target.name}: no tile fits {show_size(target.smem_bytes)} of shared memory; "
-        f"the smallest that works needs {show_size(small.smem_bytes)} ({small.plan})"
-    )
+    raise no_plan(found, target, program)
 
 
 def make_plan(

@@ -1,4 +1,4 @@
-"""Byte sizes as people write them: ``96KiB``, ``64 kb``, ``1.5 MiB``, ``232448``."""
+"""Sizes as people write them: ``96KiB``, ``64 kb``, ``1.5 MiB``, ``232448``; and counts: ``1 warp``."""
 
 from __future__ import annotations
 
@@ -37,3 +37,8 @@ def show_size(size: int) -> str:
         if size >= scale and tenths.is_integer():
             return f"{size / scale:g} {unit}"
     return f"{size:,} B"
+
+
+def counted(n: int, what: str) -> str:
+    """``1 warp``, ``4 warps``."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"

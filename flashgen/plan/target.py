@@ -60,7 +60,11 @@ class Number(BaseModel):
 
 
 class Target(BaseModel):
-    """One GPU (or the CPU). ``matrix``: the kind of matrix unit, which decides what Triton keeps where."""
+    """One GPU (or the CPU).
+
+    ``matrix``: the kind of matrix unit that Triton uses there, which decides what it keeps where; with
+    ``none`` dots run on the fp32 lanes.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
@@ -75,7 +79,7 @@ class Target(BaseModel):
     descriptors: bool = False  # tensor descriptors made on the host (TMA)
     register_caps: bool = False  # the compiler takes a limit of registers a thread
     note: str = ""  # what a user of this GPU should know
-    sram_stated: bool = False
+    smem_real: int = 0  # bytes a block may really use, where the user stated others
 
     def number(self, name: str) -> float:
         """The value of ``name``; raises ``PlanError`` naming the prediction it is needed for."""
@@ -104,9 +108,17 @@ class Target(BaseModel):
         return self.backend == "interpreter" or f"{dtype}_rate" in self.numbers
 
     def with_sram(self, sram: int | None) -> Target:
-        """The same GPU with ``sram`` bytes of shared memory a block (and as many more an SM)."""
-        if sram is None or self.backend == "interpreter":
+        """The same GPU with ``sram`` bytes of shared memory a block (and as many more an SM).
+
+        Raises ``PlanError`` where there are no thread blocks to have any.
+        """
+        if sram is None:
             return self
+        if self.backend == "interpreter":
+            raise PlanError(
+                f"target {self.name} runs no thread blocks, so there is no shared memory to state: "
+                "leave sram out, or name a GPU"
+            )
         old = self.smem_bytes
         value = Number(value=sram, unit="bytes", source="stated")
         per_sm = self.integer("smem_per_sm") - old + sram
@@ -115,8 +127,20 @@ class Target(BaseModel):
             "smem_per_block": value,
             "smem_per_sm": value.model_copy(update={"value": per_sm}),
         }
-        sources = {**self.sources, "stated": f"stated by the user ({show_size(sram)})"}
-        return self.model_copy(update={"numbers": numbers, "sources": sources, "sram_stated": True})
+        real = self.smem_real or old
+        sources = {**self.sources, "stated": f"stated by the user; the hardware has {show_size(real)}"}
+        return self.model_copy(update={"numbers": numbers, "sources": sources, "smem_real": real})
+
+    def notes(self) -> list[str]:
+        """What a user of a plan for this target should know."""
+        found = [self.note] if self.note else []
+        if 0 < self.smem_real < self.smem_bytes:
+            found.append(
+                f"{show_size(self.smem_bytes)} of shared memory a thread block is more than the "
+                f"{show_size(self.smem_real)} of a real {self.name}: "
+                "this is a plan for a GPU that does not exist"
+            )
+        return found
 
 
 def target_names() -> list[str]:
@@ -126,7 +150,7 @@ def target_names() -> list[str]:
 
 @lru_cache(maxsize=64)
 def load_target(name: str, sram: int | None = None) -> Target:
-    """The target called ``name``; ``sram`` replaces the bytes of shared memory a block may use.
+    """The target called ``name``; ``sram`` replaces the bytes of shared memory a thread block may use.
 
     Raises ``PlanError`` with the known names and the nearest one, or naming what a file lacks.
     """

@@ -13,11 +13,11 @@ from torch import Tensor
 from flashgen.errors import Place, PlanError, SpecError, TensorError
 from flashgen.spec.gallery import find
 
-from . import op
+from . import op, transforms
 from .cache import entry
-from .check import check_given, check_transforms, named, transformed
+from .check import check_given, named, seed_tensor, transformed
 from .record import Record
-from .signature import signature
+from .signature import signature, without_dropout
 from .source import prepare
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Attention:
         self.target = target
         self.signature = signature(spec_json)
         self._names = self.signature.names
+        self._without_dropout = without_dropout(spec_json) if self.signature.dropout else spec_json
 
     @cached_property
     def spec(self) -> AttentionSpec:
@@ -47,10 +48,11 @@ class Attention:
 
         return AttentionSpec.from_json(self.spec_json)
 
-    def source(self, target: str | None = None, dtype: str | None = None) -> Record:
+    def source(self, target: str | None = None, dtype: str | None = None, schedule: str = "flash2") -> Record:
         """The generated module for a GPU and a dtype (defaults: those it was compiled for), from the cache
-        where it is there. Raises ``PlanError`` where none can be generated."""
-        found = prepare(self.spec_json, target or self.target or default_target(), dtype)
+        where it is there; ``schedule="backward"`` gives that of the backward. Raises ``PlanError`` where
+        none can be generated."""
+        found = prepare(self.spec_json, target or self.target or default_target(), dtype, schedule)
         if found is None:
             raise PlanError(
                 f"{self.signature.name} has no generated module for the cpu, which runs the program itself; "
@@ -60,31 +62,68 @@ class Attention:
 
     @overload
     def __call__(
-        self, q: Tensor, k: Tensor, v: Tensor, *, return_lse: Literal[False] = False, **inputs: Tensor
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        return_lse: Literal[False] = False,
+        seed: int | Tensor | None = None,
+        training: bool = True,
+        **inputs: Tensor,
     ) -> Tensor: ...
     @overload
     def __call__(
-        self, q: Tensor, k: Tensor, v: Tensor, *, return_lse: Literal[True], **inputs: Tensor
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        return_lse: Literal[True],
+        seed: int | Tensor | None = None,
+        training: bool = True,
+        **inputs: Tensor,
     ) -> tuple[Tensor, Tensor]: ...
 
     def __call__(
-        self, q: Tensor, k: Tensor, v: Tensor, *, return_lse: bool = False, **inputs: Tensor
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        return_lse: bool = False,
+        seed: int | Tensor | None = None,
+        training: bool = True,
+        **inputs: Tensor,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """``out`` (batch, heads, seqlen_q, d_v) in q's dtype and dim order, or ``(out, lse)``.
 
         q, k, v are (batch, heads, seqlen, head_dim) with last stride 1; the spec's inputs are named. ``lse``
-        is fp32 (batch, heads, seqlen_q), natural logarithm. Raises ``TensorError``, before anything runs,
-        for tensors that do not fit.
+        is fp32 (batch, heads, seqlen_q), natural logarithm (fp64 for fp64 tensors). Both are differentiable
+        by q, k, v and the inputs declared with ``grad: true``, once.
+
+        ``seed`` (an int or an int64 tensor of one element) decides what dropout drops; without one torch's
+        generator draws it. ``training=False`` drops nothing. Autocast casts q, k and v as it does SDPA's.
+        Raises ``TensorError``, before anything runs, for tensors that do not fit.
         """
         listed = named(self.signature, inputs) if self._names or inputs else []
         for t in (q, k, v, *listed):
             if not isinstance(t, Tensor) or t.requires_grad:
-                check_given(("q", "k", "v", *self._names), (q, k, v, *listed))
-        if not torch.compiler.is_compiling() and transformed():
-            check_transforms(("q", "k", "v", *self._names), (q, k, v, *listed))
+                check_given(self.signature, (q, k, v, *listed))
         if return_lse and "lse" not in self.signature.outputs:
             raise TensorError(f"{self.signature.name} declares no lse: its `outputs` would have to list it")
-        out, lse = op.attention(q, k, v, listed, self.spec_json)
+        spec, drawn = self.spec_json, None
+        if self.signature.dropout:
+            if training:
+                drawn = seed_tensor(self.signature, seed, q.device)
+            else:
+                spec = self._without_dropout
+        elif seed is not None:
+            raise TensorError(f"{self.signature.name} has no dropout for a seed: its field `dropout` is 0")
+        if torch.compiler.is_compiling() or not transformed():
+            out, lse = op.attention(q, k, v, listed, spec, drawn)
+        else:
+            out, lse = transforms.attention(q, k, v, listed, spec, drawn)
         return (out, lse) if return_lse else out
 
     def __repr__(self) -> str:
@@ -110,7 +149,10 @@ def canonical(spec: str | Path | AttentionSpec) -> str:
         made = getattr(spec, "canonical_json", None)
         if made is None or isinstance(spec, type):
             said = "expected a spec's path, a gallery's name or an AttentionSpec"
-            raise SpecError([(Place(), f"{said}, got {reprlib.repr(spec)} ({type(spec).__name__})")])
+            got = f"got {reprlib.repr(spec)} ({type(spec).__name__})"
+            if isinstance(spec, dict):
+                got += "; flashgen.AttentionSpec(**fields) makes a spec of it"
+            raise SpecError([(Place(), f"{said}, {got}")])
         return str(made())
     path = find(spec)
 

@@ -45,29 +45,85 @@ def check(sig: Signature, q: Tensor, k: Tensor, v: Tensor, inputs: Sequence[Tens
             _input(decl, t, sizes, q)
 
 
-def check_given(names: Sequence[str], given: Sequence[object]) -> None:
-    """Raise for what is no tensor, or where a gradient would be lost."""
-    tensors = []
-    for name, t in zip(names, given, strict=True):
+def check_call(sig: Signature, schedule: str, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+    """The tensors of a program's call by name. Raises ``TensorError`` unless all fit the signature."""
+    names = sig.given(schedule)
+    if len(tensors) != len(names):
+        raise TensorError(f"{sig.name} takes {len(names)} tensors {list(names)}, got {len(tensors)}")
+    given = dict(zip(names, tensors, strict=True))
+    q = given["q"]
+    check(sig, q, given["k"], given["v"], [given[n] for n in sig.names])
+    lse = torch.float64 if q.dtype == torch.float64 else torch.float32
+    rows = tuple(q.shape[:3])
+    saved = {"do": ((*rows, sig.d_v), q.dtype), "o": ((*rows, sig.d_v), q.dtype)}
+    saved |= {"lse": (rows, lse), "dlse": (rows, lse), "seed": ((1,), torch.int64)}
+    for name in names:
+        if name in saved and name not in sig.names:
+            _like(name, given[name], *saved[name], q.device)
+    return given
+
+
+def _like(name: str, t: Tensor, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> None:
+    same = t.dim() == len(shape) and all(a == b for a, b in zip(t.shape, shape, strict=True))
+    if not same or t.dtype != dtype or t.device != device:
+        raise TensorError(
+            f"{name} is {t.dtype} of shape {shown(t.shape)} on {t.device}; expected {dtype} of shape "
+            f"{shown(shape)} on {device}"
+        )
+
+
+def check_given(sig: Signature, given: Sequence[object]) -> None:
+    """Raise for what is no tensor, or where a gradient would be lost; ``given`` are q, k, v and inputs."""
+    for name, t in zip(("q", "k", "v", *sig.names), given, strict=True):
         if not isinstance(t, Tensor):
             raise TensorError(f"{name} is a {type(t).__name__}; expected a torch.Tensor")
-        tensors.append(t)
-    check_grad(names, tensors)
-
-
-def check_grad(names: Sequence[str], tensors: Sequence[Tensor]) -> None:
-    """Raise where a gradient would be lost: kernels compute the forward pass only."""
     if torch.is_grad_enabled():
-        for name, t in zip(names, tensors, strict=True):
-            if t.requires_grad:
-                raise TensorError(
-                    f"{name} requires grad, and flashgen has no backward yet: the result would be cut off "
-                    f"from it. Call under torch.no_grad() or inference_mode(), or pass {name}.detach()"
-                )
+        check_learned(sig, [isinstance(t, Tensor) and t.requires_grad for t in given])
+
+
+def check_learned(sig: Signature, wanted: Sequence[bool]) -> None:
+    """Raise for one of q, k, v and the inputs whose gradient is wanted and that has none: of a spec without a
+    backward, or an input that is not declared as learned."""
+    for name, asked in zip(("q", "k", "v", *sig.names), wanted, strict=True):
+        if not asked:
+            continue
+        if not sig.backward:
+            raise TensorError(
+                f"{name} requires grad, and {sig.name} has no backward (its field `backward` is false). Call "
+                f"under torch.no_grad(), pass {name}.detach(), or leave `backward` out of the spec"
+            )
+        if name in sig.names and name not in sig.learned:
+            raise TensorError(
+                f"{name} requires grad, and {sig.name} does not declare it as learned: its gradient would be "
+                f"lost. Write `grad: true` for the input {name}, or pass {name}.detach()"
+            )
+
+
+SEEDS = 2**63
+
+
+def seed_tensor(sig: Signature, seed: object, device: torch.device) -> Tensor:
+    """The dropout's seed as the op takes it: int64, one element, on ``device``; drawn by torch's generator
+    where none is given. Raises ``TensorError`` for anything that is no seed."""
+    if seed is None:
+        return torch.randint(0, SEEDS - 1, (1,), dtype=torch.int64, device=device)
+    if isinstance(seed, Tensor):
+        if seed.dtype != torch.int64 or seed.numel() != 1 or seed.device != device:
+            raise TensorError(
+                f"seed is {seed.dtype} of shape {shown(seed.shape)} on {seed.device}; expected one int64 on "
+                f"{device}"
+            )
+        return seed.reshape(1)
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        kind = type(seed).__name__
+        raise TensorError(f"seed is a {kind}; expected an int or an int64 tensor of one element")
+    if not 0 <= seed < SEEDS:
+        raise TensorError(f"seed is {seed}; expected 0 <= seed < 2**63")
+    return torch.full((1,), seed, dtype=torch.int64, device=device)
 
 
 def transformed() -> bool:
-    """Whether a transform of torch.func is under way: the op itself sees no trace of it."""
+    """Whether a transform of torch.func is under way."""
     return _functorch.peek_interpreter_stack() is not None
 
 
@@ -76,19 +132,23 @@ def differentiated() -> bool:
     return forward_ad._current_level >= 0
 
 
-def check_transforms(names: Sequence[str], tensors: Sequence[Tensor]) -> None:
-    """Raise for a tensor that carries a tangent or is seen through a transform: either would be lost."""
-    for name, t in zip(names, tensors, strict=True):
-        if _functorch.is_functorch_wrapped_tensor(t):
-            raise TensorError(
-                f"{name} is transformed by torch.func (vmap, jvp and their like), which flashgen does not "
-                "support: call it on plain tensors, with what vmap maps over as part of the batch"
-            )
-        if differentiated() and forward_ad.unpack_dual(t).tangent is not None:  # type: ignore[no-untyped-call]
-            raise TensorError(
-                f"{name} carries a tangent, and flashgen has no forward-mode derivative: the result would "
-                f"lose it. Pass {name} without it (torch.autograd.forward_ad.unpack_dual({name}).primal)"
-            )
+def check_tangents(names: Sequence[str], arguments: Sequence[object]) -> None:
+    """Raise for a tensor, also of a list of them, that carries a tangent: it would be lost."""
+    for name, argument in zip(names, arguments, strict=True):
+        if isinstance(argument, Tensor):
+            if forward_ad.unpack_dual(argument).tangent is not None:  # type: ignore[no-untyped-call]
+                raise no_tangent(name)
+        elif isinstance(argument, (list, tuple)):
+            check_tangents([f"{name}[{i}]" for i in range(len(argument))], argument)
+
+
+def no_tangent(what: str) -> TensorError:
+    """That there is no forward mode."""
+    return TensorError(
+        f"{what} carries a tangent, and flashgen has no forward-mode derivative (torch.func.jvp, jacfwd, "
+        "hessian, torch.autograd.forward_ad): the result would lose it. Use a reverse-mode one, such as "
+        "torch.func.vjp or jacrev, or pass tensors without tangents"
+    )
 
 
 def dense(names: Sequence[str], tensors: Sequence[Tensor]) -> None:

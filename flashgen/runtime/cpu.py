@@ -8,43 +8,42 @@ from torch import Tensor
 from flashgen.ir.interpret import run
 from flashgen.plan.plan import Plan, Workload
 
-from .check import DTYPES, check, check_grad
-from .layout import lse_strides, out_strides
+from .check import DTYPES, check_call
+from .layout import RESULTS, nothing, nothing_to_do
 from .signature import signature
 from .source import best_plan, lowered
 
 
 class CpuAttention:
-    """One spec on the CPU: ``(q, k, v, inputs) -> (out, lse)``, memory linear in the lengths."""
+    """One program of a spec on the CPU, memory linear in the lengths: from the tensors it is given
+    (``Signature.given``) to its results."""
 
-    def __init__(self, spec: str) -> None:
+    def __init__(self, spec: str, schedule: str = "flash2") -> None:
         self.spec = spec
+        self.schedule = schedule
         self.signature = signature(spec)
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def __call__(self, *given: Tensor) -> list[Tensor]:
         """Raises ``TensorError`` for tensors that do not fit, before anything runs."""
-        sig = self.signature
-        check(sig, q, k, v, inputs)
-        check_grad(("q", "k", "v", *sig.names), (q, k, v, *inputs))
-        shape, stride = (*q.shape[:3], sig.d_v), out_strides(q.shape, q.stride(), sig.d_v)
-        out = torch.empty_strided(shape, stride, dtype=q.dtype)
-        lse = torch.empty_strided(shape[:3], lse_strides(q.shape), dtype=torch.float32)
-        if k.shape[2] == 0 or 0 in shape:
-            return out.zero_(), lse.fill_(-torch.inf)
+        tensors = check_call(self.signature, self.schedule, given)
+        q, k = tensors["q"], tensors["k"]
+        made = RESULTS[self.schedule](self.signature, tensors)
+        places = {n: torch.empty_strided(shape, stride, dtype=d) for n, (shape, stride, d) in made.items()}
+        if nothing_to_do(self.signature, self.schedule, tensors):
+            return [place.fill_(nothing(name)) for name, place in places.items()]
         work = Workload(q.shape[0], q.shape[1], k.shape[1], q.shape[2], k.shape[2])
-        plan = best_plan(self.spec, "cpu", DTYPES[q.dtype], work)
-        tensors = {"q": q, "k": k, "v": v, **dict(zip(sig.names, inputs, strict=True))}
+        plan = best_plan(self.spec, "cpu", DTYPES[q.dtype], work, self.schedule)
         with torch.no_grad():
-            results = run(lowered(self.spec).program, fitted(plan, work), tensors)
+            results = run(lowered(self.spec, self.schedule).program, fitted(plan, work), tensors)
             # A result that lies as it should is handed on, any other copied to its place.
-            return _placed(results["o"], out), _placed(results["lse"], lse)
+            return [_placed(results[name], place) for name, place in places.items()]
 
 
 def fitted(plan: Plan, work: Workload) -> dict[str, int]:
     """The plan's tile sides, none longer than the power of two that holds its sequence."""
     longest = {"BLOCK_M": work.Nq, "BLOCK_N": work.Nk}
     sides = plan.kernels[0].sides
-    return {name: min(side, max(16, 1 << (longest[name] - 1).bit_length())) for name, side in sides}
+    return {name: min(side, max(16, 1 << max(longest[name] - 1, 0).bit_length())) for name, side in sides}
 
 
 def _placed(result: Tensor, place: Tensor) -> Tensor:

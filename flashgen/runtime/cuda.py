@@ -5,53 +5,50 @@ tensors (checks, variant, grid, strides) and kept; later calls of that layout al
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from flashgen.errors import TensorError
+from flashgen.ir.sums import total
 from flashgen.plan.plan import Workload
 
 from .arguments import check_reach, values
-from .check import check, check_grad
+from .check import check_call
 from .descriptor import Descriptor, described
 from .device import target_of
 from .launch import VECTOR_BYTES
-from .layout import lse_strides, out_strides
+from .layout import RESULTS, Made, nothing, nothing_to_do
 from .record import value
 from .signature import signature
 from .variants import Variant, Variants, element
 
-#: Layouts kept for one spec; past that the oldest is forgotten, and found again should it return.
+#: Layouts kept for one program; past that the oldest is forgotten, and found again should it return.
 LAYOUTS = 4096
 #: Programs of a one-dimensional launch.
 PROGRAMS = 2**31 - 1
 
-#: Shape, strides and dtype of a tensor that a call allocates.
-Made: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], torch.dtype]
-#: A call of one layout: from the addresses of its tensors to ``out`` and ``lse``.
-Call: TypeAlias = Callable[[list[int]], tuple[Tensor, Tensor]]
+#: A call of one layout: from the addresses of its tensors to the results.
+Call: TypeAlias = Callable[[list[int]], list[Tensor]]
 
 
 class CudaAttention:
-    """One spec on CUDA devices: ``(q, k, v, inputs) -> (out, lse)``."""
+    """One program of a spec on CUDA devices: from the tensors it is given (``Signature.given``) to its
+    results."""
 
-    def __init__(self, spec: str) -> None:
+    def __init__(self, spec: str, schedule: str = "flash2") -> None:
         self.signature = signature(spec)
-        self.names = ("q", "k", "v", *self.signature.names)
-        self._variants = Variants(spec, self.signature.names)
+        self.schedule = schedule
+        self._variants = Variants(spec, self.signature.names, schedule)
         self._calls: dict[object, Call] = {}
         self._lock = threading.RLock()
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def __call__(self, *tensors: Tensor) -> list[Tensor]:
         """Raises ``TensorError`` for tensors that do not fit, ``PlanError`` where no kernel exists."""
-        tensors = (q, k, v, *inputs)
         pointers, low = [], 0
         for t in tensors:
-            if t.requires_grad:
-                check_grad(self.names, tensors)
             pointer = t.data_ptr()
             pointers.append(pointer)
             low |= pointer
@@ -60,36 +57,36 @@ class CudaAttention:
         call = self._calls.get(key)
         if call is None:
             with self._lock:
-                call = self._prepare(q, k, v, inputs)
+                call = self._prepare(tensors)
                 if len(self._calls) >= LAYOUTS:
                     del self._calls[next(iter(self._calls))]
                 self._calls[key] = call
         return call(pointers)
 
-    def _prepare(self, q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor]) -> Call:
-        check(self.signature, q, k, v, inputs)
-        d_v = self.signature.d_v
+    def _prepare(self, tensors: Sequence[Tensor]) -> Call:
+        given = check_call(self.signature, self.schedule, tensors)
+        q, k = given["q"], given["k"]
+        results = RESULTS[self.schedule](self.signature, given)
+        if nothing_to_do(self.signature, self.schedule, given):
+            return _known(results, q.device)
         work = Workload(q.shape[0], q.shape[1], k.shape[1], q.shape[2], k.shape[2])
-        out: Made = ((*q.shape[:3], d_v), out_strides(q.shape, q.stride(), d_v), q.dtype)
-        lse: Made = (tuple(q.shape[:3]), lse_strides(q.shape), torch.float32)
-        if work.Nk == 0 or 0 in out[0]:
-            return _nothing_to_see(out, lse, q.device)
         index = q.device.index
-        given = dict(zip(self.names, (q, k, v, *inputs), strict=True))
-        tensors = {**given, "o": _meta(out), "lse": _meta(lse)}
+        everything = {**given, **{name: _meta(made) for name, made in results.items()}}
         with torch.cuda.device(index):
-            variant = self._variants.get(tensors, work, target_of(index), index)
+            variant = self._variants.get(everything, work, target_of(index), index)
         for kernel in variant[0].kernels:
             check_reach(kernel.args, given)
-        return _launches(variant, tensors, (out, lse), work, q.device)
+        return _launches(variant, everything, results, work, q.device)
 
 
-def _nothing_to_see(out: Made, lse: Made, device: torch.device) -> Call:
-    """No keys, or no queries: every row's out is 0 and its lse -inf."""
+def _known(results: dict[str, Made], device: torch.device) -> Call:
+    """The results where there is nothing to do."""
 
-    def call(_: list[int]) -> tuple[Tensor, Tensor]:
-        o = torch.empty_strided(out[0], out[1], dtype=out[2], device=device).zero_()
-        return o, torch.empty_strided(lse[0], lse[1], dtype=lse[2], device=device).fill_(-torch.inf)
+    def call(_: list[int]) -> list[Tensor]:
+        return [
+            torch.empty_strided(shape, stride, dtype=dtype, device=device).fill_(nothing(name))
+            for name, (shape, stride, dtype) in results.items()
+        ]
 
     return call
 
@@ -97,17 +94,18 @@ def _nothing_to_see(out: Made, lse: Made, device: torch.device) -> Call:
 def _launches(
     variant: Variant,
     tensors: dict[str, Tensor],
-    results: tuple[Made, Made],
+    results: dict[str, Made],
     work: Workload,
     device: torch.device,
 ) -> Call:
-    """The call that allocates and launches the kernels of ``variant`` in order."""
+    """The call that allocates, launches the kernels of ``variant`` in order, and sums what they leave."""
     record, compiled = variant
     lengths, elem = work.names(), tensors["q"].dtype
     for w in record.workspaces:
         shape = [value(d, lengths) for d in w.dims]
         tensors[w.name] = torch.empty(shape, dtype=element(w, elem), device="meta")
-    made = [*results, *(_made(tensors[w.name]) for w in record.workspaces)]
+    own_names = [*results, *(w.name for w in record.workspaces)]
+    made = [*results.values(), *(_made(tensors[w.name]) for w in record.workspaces)]
     strides = {name: t.stride() for name, t in tensors.items()}
     place = {name: i for i, name in enumerate(tensors)}
     launches = []
@@ -126,10 +124,12 @@ def _launches(
         ]
         launches.append((ready.launch, programs, arguments, holes, maps))
 
+    sums, count = record.sums, len(results)
+    zeroed = [own_names.index(name) for name in dict.fromkeys(s.dst for s in sums)]
     empty, index = torch.empty_strided, device.index
     current_device, current_stream = torch._C._cuda_getDevice, torch._C._cuda_getCurrentRawStream
 
-    def call(pointers: list[int]) -> tuple[Tensor, Tensor]:
+    def call(pointers: list[int]) -> list[Tensor]:
         own = [empty(shape, stride, dtype=dtype, device=device) for shape, stride, dtype in made]
         pointers += [t.data_ptr() for t in own]
         stream = current_stream(index)
@@ -140,9 +140,15 @@ def _launches(
             for at, tensor, shape, stride in maps:
                 filled[at] = Descriptor(pointers[tensor], shape, stride)
             launch(programs, stream, filled)
-        return own[0], own[1]
+        if sums:
+            for i in zeroed:
+                own[i].zero_()
+            memory = dict(zip(own_names, own, strict=True))
+            for s in sums:
+                total(s, memory, lengths)
+        return own[:count]
 
-    def guarded(pointers: list[int]) -> tuple[Tensor, Tensor]:
+    def guarded(pointers: list[int]) -> list[Tensor]:
         if current_device() == index:
             return call(pointers)
         with torch.cuda.device(index):

@@ -1,12 +1,22 @@
-"""Strides of the results, which fake and real kernels share.
+"""Shapes, strides and dtypes of the results, which fake and real kernels share.
 
 ``out`` keeps the order of q's dims in memory, as SDPA does: for a q that is a transposed view of
-(batch, seqlen, heads, head_dim), ``out`` is one too. ``lse`` is contiguous.
+(batch, seqlen, heads, head_dim), ``out`` is one too. So do ``dq``, ``dk`` and ``dv`` those of q, k and v.
+``lse`` and the gradients of inputs are contiguous.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from .signature import Signature
+
+#: Shape, strides and dtype of a tensor that a call allocates.
+Made: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], torch.dtype]
 
 
 def dim_order(shape: Sequence[int], stride: Sequence[int]) -> tuple[int, int, int]:
@@ -46,3 +56,53 @@ def lse_strides(q_shape: Sequence[int]) -> tuple[int, int, int]:
 def max_one(n: int) -> int:
     """At least 1: torch's strides of an empty tensor count an empty dim as one."""
     return 1 if n == 0 else n
+
+
+def forward_results(sig: Signature, tensors: Mapping[str, Tensor]) -> dict[str, Made]:
+    """``o`` and ``lse``. The latter is fp32, fp64 for fp64 tensors."""
+    q = tensors["q"]
+    lse = torch.float64 if q.dtype == torch.float64 else torch.float32
+    return {
+        "o": ((*q.shape[:3], sig.d_v), out_strides(q.shape, q.stride(), sig.d_v), q.dtype),
+        "lse": (tuple(q.shape[:3]), lse_strides(q.shape), lse),
+    }
+
+
+def backward_results(sig: Signature, tensors: Mapping[str, Tensor]) -> dict[str, Made]:
+    """``dq``, ``dk``, ``dv`` and the gradients of learned inputs, in the accumulator's dtype."""
+    made: dict[str, Made] = {}
+    for name in ("q", "k", "v"):
+        t = tensors[name]
+        made[f"d{name}"] = (tuple(t.shape), out_strides(t.shape, t.stride(), t.shape[3]), t.dtype)
+    acc = torch.float64 if tensors["q"].dtype == torch.float64 else torch.float32
+    for name in sig.learned:
+        shape = tuple(tensors[name].shape)
+        made[f"d{name}"] = (shape, contiguous_strides(shape), acc)
+    return made
+
+
+def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides of a contiguous tensor."""
+    strides, step = [], 1
+    for n in reversed(shape):
+        strides.append(step)
+        step = step * max_one(n)
+    return tuple(reversed(strides))
+
+
+#: What the programs of a schedule make.
+RESULTS = {"flash2": forward_results, "backward": backward_results, "backward_lse": backward_results}
+
+
+def nothing_to_do(sig: Signature, schedule: str, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether results are known without a kernel: no rows, or no keys and no sink that leaves a trace (in
+    lse, and through it in the sink's own gradient)."""
+    q, k = tensors["q"], tensors["k"]
+    if 0 in q.shape or 0 in k.shape[:2]:
+        return True
+    return k.shape[2] == 0 and (schedule == "backward" or not sig.sink)
+
+
+def nothing(name: str) -> float:
+    """The elements of a result where there is nothing to do: of what sees nothing."""
+    return -torch.inf if name == "lse" else 0.0

@@ -1,91 +1,162 @@
-"""``flashgen::attention``, the one op of every spec: torch's view of a kernel.
+"""``flashgen::attention`` and its backward, the ops of every spec: torch's view of the kernels.
 
-``spec`` is the spec's canonical JSON, so that a graph holding the op says all that it computes and runs in
-another process. CPU tensors run the ``Program`` in the interpreter, CUDA tensors the generated kernel, fake
+``spec`` is the spec's canonical JSON, so that a graph holding an op says all that it computes and runs in
+another process. CPU tensors run the ``Program`` in the interpreter, CUDA tensors the generated kernels, fake
 tensors only the checks. Registered at the dispatcher's lowest level, as each layer above costs microseconds
-a call.
+a call; ``autograd`` connects the two ops.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from .check import check, check_grad, check_transforms, dense, differentiated
-from .layout import lse_strides, out_strides
+from .check import check_call, dense
+from .layout import backward_results, forward_results
 from .signature import signature
 
 if TYPE_CHECKING:
     from .cpu import CpuAttention
     from .cuda import CudaAttention
 
-SCHEMA = "attention(Tensor q, Tensor k, Tensor v, Tensor[] inputs, str spec) -> (Tensor out, Tensor lse)"
+FORWARD = (
+    "attention(Tensor q, Tensor k, Tensor v, Tensor[] inputs, str spec, Tensor? seed) "
+    "-> (Tensor out, Tensor lse)"
+)
+BACKWARD = (
+    "attention_backward(Tensor dout, Tensor? dlse, Tensor q, Tensor k, Tensor v, Tensor[] inputs, "
+    "Tensor out, Tensor lse, str spec, Tensor? seed) -> (Tensor dq, Tensor dk, Tensor dv, Tensor[] dinputs)"
+)
+#: dq, dk, dv and the gradients of learned inputs.
+Gradients: TypeAlias = tuple[Tensor, Tensor, Tensor, list[Tensor]]
 
-_library: Any = torch.library.Library("flashgen", "DEF")  # type: ignore[no-untyped-call]
-_library.define(SCHEMA, tags=(torch.Tag.pt2_compliant_tag, torch.Tag.needs_exact_strides))
+library: Any = torch.library.Library("flashgen", "DEF")  # type: ignore[no-untyped-call]
+for _schema in (FORWARD, BACKWARD):
+    library.define(_schema, tags=(torch.Tag.pt2_compliant_tag, torch.Tag.needs_exact_strides))
 
-_cuda: dict[str, CudaAttention] = {}
-_cpu: dict[str, CpuAttention] = {}
+_cuda: dict[tuple[str, str], CudaAttention] = {}
+_cpu: dict[tuple[str, str], CpuAttention] = {}
 
 
-def _on_cuda(q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str) -> tuple[Tensor, Tensor]:
-    if differentiated():
-        check_transforms(_names(spec), (q, k, v, *inputs))
-    state = _cuda.get(spec)
+def _on_cuda(
+    q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str, seed: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    out, lse = _cuda_program(spec, "flash2")(q, k, v, *inputs, *_given(seed))
+    return out, lse
+
+
+def _cuda_program(spec: str, schedule: str) -> CudaAttention:
+    state = _cuda.get((spec, schedule))
     if state is None:
         from .cuda import CudaAttention
 
-        state = _cuda.setdefault(spec, CudaAttention(spec))
-    return state(q, k, v, inputs)
+        state = _cuda.setdefault((spec, schedule), CudaAttention(spec, schedule))
+    return state
 
 
-def _on_cpu(q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str) -> tuple[Tensor, Tensor]:
-    if differentiated():
-        check_transforms(_names(spec), (q, k, v, *inputs))
-    state = _cpu.get(spec)
+def _on_cpu(
+    q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str, seed: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    out, lse = _cpu_program(spec, "flash2")(q, k, v, *inputs, *_given(seed))
+    return out, lse
+
+
+def _cpu_program(spec: str, schedule: str) -> CpuAttention:
+    state = _cpu.get((spec, schedule))
     if state is None:
         from .cpu import CpuAttention
 
-        state = _cpu.setdefault(spec, CpuAttention(spec))
-    return state(q, k, v, inputs)
+        state = _cpu.setdefault((spec, schedule), CpuAttention(spec, schedule))
+    return state
+
+
+def _given(*optional: Tensor | None) -> list[Tensor]:
+    return [t for t in optional if t is not None]
+
+
+def _backward(
+    dout: Tensor,
+    dlse: Tensor | None,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    inputs: list[Tensor],
+    out: Tensor,
+    lse: Tensor,
+    spec: str,
+    seed: Tensor | None,
+) -> Gradients:
+    schedule = "backward" if dlse is None else "backward_lse"
+    program = _cuda_program if q.is_cuda else _cpu_program
+    rows = dout if dout.stride(-1) == 1 and dout.dtype == q.dtype else dout.to(q.dtype).contiguous()
+    per_row = [t.contiguous().to(lse.dtype) for t in _given(dlse)]
+    saved = (out if out.stride(-1) == 1 else out.contiguous(), lse.contiguous())
+    dq, dk, dv, *learned = program(spec, schedule)(rows, *per_row, q, k, v, *inputs, *saved, *_given(seed))
+    return dq, dk, dv, _as_given(learned, spec, inputs)
+
+
+def _as_given(found: list[Tensor], spec: str, inputs: list[Tensor]) -> list[Tensor]:
+    """The gradients of learned inputs, each in its input's dtype."""
+    learned = [t for i, t in zip(signature(spec).inputs, inputs, strict=True) if i.grad]
+    return [g.to(t.dtype) for g, t in zip(found, learned, strict=True)]
 
 
 def _names(spec: str) -> tuple[str, ...]:
     return ("q", "k", "v", *signature(spec).names)
 
 
-def _refused(q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str) -> tuple[Tensor, Tensor]:
+def _refused(
+    q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str, seed: Tensor | None
+) -> tuple[Tensor, Tensor]:
     dense(_names(spec), (q, k, v, *inputs))
     raise AssertionError("a tensor of no dense kind is dense")
 
 
-def _fake(q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str) -> tuple[Tensor, Tensor]:
+def _fake(
+    q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str, seed: Tensor | None
+) -> tuple[Tensor, Tensor]:
     sig = signature(spec)
-    check(sig, q, k, v, inputs)
-    check_grad(_names(spec), (q, k, v, *inputs))
-    return empty_results(q, sig.d_v)
-
-
-def empty_results(q: Tensor, d_v: int) -> tuple[Tensor, Tensor]:
-    """Uninitialised ``out`` and ``lse`` for ``q``, laid out as the op lays them out."""
-    b, h, n, _ = q.shape
-    out = torch.empty_strided(
-        (b, h, n, d_v), out_strides(q.shape, q.stride(), d_v), dtype=q.dtype, device=q.device
-    )
-    lse = torch.empty_strided((b, h, n), lse_strides(q.shape), dtype=torch.float32, device=q.device)
+    made = forward_results(sig, check_call(sig, "flash2", (q, k, v, *inputs, *_given(seed))))
+    out, lse = (torch.empty_strided(*m[:2], dtype=m[2], device=q.device) for m in made.values())
     return out, lse
 
 
-_library.impl("attention", _on_cuda, "CUDA")
-_library.impl("attention", _on_cpu, "CPU")
-for _kind in ("Sparse", "SparseCsr", "Quantized", "NestedTensor"):
-    for _device in ("CPU", "CUDA"):
-        _library.impl("attention", _refused, f"{_kind}{_device}")
-for _key in ("MkldnnCPU", "AutogradNestedTensor"):
-    _library.impl("attention", _refused, _key)
-torch.library.register_fake("flashgen::attention", _fake, lib=_library)
+def _fake_backward(
+    dout: Tensor,
+    dlse: Tensor | None,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    inputs: list[Tensor],
+    out: Tensor,
+    lse: Tensor,
+    spec: str,
+    seed: Tensor | None,
+) -> Gradients:
+    sig = signature(spec)
+    schedule = "backward" if dlse is None else "backward_lse"
+    per_row = [t.to(lse.dtype) for t in _given(dlse)]
+    given = check_call(sig, schedule, (dout.to(q.dtype), *per_row, q, k, v, *inputs, out, lse, *_given(seed)))
+    made = backward_results(sig, given).values()
+    dq, dk, dv, *learned = (torch.empty_strided(*m[:2], dtype=m[2], device=q.device) for m in made)
+    return dq, dk, dv, _as_given(learned, spec, inputs)
 
-#: The op itself, past the packet's choice of overload.
-attention = torch.ops.flashgen.attention.default
+
+library.impl("attention", _on_cuda, "CUDA")
+library.impl("attention", _on_cpu, "CPU")
+for _device in ("CPU", "CUDA"):
+    library.impl("attention_backward", _backward, _device)
+    for _kind in ("Sparse", "SparseCsr", "Quantized", "NestedTensor"):
+        library.impl("attention", _refused, f"{_kind}{_device}")
+for _key in ("MkldnnCPU", "AutogradNestedTensor"):
+    library.impl("attention", _refused, _key)
+torch.library.register_fake("flashgen::attention", _fake, lib=library)
+torch.library.register_fake("flashgen::attention_backward", _fake_backward, lib=library)
+
+#: The ops themselves, past the packets' choice of overload.
+attention: Any = torch.ops.flashgen.attention.default
+attention_backward: Any = torch.ops.flashgen.attention_backward.default
+
+from . import autocast, autograd  # noqa: E402, F401  (register more of the ops above)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from flashgen.emit.source import Arg
-from flashgen.expr.nodes import Const, Expr, Var, children
+from flashgen.expr.nodes import Call, Const, Expr, Var, children, integer
+from flashgen.ir.program import Sum
 from flashgen.plan.plan import Plan
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Record:
     kernels: tuple[Launch, ...]
     workspaces: tuple[Workspace, ...]
     plan: Plan
+    sums: tuple[Sum, ...] = ()
 
 
 FILES = ("kernel.py", "manifest.json", "launch.json", "plan.json")
@@ -74,7 +76,8 @@ def texts(source: Source, program: Program, plan: Plan) -> dict[str, str]:
         for t in program.tensors
         if t.role == "workspace"
     ]
-    launch = {"kernels": launches, "workspaces": workspaces}
+    sums = [{**asdict(s), "index": [size(e) for e in s.index]} for s in program.sums]
+    launch = {"kernels": launches, "workspaces": workspaces, "sums": sums}
     manifest = json.dumps(source.manifest, indent=2, sort_keys=True)
     bodies = (source.text, manifest + "\n", json.dumps(launch, indent=1) + "\n", plan.to_json())
     return dict(zip(FILES, bodies, strict=True))
@@ -101,6 +104,10 @@ def record(place: Path, files: Mapping[str, str]) -> Record:
         ),
         workspaces=tuple(Workspace(w["name"], tuple(w["dims"]), w["dtype"]) for w in read["workspaces"]),
         plan=Plan.from_json(plan),
+        sums=tuple(
+            Sum(s["dst"], s["src"], tuple(s["axes"]), tuple(map(expression, s["index"])))
+            for s in read["sums"]
+        ),
     )
 
 
@@ -114,6 +121,15 @@ def size(e: Expr) -> Size:
     if op is None:
         raise AssertionError(f"a size reads no tensor: {e}")
     return [op, *(size(c) for c in children(e))]
+
+
+def expression(e: Size) -> Expr:
+    """The int expression that ``size`` wrote."""
+    if isinstance(e, str):
+        return Var(e, "int")
+    if isinstance(e, int):
+        return integer(e)
+    return Call(e[0], tuple(expression(a) for a in e[1:]), "int")
 
 
 def value(e: Size, known: Mapping[str, int]) -> int:

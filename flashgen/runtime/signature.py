@@ -16,18 +16,21 @@ from flashgen.errors import Place, PlanError, SpecError
 
 @dataclass(frozen=True)
 class InputDecl:
-    """A named input: its dims, each a symbol such as ``seqlen_k`` or a number, and ``float int bool``."""
+    """A named input: its dims, each a symbol such as ``seqlen_k`` or a number, ``float int bool``, and
+    whether it is learned."""
 
     name: str
     shape: tuple[str | int, ...]
     type: Literal["float", "int", "bool"]
+    grad: bool = False
 
 
 @dataclass(frozen=True)
 class Signature:
     """Names, dims and dtypes of a spec's tensors. ``heads`` is (Hq, Hkv) where the spec fixes them.
 
-    ``names`` are the inputs' in the order in which the op takes them.
+    ``names`` are the inputs' in the order in which the op takes them; ``sink`` says whether there is one,
+    ``backward`` whether gradients may be asked for.
     """
 
     name: str
@@ -38,6 +41,23 @@ class Signature:
     inputs: tuple[InputDecl, ...]
     names: tuple[str, ...]
     outputs: tuple[str, ...]
+    dropout: float = 0.0
+    sink: bool = False
+    backward: bool = True
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The inputs that have a gradient."""
+        return tuple(i.name for i in self.inputs if i.grad)
+
+    def given(self, schedule: str) -> tuple[str, ...]:
+        """The tensors that a schedule's program is given, in the order of its module's arguments."""
+        matrices = ("q", "k", "v", *self.names)
+        seed = ("seed",) if self.dropout else ()
+        if not schedule.startswith("backward"):
+            return (*matrices, *seed)
+        dlse = ("dlse",) if schedule == "backward_lse" else ()
+        return ("do", *dlse, *matrices, "o", "lse", *seed)
 
 
 @lru_cache(maxsize=1024)
@@ -57,10 +77,18 @@ def _read(fields: dict[str, Any]) -> Signature:
         d_v=dims["v"] if isinstance(dims, dict) else dims,
         dtypes=tuple(fields["dtypes"]),
         heads=None if heads is None else (heads["q"], heads["kv"]),
-        inputs=tuple(InputDecl(name, tuple(i["shape"]), i["dtype"]) for name, i in inputs.items()),
+        inputs=tuple(InputDecl(name, tuple(i["shape"]), i["dtype"], i["grad"]) for name, i in inputs.items()),
         names=tuple(inputs),
         outputs=tuple(fields["outputs"]),
+        dropout=fields["dropout"],
+        sink=fields["sink"] is not None,
+        backward=fields["backward"],
     )
+
+
+def without_dropout(spec: str) -> str:
+    """The canonical JSON of the same spec with ``dropout: 0``."""
+    return json.dumps({**json.loads(spec), "dropout": 0.0}, separators=(",", ":"))
 
 
 def default_dtype(sig: Signature, target: str) -> str:

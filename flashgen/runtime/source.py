@@ -25,51 +25,62 @@ SPILL_LIMIT_BYTES = 256
 
 
 @lru_cache(maxsize=256)
-def lowered(spec: str) -> Lowered:
-    """A spec's forward program. Raises ``SpecError`` for JSON that is no sound spec."""
+def lowered(spec: str, schedule: str = "flash2") -> Lowered:
+    """A spec's program by a schedule. Raises ``SpecError`` for JSON that is no sound spec."""
     from flashgen.driver import lower_spec
     from flashgen.spec.model import AttentionSpec
 
-    return lower_spec(AttentionSpec.from_json(spec))
+    return lower_spec(AttentionSpec.from_json(spec), schedule)
 
 
 @lru_cache(maxsize=1024)
-def plans(spec: str, target: str, dtype: str, described: bool = True) -> tuple[Plan, ...]:
+def plans(
+    spec: str, target: str, dtype: str, described: bool = True, schedule: str = "flash2"
+) -> tuple[Plan, ...]:
     """The plans for every workload, that for long sequences first. Raises ``PlanError`` for none.
 
-    ``described``: K and V are laid out so that tensor descriptors can read them.
+    ``described``: what loops read is laid out so that tensor descriptors can read it.
     """
 
     def make() -> dict[str, str]:
         from flashgen.plan.search import variants
 
-        found = variants(lowered(spec).program, target, dtype, described=described)
+        found = variants(lowered(spec, schedule).program, target, dtype, described=described)
         return {"plans.json": json.dumps([p.to_json() for p in found])}
 
     asked = {"what": "plans", "spec": spec, "target": target, "dtype": dtype, "described": described}
+    asked |= {"schedule": schedule}
     _, files = entry(asked, make)
     return tuple(Plan.from_json(p) for p in json.loads(files["plans.json"]))
 
 
-def best_plan(spec: str, target: str, dtype: str, work: Workload) -> Plan:
+def best_plan(spec: str, target: str, dtype: str, work: Workload, schedule: str = "flash2") -> Plan:
     """The plan with the least predicted time for a call of these sizes."""
-    return min(plans(spec, target, dtype), key=lambda p: p.nanoseconds(work))
+    return min(plans(spec, target, dtype, schedule=schedule), key=lambda p: p.nanoseconds(work))
 
 
-def next_choices(spec: str, best: Plan, described: bool) -> Iterator[Plan]:
-    """The planner's other plans for the workload of ``best``, most promising first."""
+def choices(spec: str, best: Plan, kernel: int, described: bool) -> Iterator[tuple[Plan, float]]:
+    """``best``, and then plans that differ from it in kernel number ``kernel``, most promising first; with
+    the registers a thread that the kernel's tiles and addresses take."""
+    from flashgen.plan.facts import facts
+    from flashgen.plan.resources import register_parts, tiling
     from flashgen.plan.search import candidates as search
     from flashgen.plan.search import make_plan
     from flashgen.plan.target import load_target
 
-    program, target = lowered(spec).program, load_target(best.target)
-    kernels = range(len(program.kernels))
-    found = [search(program, i, target, best.dtype, best.workload, described) for i in kernels]
-    for rank in range(1, max(map(len, found))):
-        row = [ranked[min(rank, len(ranked) - 1)] for ranked in found]
-        if any(c.rejected for c in row):
-            return
-        yield make_plan(program, target, best.dtype, row, best.workload)
+    program, target = lowered(spec, best.schedule).program, load_target(best.target)
+
+    def held(p: Plan) -> float:
+        parts = register_parts(tiling(facts(program)[kernel], p.kernels[kernel], p.dtype, target))
+        return parts.get("tiles", 0.0) + parts.get("addresses", 0.0)
+
+    yield best, held(best)
+    ranked = search(program, kernel, target, best.dtype, best.workload, described)
+    for c in ranked:
+        if not c.rejected and c.plan != best.kernels[kernel]:
+            row = [c] * len(program.kernels)  # of which only number ``kernel`` is taken
+            other = best.with_kernel(kernel, make_plan(program, target, best.dtype, row, best.workload))
+            yield other, held(other)
 
 
 @lru_cache(maxsize=1024)
@@ -79,13 +90,13 @@ def generated(spec: str, plan: Plan) -> Record:
     def make() -> dict[str, str]:
         from flashgen.driver import emit_source
 
-        found = lowered(spec)
+        found = lowered(spec, plan.schedule)
         return texts(emit_source(found, plan), found.program, plan)
 
     return record(*entry({"what": "source", "spec": spec, "plan": plan.to_json()}, make))
 
 
-def prepare(spec: str, target: str, dtype: str | None = None) -> Record | None:
+def prepare(spec: str, target: str, dtype: str | None = None, schedule: str = "flash2") -> Record | None:
     """Plan, and generate the module for long sequences; None for the ``cpu``, which needs none."""
-    plan = plans(spec, target, dtype or default_dtype(signature(spec), target))[0]
+    plan = plans(spec, target, dtype or default_dtype(signature(spec), target), schedule=schedule)[0]
     return None if target == "cpu" else generated(spec, plan)

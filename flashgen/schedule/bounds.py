@@ -1,4 +1,5 @@
-"""The scalars of a kernel that visits the k tiles of one q tile: the mask's bounds, by name.
+"""The scalars of a kernel that visits the k tiles of one q tile, or the q tiles of one k tile: the mask's
+bounds, by name.
 
 From the mask's solved sets (``domains``) to named program scalars, so that the kernel reads
 ``for j in range(0, full_hi)``.
@@ -6,7 +7,10 @@ From the mask's solved sets (``domains``) to named program scalars, so that the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
+from typing import Literal
 
 from flashgen.expr import algebra as al
 from flashgen.expr.nodes import TRUE, Call, Const, Expr, Read, Var, walk
@@ -15,13 +19,25 @@ from flashgen.ir.program import Range, Scalar
 from .domains import Solver, Span, solve, tiles
 from .terms import ZERO, index, replace
 
-NK, K = index("Nk"), index("k")
+
+@dataclass(frozen=True)
+class Side:
+    """The axis a loop runs over, the other one, whose tile is given, and the length and side of the first."""
+
+    over: str
+    given: str
+    length: Expr
+    block: Expr
+
+
+KEYS = Side("k", "q", index("Nk"), index("BLOCK_N"))
+QUERIES = Side("q", "k", index("Nq"), index("BLOCK_M"))
 
 
 @dataclass(frozen=True)
-class KeyBounds:
-    """What the loops over keys need. ``inside`` guards loads of partial tiles, ``visible`` is the mask
-    they apply, ``grows`` tells that later rows see more keys."""
+class Bounds:
+    """What the loops over tiles need. ``inside`` guards loads of partial tiles, ``visible`` is the mask
+    they apply; ``longest`` tells at which end of the given axis tiles visit the most."""
 
     scalars: tuple[Scalar, ...]
     full: tuple[Range, ...]
@@ -29,19 +45,19 @@ class KeyBounds:
     inside: Expr
     visible: Expr
     rows_may_be_empty: bool
-    grows: bool
+    longest: Literal["first", "last"] | None
 
 
-def in_length() -> Expr:
-    """``k < Nk``."""
-    return Call("lt", (K, NK), "bool")
+def inside(side: Side) -> Expr:
+    """``k < Nk``, or ``q < Nq``."""
+    return Call("lt", (index(side.over), side.length), "bool")
 
 
-def key_bounds(mask: Expr | None) -> KeyBounds:
+def mask_bounds(mask: Expr | None, side: Side = KEYS) -> Bounds:
     """The bounds of ``mask``, whose one-per-program reads are already values."""
-    rows = {"q": (index("q_lo"), index("q_hi"))}
-    found = solve(mask, Solver("k", NK, rows))
-    full, partial = tiles(found, index("BLOCK_N"))
+    lo, hi = index(f"{side.given}_lo"), index(f"{side.given}_hi")
+    found = solve(mask, Solver(side.over, side.length, {side.given: (lo, hi)}))
+    full, partial = tiles(found, side.block)
 
     names: dict[Expr, Expr] = {}
     scalars: list[Scalar] = []
@@ -52,15 +68,16 @@ def key_bounds(mask: Expr | None) -> KeyBounds:
             names[e] = index(wanted)
         return names.get(e, e)
 
+    x = index(side.over)
     begin = _hull([s.lo for s in found.possible], al.minimum)
     end = _hull([s.hi for s in found.possible], al.maximum)
-    inside = in_length()
-    if _reads_inputs(end):  # keys past such a bound are padding and may hold anything: 0 * NaN is NaN
-        k_end = name("k_end", end, "no row of this tile sees a key from here on")
-        inside = Call("lt", (K, k_end), "bool")
+    guard = inside(side)
+    seen = "no row of this tile sees a key" if side is KEYS else "no query sees a key of this tile"
+    if _reads_inputs(end):  # what lies past such a bound is padding and may hold anything: 0 * NaN is NaN
+        guard = Call("lt", (x, name(f"{side.over}_end", end, f"{seen} from here on")), "bool")
     if _reads_inputs(begin):
-        k_begin = name("k_begin", begin, "no row of this tile sees a key before")
-        inside = al.both(Call("ge", (K, k_begin), "bool"), inside)
+        first = name(f"{side.over}_begin", begin, f"{seen} before")
+        guard = al.both(Call("ge", (x, first), "bool"), guard)
 
     def named(ranges: tuple[Range, ...], kind: str) -> tuple[Range, ...]:
         many = len(ranges) > 1
@@ -70,41 +87,43 @@ def key_bounds(mask: Expr | None) -> KeyBounds:
         )
 
     full, partial = named(full, "full"), named(partial, "partial")
-    visible = mask if mask is not None and _stays_inside(mask) else al.both(mask or TRUE, in_length())
-    return KeyBounds(
+    alone = mask is not None and _stays_inside(mask, side)
+    longest: Literal["first", "last"] | None = None
+    if begin == ZERO and hi in set(walk(end)):
+        longest = "last"
+    elif end == side.length and lo in set(walk(begin)):
+        longest = "first"
+    return Bounds(
         scalars=tuple(scalars),
         full=full,
         partial=partial,
-        inside=inside,
-        visible=visible,
+        inside=guard,
+        visible=mask if mask is not None and alone else al.both(mask or TRUE, inside(side)),
         rows_may_be_empty=mask is not None,
-        grows=begin == ZERO and index("q_hi") in set(walk(end)),
+        longest=longest,
     )
 
 
-def _hull(ends: list[Expr], pick: object) -> Expr:
-    out = ends[0] if ends else ZERO
-    for e in ends[1:]:
-        out = pick(out, e)  # type: ignore[operator]
-    return out
+def _hull(ends: list[Expr], pick: Callable[[Expr, Expr], Expr]) -> Expr:
+    return reduce(pick, ends) if ends else ZERO
 
 
 def _reads_inputs(e: Expr) -> bool:
-    plain = {"q_lo", "q_hi", "Nq", "Nk"}
+    plain = {"q_lo", "q_hi", "k_lo", "k_hi", "Nq", "Nk"}
     return any(isinstance(n, Read) or (isinstance(n, Var) and n.name not in plain) for n in walk(e))
 
 
-def _stays_inside(mask: Expr) -> bool:
-    """Whether the mask alone hides every key from Nk on, for each row in itself."""
-    row = {"q": (index("q"), index("q"))}
-    spans: tuple[Span, ...] = solve(mask, Solver("k", NK, row)).possible
-    return all(_below_length(s.hi) for s in spans)
+def _stays_inside(mask: Expr, side: Side) -> bool:
+    """Whether the mask alone hides everything from the length on, for each row in itself."""
+    row = {side.given: (index(side.given), index(side.given))}
+    spans: tuple[Span, ...] = solve(mask, Solver(side.over, side.length, row)).possible
+    return all(_below(s.hi, side.length) for s in spans)
 
 
-def _below_length(hi: Expr) -> bool:
-    """Whether the end of a span is at most Nk without having been cut to it."""
+def _below(hi: Expr, length: Expr) -> bool:
+    """Whether the end of a span is at most ``length`` without having been cut to it."""
     if isinstance(hi, Call) and hi.op == "min":
-        return any(map(_below_length, hi.args))
+        return any(_below(a, length) for a in hi.args)
     if isinstance(hi, Call) and hi.op in ("max", "where"):
-        return all(map(_below_length, hi.args[-2:]))
-    return hi != NK and al.at_most(hi, NK)
+        return all(_below(a, length) for a in hi.args[-2:])
+    return hi != length and al.at_most(hi, length)

@@ -28,10 +28,11 @@ from flashgen.ir.program import (
     Tile,
 )
 
-from .bounds import KeyBounds, key_bounds
+from . import dropout
+from .bounds import Bounds, mask_bounds
 from .pieces import Piece, pieces
-from .softmax import ROW, Logit, S, logit, online_softmax
-from .terms import LN_2, MINUS_INF, call, index, tile
+from .softmax import ROW, Logit, S, first_sums, logit, online_softmax
+from .terms import LN_2, call, index, tile
 from .values import Values
 
 B, HQ, HKV, NQ, NK = (index(n) for n in ("B", "Hq", "Hkv", "Nq", "Nk"))
@@ -46,19 +47,21 @@ def flash2(ir: AttentionIR) -> Program:
     values = Values(ir)
     score = values.load_reads(ir.score)
     mask = None if ir.mask is None else values.load_uniform(ir.mask)
-    bounds = key_bounds(mask)
+    bounds = mask_bounds(mask)
     visible = values.hoist(values.load_reads(bounds.visible))
     t = logit(ir, score)
     t = Logit(values.hoist(t.value), t.factor, t.may_be_minus_inf)
 
+    before = first_sums(ir, values)
     body: list[Stmt] = [
         *program_scalars(),
+        *dropout.seed(ir),
+        *dropout.head(ir),
         *tile_rows(d_pieces, e_pieces),
         *(load_q(p) for p in d_pieces),
         *values.prologue,
         *bounds.scalars,
-        Map(Tile("m", ROW, "acc"), MINUS_INF),
-        Map(Tile("l", ROW, "acc"), real(0.0)),
+        *before,
         *(Map(accumulator(p), real(0.0)) for p in e_pieces),
     ]
     carried = ("l", *(accumulator(p).name for p in e_pieces), "m")
@@ -66,7 +69,7 @@ def flash2(ir: AttentionIR) -> Program:
         if domain:
             inner = _step(ir, t, values, bounds, visible if partial else None, d_pieces, e_pieces)
             body.append(_loop(domain, carried, inner, partial))
-    body += epilogue(e_pieces)
+    body += epilogue(ir, e_pieces)
 
     kernel = Kernel(
         name=f"{ir.name}_fwd",
@@ -78,7 +81,7 @@ def flash2(ir: AttentionIR) -> Program:
         ),
         body=tuple(body),
         note="FlashAttention-2 forward: O and lse of one tile of queries.",
-        longest_last="q_tile" if bounds.grows else None,
+        longest=None if bounds.longest is None else ("q_tile", bounds.longest),
     )
     return Program(ir.name, "flash2", tensors(ir), (kernel,))
 
@@ -92,6 +95,7 @@ def tensors(ir: AttentionIR, *workspaces: Tensor) -> tuple[Tensor, ...]:
         Tensor("k", (B, HKV, NK, d), "elem", "k"),
         Tensor("v", (B, HKV, NK, e), "elem", "v"),
         *(Tensor(i.name, i.dims, dtype[i.type], "input") for i in ir.inputs),
+        *dropout.seed_tensors(ir),
         *workspaces,
         Tensor("o", (B, HQ, NQ, e), "elem", "out"),
         Tensor("lse", (B, HQ, NQ), "acc", "out"),
@@ -182,7 +186,7 @@ def _step(
     ir: AttentionIR,
     t: Logit,
     values: Values,
-    bounds: KeyBounds,
+    bounds: Bounds,
     visible: Expr | None,
     d_pieces: tuple[Piece, ...],
     e_pieces: tuple[Piece, ...],
@@ -197,7 +201,8 @@ def _step(
         *scores(ir, d_pieces, inside),
         *values.in_loop(*used, bounds=inside),
         *online_softmax(t, visible, visible is not None and bounds.rows_may_be_empty),
-        Map(rounded, tile("p"), "P in the input precision, for the matrix units"),
+        *dropout.drawn(ir, ("q", "k")),
+        Map(rounded, dropout.kept(ir, tile("p")), "P in the input precision, for the matrix units"),
         *weighted_values(ir, e_pieces, inside, rounded),
         Map(Tile("m", ROW, "acc"), tile("m_new")),
     ]
@@ -208,15 +213,14 @@ def _loop(domain: tuple[Range, ...], carried: tuple[str, ...], body: list[Stmt],
     return Loop("j", domain, carried, tuple(body), "partial" if partial else "full", note)
 
 
-def epilogue(e_pieces: tuple[Piece, ...]) -> list[Stmt]:
+def epilogue(ir: AttentionIR, e_pieces: tuple[Piece, ...]) -> list[Stmt]:
     """O = diag(l)^-1 O and lse = m + log l, in natural units; a row that saw nothing gives 0 and -inf."""
+    unseen = "a row that saw nothing: l = 0, O = 0"
     l_safe = call("where", Call("eq", (tile("l"), real(0.0)), "bool"), real(1.0), tile("l"))
     log_sum = call("add", tile("m"), call("log2", tile("l")))
     rows = (index("b"), index("h"), index("q"))
     out: list[Stmt] = [
-        Map(
-            Tile("l_inv", ROW, "acc"), call("div", real(1.0), l_safe), "a row that saw nothing: l = 0, O = 0"
-        ),
+        Map(Tile("l_inv", ROW, "acc"), call("div", real(1.0), l_safe), unseen),
         Map(Tile("lse_q", ROW, "acc"), call("mul", log_sum, real(LN_2)), "lse = m + log(l), to base e"),
     ]
     for p in e_pieces:

@@ -13,6 +13,7 @@ from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import Map, Reduce, Stmt, Tile
 
 from .terms import LOG2_E, MINUS_INF, call, is_minus_inf, may_be_minus_inf, multiple_of, scaled, tile
+from .values import Values
 
 S = Tile("s", ("q", "k"), "acc")
 ROW = ("q",)
@@ -32,6 +33,16 @@ def logit(ir: AttentionIR, score: Expr) -> Logit:
     dot = call("mul", tile("s"), real(ir.scale))
     value = scaled(substitute(score, {"s": dot}), LOG2_E)
     return Logit(value, multiple_of(value, "s"), may_be_minus_inf(score))
+
+
+def first_sums(ir: AttentionIR, values: Values) -> list[Stmt]:
+    """``m`` and ``l`` before any key: of nothing, or of the sink alone, whose weight is exp2(m - m) = 1."""
+    m, row_sum = Tile("m", ROW, "acc"), Tile("l", ROW, "acc")
+    if ir.sink is None:
+        return [Map(m, MINUS_INF), Map(row_sum, real(0.0))]
+    logit = values.hoist(scaled(values.load_reads(ir.sink), LOG2_E))
+    weight = call("where", is_minus_inf(tile("m")), real(0.0), real(1.0))
+    return [Map(m, logit, "the sink, in base 2: a logit without a key"), Map(row_sum, weight)]
 
 
 def online_softmax(t: Logit, visible: Expr | None, rows_may_be_empty: bool) -> list[Stmt]:

@@ -28,7 +28,9 @@ from flashgen.ir.program import (
     Tile,
 )
 
-from .bounds import in_length
+from . import dropout
+from .bounds import KEYS as KEY_SIDE
+from .bounds import inside
 from .flash2 import (
     BLOCK_M,
     BLOCK_N,
@@ -48,7 +50,7 @@ from .flash2 import (
     weighted_values,
 )
 from .pieces import Piece, pieces
-from .softmax import ROW, S, logit
+from .softmax import ROW, S, first_sums, logit
 from .terms import LN_2, MINUS_INF, ZERO, call, index, is_minus_inf, tile
 from .values import Values
 
@@ -57,7 +59,7 @@ P_ELEM = Tile("p_elem", ("q", "k"), "elem")
 KEYS = Coords(Tile("k", ("k",), "int32"), index("k_lo"))
 IN_ROW = (index("b"), index("h"), index("q"))
 IN_MATRIX = (*IN_ROW, index("k"))
-MATRIX_INSIDE = al.both(ROWS_INSIDE, in_length())
+MATRIX_INSIDE = al.both(ROWS_INSIDE, inside(KEY_SIDE))
 ALL_TILES = (Range(ZERO, al.cdiv(NK, BLOCK_N)),)
 
 
@@ -93,8 +95,8 @@ def _scores_kernel(ir: AttentionIR, d_pieces: tuple[Piece, ...]) -> Kernel:
         *values.prologue,
         Scalar("k_lo", al.mul(index("k_tile"), BLOCK_N)),
         KEYS,
-        *scores(ir, d_pieces, in_length()),
-        *values.in_loop(t, *(() if mask is None else (mask,)), bounds=in_length()),
+        *scores(ir, d_pieces, inside(KEY_SIDE)),
+        *values.in_loop(t, *(() if mask is None else (mask,)), bounds=inside(KEY_SIDE)),
         Map(S, t, "score, in base 2"),
     ]
     if mask is not None:
@@ -129,12 +131,16 @@ def _softmax_kernel(ir: AttentionIR) -> Kernel:
         row("l", call("add", call("mul", row_sum, call("exp2", call("sub", m, m_ref))), tile("p_sum"))),
         row("m", tile("m_new")),
     ]
+    values = Values(ir)
+    before = first_sums(ir, values)
     l_safe = call("where", Call("eq", (row_sum, real(0.0)), "bool"), real(1.0), row_sum)
     body: list[Stmt] = [
         *program_scalars(),
         *tile_rows(),
-        row("m", MINUS_INF),
-        row("l", real(0.0)),
+        *dropout.seed(ir),
+        *dropout.head(ir),
+        *values.prologue,
+        *before,
         Loop("j", ALL_TILES, ("l", "m"), tuple(sums), "all", "first pass: row maximum and row sum"),
         row("m_ref", unseen(m)),
         row("l_inv", call("div", real(1.0), l_safe)),
@@ -150,7 +156,8 @@ def _softmax_kernel(ir: AttentionIR) -> Kernel:
             (),
             (
                 *load,
-                Map(P_ELEM, call("mul", exponent, tile("l_inv")), "P = softmax(S)"),
+                *dropout.drawn(ir, ("q", "k")),
+                Map(P_ELEM, dropout.kept(ir, call("mul", exponent, tile("l_inv"))), "P = softmax(S)"),
                 Store("P", IN_MATRIX, P_ELEM, MATRIX_INSIDE),
             ),
             "all",
@@ -165,7 +172,7 @@ def _values_kernel(ir: AttentionIR, e_pieces: tuple[Piece, ...]) -> Kernel:
         Scalar("k_lo", al.mul(index("j"), BLOCK_N)),
         KEYS,
         Load(P_ELEM, "P", IN_MATRIX, MATRIX_INSIDE),
-        *weighted_values(ir, e_pieces, in_length(), P_ELEM, rescale=False),
+        *weighted_values(ir, e_pieces, inside(KEY_SIDE), P_ELEM, rescale=False),
     ]
     body: list[Stmt] = [*program_scalars(), *tile_rows(e_pieces)]
     body += [Map(accumulator(p), real(0.0)) for p in e_pieces]

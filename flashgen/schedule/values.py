@@ -1,8 +1,8 @@
 """Where the values of an expression come from: input reads become loads, and what does not change in
 the loop is computed before it.
 
-Each value has a level, the axes it varies along: none (one per program), ``q`` (one per row), or with
-``k`` (inside the loop). The first two go to the prologue.
+Each value has a level, the axes it varies along: none (one per program), the program's own axis, or with
+the axis its loop runs over (``inner``). The first two go to the prologue.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ AXES_OF = {"s": ("q", "k"), "q": ("q",), "k": ("k",)}
 TILE_DTYPE = {"float": "acc", "int": "int32", "bool": "bool"}
 #: The dims of inputs that a plain index never leaves.
 SAFE = {"b": "B", "h": "Hq", "hkv": "Hkv", "q": "Nq", "k": "Nk"}
+LENGTH_OF_AXIS = {"q": "Nq", "k": "Nk"}
 
 
 @dataclass
@@ -40,15 +41,17 @@ class Values:
     """Collects the statements that make an expression's leaves available, each made once."""
 
     ir: AttentionIR
+    outer: str = "q"
+    inner: str = "k"
     prologue: list[Stmt] = field(default_factory=list)
     loop: dict[Expr, Map | Load] = field(default_factory=dict)  # value -> what computes it
     names: dict[Expr, Var] = field(default_factory=dict)
     axes: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(AXES_OF))
 
     def level(self, e: Expr) -> tuple[str, ...]:
-        """The axes ``e`` varies along, of (q, k)."""
+        """The axes ``e`` varies along, of (outer, inner)."""
         found = {a for name in variables(e) for a in self.axes.get(name, ())}
-        return tuple(a for a in ("q", "k") if a in found)
+        return tuple(a for a in (self.outer, self.inner) if a in found)
 
     def load_reads(self, e: Expr) -> Expr:
         """``e`` with every input read replaced by the name of a loaded value."""
@@ -61,18 +64,19 @@ class Values:
         return self._load(e) if isinstance(e, Read) and not self.level(e) else e
 
     def hoist(self, e: Expr) -> Expr:
-        """``e`` with its largest parts that do not vary along k computed before the loop."""
+        """``e`` with its largest parts that do not vary along the inner axis computed before the loop."""
         if isinstance(e, Const | Var):
             return e
         level = self.level(e)
-        if "k" not in level and e.type != "bool":
+        if self.inner not in level and e.type != "bool":
             if not level and e.type == "int":
                 return self._scalar(e)
-            return self._define(e, level, "qpos" if e == QPOS else "row" if level else "c")
+            own = "row" if self.outer == "q" else "column"
+            return self._define(e, level, "qpos" if e == QPOS else own if level else "c")
         return with_children(e, tuple(self.hoist(c) for c in children(e)))
 
     def in_loop(self, *exprs: Expr, bounds: Expr | None) -> list[Stmt]:
-        """The statements for the loop values in ``exprs``, loads along k guarded by ``bounds`` (on k)."""
+        """Statements for the loop values in ``exprs``; ``bounds`` guards loads along the inner axis."""
         out: list[Stmt] = []
         done: set[Expr] = set()
 
@@ -107,7 +111,7 @@ class Values:
 
     def _emit(self, var: Var, axes: tuple[str, ...], s: Map | Load) -> Var:
         """Put ``s``, which computes ``var``, where the axes say."""
-        if "k" in axes:
+        if self.inner in axes:
             self.loop[var] = s
         else:
             self.prologue.append(s)
@@ -124,7 +128,8 @@ class Values:
             return self.names[read]
         axes = self.level(read)
         entries: list[Expr] = []
-        guard: list[Expr] = [Call("lt", (index("q"), index("Nq")), "bool")] if "q" in axes else []
+        own = Call("lt", (index(self.outer), index(LENGTH_OF_AXIS[self.outer])), "bool")
+        guard: list[Expr] = [own] if self.outer in axes else []
         for i, size in zip(read.index, self.ir.input(read.name).dims, strict=True):
             plain = not self.level(i) or (isinstance(i, Var) and i.name in AXES_OF)
             entries.append(i if plain else self._define(i, self.level(i), f"{read.name}_at"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import BaseModel, ValidationError
 
@@ -13,9 +13,10 @@ from flashgen.errors import ExprError
 from flashgen.expr.limits import INT_LIMIT
 from flashgen.expr.nodes import Const, Expr, Type, Var, reads
 from flashgen.expr.parse import parse
-from flashgen.expr.scope import MASK_SCOPE, SCORE_SCOPE, InputType, Scope
+from flashgen.expr.scope import MASK_SCOPE, SCORE_SCOPE, SINK_SCOPE, InputType, Scope
 
-from .names import spec_name_problem, value_name_problem
+from . import learned
+from .names import gradient_name_problem, spec_name_problem, value_name_problem
 from .problems import Problem, clean, found_by_pydantic
 from .visible import never_true
 
@@ -36,8 +37,12 @@ _FITS = {
 _INDEX_OF = {"batch": "b", "heads": "h", "kv_heads": "hkv", "seqlen_q": "q", "seqlen_k": "k"}
 
 
-def check(spec: AttentionSpec) -> tuple[Expr | None, Expr | None, list[Problem]]:
-    """The parsed score and mask of a spec whose fields are each sound, and what is wrong with it."""
+#: The score, the mask and the sink of a spec, parsed.
+Parsed: TypeAlias = tuple[Expr, Expr | None, Expr | None]
+
+
+def check(spec: AttentionSpec) -> tuple[Parsed | None, list[Problem]]:
+    """The parsed expressions of a spec whose fields are each sound, and what is wrong with it."""
     problems = _names(spec) + _heads(spec) + _later(spec)
     score = _expression(spec, "score", spec.score, SCORE_SCOPE, "float", problems)
     mask = None
@@ -47,7 +52,13 @@ def check(spec: AttentionSpec) -> tuple[Expr | None, Expr | None, list[Problem]]
             problems.append(
                 Problem(("mask",), "no query ever sees a key: the mask is false for all lengths, q and k")
             )
-    return score, mask, problems
+    sink = None
+    if spec.sink is not None:
+        sink = _expression(spec, "sink", spec.sink, SINK_SCOPE, "float", problems)
+    garbled = (mask is None) != (spec.mask is None) or (sink is None) != (spec.sink is None)
+    if score is None or garbled:  # what its inputs are for is not known
+        return None, problems
+    return (score, mask, sink), problems + learned.problems(spec, score, mask, sink)
 
 
 def _names(spec: AttentionSpec) -> list[Problem]:
@@ -63,9 +74,12 @@ def _names(spec: AttentionSpec) -> list[Problem]:
         for name in names:
             if text := value_name_problem(name, spec.name):
                 found.append(Problem((field, name), text, at_key=True))
+    gradients = [name for name, tensor in spec.inputs.items() if tensor.grad]
     for name in spec.inputs:
         if name in spec.constants:
             text = f"`{name}` is a constant already; an input needs a name of its own"
+            found.append(Problem(("inputs", name), text, at_key=True))
+        elif text := gradient_name_problem(name, gradients):
             found.append(Problem(("inputs", name), text, at_key=True))
     return found
 
@@ -83,16 +97,11 @@ def _heads(spec: AttentionSpec) -> list[Problem]:
 def _later(spec: AttentionSpec) -> list[Problem]:
     from .model import LATER
 
-    found = [
+    return [
         Problem((field,), f"{why}; leave the field out", at_key=True)
         for field, why in LATER.items()
         if getattr(spec, field) is not None
     ]
-    for name, tensor in spec.inputs.items():
-        if tensor.grad:
-            text = "gradients of inputs are not implemented yet; leave `grad` out"
-            found.append(Problem(("inputs", name, "grad"), text))
-    return found
 
 
 def _expression(
@@ -142,9 +151,9 @@ def of_the_sound_part(
     """
     mended = clean(dict(fields))
     broken = {name for p in problems if (name := _mend(mended, p))}
-    for field in ("score", "mask"):
-        if broken & set(re.findall(r"\w+", str(mended.get(field)))):
-            del mended[field]
+    for field in ("score", "mask", "sink"):
+        if broken & set(re.findall(r"\w+", str(mended.get(field, "")))):
+            mended.pop(field, None)
     mended.setdefault("name", "unnamed")
     mended.setdefault("head_dim", 64)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, NoReturn, TypeAlias, TypeVar, get_args
 
@@ -36,7 +37,7 @@ def shown(value: Any) -> str:
     if isinstance(value, int):
         return str(value) if abs(value) < 10**20 else "a huge number"
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:.1f}" if value.is_integer() and abs(value) < 1e6 else f"{value:g}"
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, (list, tuple)):
@@ -46,8 +47,12 @@ def shown(value: Any) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """``; did you mean `x`?`` when a known word is close, else nothing."""
-    found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
-    return f"; did you mean `{found[0]}`?" if found else ""
+    return "".join(f"; did you mean `{found}`?" for found in close(word, known))
+
+
+def close(word: str, known: Iterable[str]) -> list[str]:
+    """The known word closest to ``word``, or none."""
+    return difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
 
 
 def _text(value: Any) -> str:
@@ -82,8 +87,43 @@ def _number(value: Any) -> float | int:
 
 def _whole(value: Any, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise refuse(f"expected {what}, got {shown(value)}")
+        whole = isinstance(value, float) and value.is_integer() and abs(value) < INT_LIMIT
+        quoted = isinstance(value, str) and len(value) < 10 and value.isascii() and value.isdigit()
+        write = f": write {int(value)}" if whole or quoted else ""
+        raise refuse(f"expected {what}, got {shown(value)}{write}")
     return value
+
+
+def _score(value: Any) -> str:
+    if isinstance(value, bool):
+        raise refuse(f"a score is a number, got {shown(value)}; what hides keys belongs in `mask`")
+    return _text(value)
+
+
+def _mask(value: Any) -> str:
+    if value is True:
+        raise refuse("got true: leave the field out, and every query sees every key")
+    if value is False:
+        raise refuse(
+            "got false, which hides every key from every query; a mask is a condition such as `causal`"
+        )
+    if isinstance(value, (int, float)):
+        raise refuse(f"got {shown(value)}; a mask is a condition such as `causal` or `k < 4`")
+    return _text(value)
+
+
+def _rate(value: Any) -> float:
+    expected = f"expected a probability from 0 up to but not 1, got {shown(value)}"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise refuse(f"{expected}: write {value}" if _is_rate(value) else f"{expected}; 0.1 drops a tenth")
+    if not 0 <= value < 1:
+        raise refuse(f"{expected}; 0.1 drops a tenth")
+    return abs(float(value))  # -0.0 is 0.0
+
+
+def _is_rate(text: Any) -> bool:
+    """Whether a number between 0 and 1 stands in quotes."""
+    return isinstance(text, str) and len(text) < 10 and re.fullmatch(r"0(\.\d+)?", text) is not None
 
 
 def _count(value: Any) -> int:
@@ -94,7 +134,7 @@ def _count(value: Any) -> int:
 
 
 def _head_dim(value: Any) -> int:
-    n = _whole(value, "a multiple of 8 from 8 to 256, or {qk: ..., v: ...}")
+    n = _whole(value, "a whole number, a multiple of 8 from 8 to 256, or {qk: ..., v: ...}")
     if n % 8 or not 8 <= n <= 256:
         low, high = max(8, min(256, n // 8 * 8)), max(8, min(256, -(-n // 8) * 8))
         near = str(low) if low == high else f"{low} or {high}"
@@ -175,8 +215,13 @@ def mapping(what: str) -> BeforeValidator:
 Distinct = AfterValidator(_distinct)
 Frozen = AfterValidator(FrozenDict)
 Text = Annotated[str, BeforeValidator(_text)]
+Score = Annotated[str, BeforeValidator(_score)]
+Mask = Annotated[str, BeforeValidator(_mask)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Number = Annotated[float, BeforeValidator(lambda v: float(_number(v)))]
+Rate = Annotated[
+    float, BeforeValidator(_rate), Field(json_schema_extra={"minimum": 0, "exclusiveMaximum": 1})
+]
 Constant = Annotated[bool | int | float, BeforeValidator(lambda v: v if isinstance(v, bool) else _number(v))]
 Count = Annotated[int, BeforeValidator(_count), Field(json_schema_extra={"minimum": 1, "maximum": 65535})]
 HeadDim = Annotated[

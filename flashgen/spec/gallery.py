@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from flashgen.errors import SpecError
+from flashgen.errors import Place, SpecError
 from flashgen.resources import folder
 
 #: Characters of a path that an error repeats.
@@ -23,16 +23,25 @@ def find(name_or_path: str | Path) -> Path:
     Raises ``SpecError`` when there is neither, naming what is near.
     """
     path = Path(name_or_path)
-    try:
-        if path.exists():
-            return path
-    except (OSError, ValueError):  # longer than a path can be, or with a NUL in it
-        pass
+    is_folder = False
+    if name_or_path != "":  # which Path reads as the current folder
+        try:
+            is_folder = path.is_dir()
+            if path.exists() and not is_folder:
+                return path
+        except (OSError, ValueError):  # longer than a path can be, or with a NUL in it
+            pass
     known = gallery()
     if str(name_or_path) in known:
         return known[str(name_or_path)]
-    from flashgen.errors import Place
-
+    expected = "a YAML file's path, such as my_attention.yaml, or a name of the gallery (`flashgen list`)"
+    if str(name_or_path).strip() == "":
+        raise SpecError([(Place(), f"a spec without a name: expected {expected}")])
+    if "\n" in str(name_or_path):
+        said = f"expected {expected}, got a text of several lines; flashgen.spec.load_text(text) reads one"
+        raise SpecError([(Place(), said)])
+    if is_folder:
+        raise SpecError([(Place(file=str(path)), f"is a folder: expected {expected}")])
     near = difflib.get_close_matches(path.stem, known, n=1)
     hint = f"; did you mean `{near[0]}`, of the gallery?" if near else "; `flashgen list` shows the gallery"
     file = str(path) if len(str(path)) <= LONGEST else f"{str(path)[:LONGEST]}..."

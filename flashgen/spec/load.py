@@ -50,9 +50,12 @@ def load_text(text: str, file: str | None = None) -> AttentionSpec:
         try:
             spec = AttentionSpec(**_value(tree.root))
         except FieldError as error:
-            # What the YAML itself got wrong is reported once, not again by the field it stands in.
-            taken = {spot for spot, _ in problems}
             found = [(_spot(text, tree.root, p), p.text) for p in error.details]
+            # A field that is wrong whether `no` is false or text says so better than YAML's doubt does.
+            better = tree.doubtful & {spot for spot, _ in found}
+            problems = [p for p in problems if p[0] not in better]
+            # What else the YAML itself got wrong is reported once, not again by the field it stands in.
+            taken = {spot for spot, _ in problems}
             problems += [(spot, said) for spot, said in found if spot not in taken]
         else:
             if not problems:

@@ -33,14 +33,25 @@ from .fields import (
     Flag,
     Frozen,
     HeadDim,
+    Mask,
     Number,
+    Rate,
+    Score,
     Symbol,
     Text,
     choice,
     listed,
     mapping,
+    shown,
 )
-from .problems import FieldError, found_by_pydantic, raise_problems, was_checked_whole
+from .problems import (
+    FieldError,
+    Problem,
+    found_by_pydantic,
+    not_by_name,
+    raise_problems,
+    was_checked_whole,
+)
 
 __all__ = ["LATER", "SYMBOLS", "AttentionSpec", "HeadDims", "Heads", "InputSpec", "Symbol"]
 
@@ -49,15 +60,11 @@ DTYPES = ("fp16", "bf16", "fp32", "fp64")
 
 #: Fields that have their place and do nothing yet, with what to do meanwhile.
 LATER = {
-    "dropout": "dropout on the probabilities is not implemented yet",
-    "backward": "gradients are not implemented yet: kernels compute the forward pass",
     "block_sparsity": "block sparsity read from a tensor is not implemented yet; a mask expression already "
     "skips the tiles it proves empty",
     "packed": "packed (variable-length) batches are not implemented yet; pad, and mask with "
     "`k < lengths[b]` for a [batch] input",
     "split": "splitting the keys over several programs (decode) is not implemented yet",
-    "sinks": "learned sinks are not implemented yet; to keep the first keys visible write "
-    "`mask: (k < 4) | window(1023, 0)`",
 }
 
 Later = Annotated[
@@ -96,7 +103,7 @@ class InputSpec(_Part):
     """float (fp16, bf16 and fp32 tensors fit), int (int32, int64) or bool. Ints are 32-bit in kernels and
     saturate at -2^30 and 2^30, so ids should lie between."""
     grad: Flag = False
-    """Whether a gradient is wanted. Not implemented yet: leave it false."""
+    """Whether the input is learned: calls return its gradient. Float inputs only."""
 
 
 def _kind(value: Any) -> str:
@@ -126,9 +133,9 @@ class AttentionSpec(_Part):
     """Element types of q, k, v. fp64 runs on the CPU backend only."""
     scale: Number | None = None
     """Multiplies q . k to give `s`. Left out: 1/sqrt(head_dim of q and k)."""
-    score: Text = "s"
+    score: Score = "s"
     """What softmax sees, an expression over s b h hkv q k qpos Nq Nk, inputs and constants."""
-    mask: Text | None = None
+    mask: Mask | None = None
     """True where a query sees a key. Left out: everywhere."""
     constants: Annotated[dict[str, Constant], mapping("{cap: 50.0}"), Frozen] = Field(default_factory=dict)
     """Named numbers for the expressions; part of the kernel."""
@@ -140,23 +147,30 @@ class AttentionSpec(_Part):
         tuple[Annotated[Literal["out", "lse"], choice("out", "lse")], ...], listed("[out, lse]", 2), Distinct
     ] = ("out", "lse")
     """What can be asked for: out (batch, heads, seqlen_q, v) and lse, fp32 (batch, heads, seqlen_q)."""
+    sink: Text | None = None
+    """A logit of each row without a key, which joins the softmax's denominator: `sinks[h]`. An expression
+    over b h hkv q qpos Nq Nk, inputs and constants."""
+    dropout: Rate = 0.0
+    """The probability with which an attention weight is dropped in training, from 0 up to but not 1."""
     tf32: Flag = False
     """Whether dots of fp32 tensors may round their operands to tf32 (10 mantissa bits)."""
+    backward: Flag = True
+    """Whether gradients can be asked for. False refuses them and keeps the spec to inference."""
 
-    dropout: Later = None
-    backward: Later = None
     block_sparsity: Later = None
     packed: Later = None
     split: Later = None
-    sinks: Later = None
 
     _score: Expr = PrivateAttr()
     _mask: Expr | None = PrivateAttr(default=None)
+    _sink: Expr | None = PrivateAttr(default=None)
     _json: str = PrivateAttr(default="")
 
     if not TYPE_CHECKING:  # the checker and editors keep the signature that the fields give
 
-        def __init__(self, **fields: Any) -> None:
+        def __init__(self, /, *given: Any, **fields: Any) -> None:
+            if given:
+                raise FieldError([not_by_name(given[0])])
             try:
                 super().__init__(**fields)
             except ValidationError as error:
@@ -167,11 +181,11 @@ class AttentionSpec(_Part):
 
     @model_validator(mode="after")
     def _sound(self) -> AttentionSpec:
-        score, mask, problems = checks.check(self)
-        if problems or score is None:
+        found, problems = checks.check(self)
+        if problems or found is None:
             raise_problems(problems)
         else:
-            self._score, self._mask = score, mask
+            self._score, self._mask, self._sink = found
             fields = self.model_dump(mode="json", exclude=set(LATER))
             self._json = json.dumps(fields, separators=(",", ":"), allow_nan=False)
         return self
@@ -196,6 +210,11 @@ class AttentionSpec(_Part):
         """The mask as a typed bool expression, None where every key is seen."""
         return self._mask
 
+    @property
+    def sink_expr(self) -> Expr | None:
+        """The sink's logit as a typed float expression, None where there is none."""
+        return self._sink
+
     def canonical_json(self) -> str:
         """All of the spec in one line: equal for equal specs. Inputs keep their order, which is theirs."""
         return self._json
@@ -203,7 +222,13 @@ class AttentionSpec(_Part):
     @classmethod
     def from_json(cls, text: str) -> AttentionSpec:
         """The spec that ``canonical_json`` wrote. Raises ``SpecError`` like the constructor."""
-        return cls(**json.loads(text))
+        try:
+            fields = json.loads(text)
+        except ValueError as error:
+            raise FieldError([Problem((), f"expected the JSON of a spec: {error}")]) from None
+        if not isinstance(fields, dict):
+            raise FieldError([Problem((), f"expected the JSON of a spec, a mapping, got {shown(fields)}")])
+        return cls(**fields)
 
     def replace(self, **changes: Any) -> AttentionSpec:
         """This spec with some fields changed, checked anew. Raises ``SpecError``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Iterable
 
 from flashgen.expr.library import LIBRARY
 from flashgen.expr.ops import OPS
@@ -17,17 +18,20 @@ _VALUE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}", re.ASCII)
 
 #: Modules and words of generated code, of every operating system's file names, and of a call.
 _TAKEN = frozenset(
-    "tl triton torch jit range static_range print aux con nul prn com1 lpt1 self return_lse scale spec "
-    "forward programs head_group shared groups kv_heads tensordescriptor "
-    "program_id inf nan true false null yes no on off".split()
+    "tl triton torch jit range static_range print aux con nul prn com1 lpt1 self return_lse seed training "
+    "scale spec forward backward programs head_group shared groups kv_heads entry all dropout_keep "
+    "tensordescriptor program_id inf nan true false null yes no on off".split()
 )
 #: The papers' names for what a kernel holds, and the sizes it is called with.
 _KERNEL = re.compile(
     r"[bdehijklmopqstvx]\d*|[qk]_(lo|hi|tile|start|end|len)|m_new|p_elem|lse.*|acc.*|alpha|delta|out|pid.*"
     r"|B|Hq|Hkv|BLOCK_.*|stride_.*|.*_(ptr|stride.*)|[SP]"
+    r"|d([kopqsv]|kv|lse|out)|elta"  # the last: d + name is the name of an input's gradient
 )
 #: What follows a spec's name in its kernels' names.
-_PARTS = ("fwd", "scores", "softmax", "values")
+_PARTS = r"fwd|scores|softmax|values|bwd_.*"
+#: What follows a learned input's name in the names of what its gradient is summed from.
+_SUMS = r"_(rows|columns|table|dense)\d*"
 
 
 def spec_name_problem(name: str) -> str | None:
@@ -53,9 +57,17 @@ def value_name_problem(name: str, spec: str = "") -> str | None:
         what = "a function of the expression language"
     elif keyword.iskeyword(name) or keyword.issoftkeyword(name) or name.lower() in _TAKEN:
         what = "a word of the language or of generated code"
-    elif _KERNEL.fullmatch(name) or name in {f"{spec}_{part}" for part in _PARTS}:
+    elif _KERNEL.fullmatch(name) or re.fullmatch(rf"{re.escape(spec)}_({_PARTS})", name):
         what = "a name that generated kernels use"
     return f"`{name}` is {what}; try `my_{name}`" if what else None
+
+
+def gradient_name_problem(name: str, learned: Iterable[str]) -> str | None:
+    """Why ``name`` cannot name an input beside those in ``learned``, whose gradients have names too."""
+    for other in learned:
+        if name != other and re.fullmatch(rf"d{re.escape(other)}({_SUMS})?|{re.escape(other)}{_SUMS}", name):
+            return f"`{name}` and the gradient of `{other}` have one name in generated code; try `my_{name}`"
+    return None
 
 
 def _suggest(name: str) -> str:

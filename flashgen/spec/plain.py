@@ -36,8 +36,11 @@ def plain(text: str) -> tuple[Any, str | None]:
         return float(text), None
     said = f"`{text}`" if len(text) <= 40 else f"`{text[:37]}...`"
     if _OTHER_BOOL.fullmatch(text):
-        value = "true" if text.lower() in ("y", "yes", "on", "true") else "false"
-        return text, f"{said} is {value} to some YAML readers and text to others: write {value}, or '{text}'"
+        truth = text.lower() in ("y", "yes", "on", "true")
+        value = "true" if truth else "false"
+        # A single letter may well be meant as a name.
+        meant = text if len(text) == 1 else truth
+        return meant, f"{said} is {value} to some YAML readers and text to others: write {value}, or '{text}'"
     if _OTHER_NULL.fullmatch(text):
         return text, f"{said} is nothing to some YAML readers: write null, or '{text}' for text"
     if _LEADING_ZERO.fullmatch(text):

@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from flashgen.errors import Place, SpecError
 
-from .fields import nearest, shown
+from .fields import close, nearest, shown
 
 Path = tuple[str | int, ...]
 
@@ -59,17 +59,19 @@ def was_checked_whole(error: ValidationError) -> bool:
 def found_by_pydantic(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """The problems in a pydantic error about ``model``, in our words."""
     found: list[Problem] = []
-    for e in error.errors(include_url=False):
-        path: Path = e["loc"]
-        if path[:1] == ("head_dim",):  # a number or a mapping: which was tried stands second
-            path = path[:1] + path[2:]
+    errors = [(_path(e["loc"]), e) for e in error.errors(include_url=False)]
+    # A required field that is there under a wrong name is one mistake, not two.
+    unknown = [path for path, e in errors if e["type"] == "extra_forbidden"]
+    meant = {(*path[:-1], near) for path in unknown for near in _near(path, model)}
+    for path, e in errors:
         match e["type"]:
             case "problems":
                 found += e["ctx"]["problems"]
             case "spec":
                 found.append(Problem(path, e["msg"]))
             case "missing":
-                found.append(Problem(path, f"the field `{path[-1]}` is required"))
+                if path not in meant:
+                    found.append(Problem(path, f"the field `{path[-1]}` is required"))
             case "extra_forbidden":
                 found.append(Problem(path, _unknown(path, model), at_key=True))
             case "model_type" | "model_attributes_type" | "dict_type":
@@ -99,10 +101,30 @@ def _later(field: FieldInfo) -> bool:
     return field.json_schema_extra == {"type": "null"}
 
 
+def _path(loc: Path) -> Path:
+    """Where pydantic found it: a head dim is a number or a mapping, and which was tried stands second."""
+    return loc[:1] + loc[2:] if loc[:1] == ("head_dim",) else loc
+
+
+def _near(path: Path, model: type[BaseModel]) -> list[str]:
+    """The field that an unknown one is meant to be, if one is close."""
+    return close(str(path[-1]), fields_at(path[:-1], model))
+
+
 def _unknown(path: Path, model: type[BaseModel]) -> str:
     name, fields = str(path[-1]), fields_at(path[:-1], model)
     near = nearest(name, fields)
     return f"unknown field {shown(name)}{near or '; known: ' + ', '.join(fields)}"
+
+
+def not_by_name(given: Any) -> Problem:
+    """What is said of a spec made from a value without a field's name."""
+    how = 'AttentionSpec(name="my_attention", head_dim=64)'
+    if isinstance(given, dict):
+        how = "AttentionSpec(**fields)"
+    elif isinstance(given, str):
+        how += "; flashgen.compile takes the path of a YAML file"
+    return Problem((), f"a spec's fields are given by name, got {shown(given)}: write {how}")
 
 
 def clean(value: Any) -> Any:

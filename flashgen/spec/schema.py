@@ -20,7 +20,7 @@ def json_schema() -> dict[str, Any]:
     fields["name"]["pattern"] = "^[a-z][a-z0-9_]{0,47}$"
     for field in ("constants", "inputs"):
         fields[field]["propertyNames"] = {"pattern": "^[A-Za-z][A-Za-z0-9_]{0,31}$"}
-    for field in ("description", "source", "score", "mask"):
+    for field in ("description", "source", "score", "mask", "sink"):
         fields[field]["maxLength"] = TEXT_LIMIT
     schema["$defs"]["InputSpec"]["properties"]["shape"] |= {"minItems": 1, "maxItems": MOST_DIMS}
     for field in ("dtypes", "outputs"):

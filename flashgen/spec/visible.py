@@ -98,7 +98,7 @@ def _impossible(case: Case, facts: list[AtMostZero]) -> bool:
 
 
 def _about_atoms(known: Iterable[AtMostZero]) -> Iterator[AtMostZero]:
-    """What always holds of the atoms that are not variables: quotients, remainders, min and max."""
+    """What always holds of the atoms that are not variables: quotients, remainders, min, max, squares."""
     todo = [atom for row in known for atom, _ in row.terms]
     seen: set[Expr] = set()
     while todo:
@@ -119,10 +119,25 @@ def _about_atoms(known: Iterable[AtMostZero]) -> Iterator[AtMostZero]:
             rows += [_le(e, a) if e.op == "min" else _le(a, e) for a in e.args]
         elif e.op == "abs":
             rows += [_le(x, e), _le(al.neg(x), e)]
+        elif e.op == "mul" and _never_negative(e):
+            rows.append(_le(zero, e))
         elif e.op == "int":
             rows += [_le(zero, e), _le(e, Const(1, "int"))]
         todo += [atom for row in rows for atom, _ in row.terms]
         yield from rows
+
+
+def _never_negative(product: Expr) -> bool:
+    """True when each factor that could be negative comes an even number of times."""
+    counts: dict[Expr, int] = {}
+    todo = [product]
+    while todo:
+        e = todo.pop()
+        if isinstance(e, Call) and e.op == "mul":
+            todo += e.args
+        else:
+            counts[e] = counts.get(e, 0) + 1
+    return all(n % 2 == 0 or al.non_negative(e) for e, n in counts.items())
 
 
 #: ``sum of coefficient * column, plus constant <= 0``: atoms by number, since trees are slow to compare.

@@ -24,6 +24,7 @@ from ruamel.yaml.events import (
 )
 
 from .plain import plain
+from .yamlerrors import explained
 
 MOST_BYTES = 64 * 1024
 MOST_LEVELS = 8
@@ -68,10 +69,14 @@ Node: TypeAlias = Scalar | Sequence | Mapping
 
 @dataclass
 class Tree:
-    """What a text holds: ``root`` is None where it cannot be read at all."""
+    """What a text holds: ``root`` is None where it cannot be read at all.
+
+    ``doubtful`` are the places of words that only some readers take for true or false; they are problems.
+    """
 
     root: Node | None = None
     problems: list[tuple[Spot, str]] = field(default_factory=list)
+    doubtful: set[Spot] = field(default_factory=set)
 
 
 def spot_at(text: str, index: int) -> Spot:
@@ -100,9 +105,8 @@ class _Reader:
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             spot = self.spot(mark) if mark else spot_at(text, 0)
-            said = " ".join(str(p) for p in (error.context, error.problem) if p)
             self.tree.root = None
-            self.problem(spot, f"not YAML: {said}{_advice(said)}")
+            self.problem(spot, explained(error.context or "", error.problem or ""))
         except YAMLError as error:
             self.tree.root = None
             index = getattr(error, "position", 0)
@@ -189,18 +193,10 @@ class _Reader:
         value, wrong = plain(event.value)
         if wrong:
             self.problem(spot, wrong)
+            if isinstance(value, bool):
+                self.tree.doubtful.add(spot)
         return Scalar(value, spot, end)
 
 
 class _Stop(Exception):
     """Reading on would say nothing useful."""
-
-
-def _advice(said: str) -> str:
-    if "\\t" in said or "tab" in said:
-        return "; indent with spaces"
-    if "mapping values are not allowed" in said:
-        return "; put text that contains `: ` in quotes"
-    if "alias" in said or "anchor" in said:
-        return "; put text that starts with * or & in quotes"
-    return ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,8 +16,9 @@ from torch import Tensor
 from flashgen.expr.nodes import Call, Expr, Read, Var, reads, variables, walk
 from flashgen.spec.model import AttentionSpec
 
-from .inputs import DISTRIBUTIONS, LAYOUTS, Draw
-from .oracle import Pairs, scale_of
+from .inputs import ARRIVING, DISTRIBUTIONS, LAYOUTS, Draw
+from .oracle import scale_of
+from .pairs import Pairs
 from .run import PLANNED, Tile
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
@@ -33,7 +34,8 @@ class Case:
     ``layouts`` are of q, k, v. ``stride0`` broadcasts the spec's inputs over one of their dims.
     ``poison`` puts NaN and infinities into keys past a bound of the mask that an input gives
     (``k < length[b]``).
-    ``tile`` gives BLOCK_M and BLOCK_N instead of the planner.
+    ``tile`` gives BLOCK_M and BLOCK_N instead of the planner. ``through`` says at which results a gradient
+    arrives, ``dout`` is the layout of that of ``out``. ``dropout`` is the seed of a spec that has dropout.
     """
 
     batch: int = 1
@@ -48,6 +50,9 @@ class Case:
     poison: bool = False
     seed: int = 0
     tile: Tile = PLANNED
+    through: Literal["out", "lse", "both"] = "out"
+    dout: str = "contiguous"
+    dropout: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values; ``Case(**values)`` after ``from_json``."""
@@ -86,6 +91,25 @@ class Case:
             k, v = self._poisoned(spec, k, v, inputs)
         q, k, v = (LAYOUTS[name](x) for name, x in zip(self.layouts, (q, k, v), strict=True))
         return q, k, v, inputs
+
+    def upstream(
+        self, spec: AttentionSpec, device: str | torch.device = "cpu"
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The gradients that arrive at ``out`` and at ``lse``; None where nothing depends on it."""
+        gen = torch.Generator().manual_seed(self.seed + 2)
+        rows = (self.batch, self.heads, self.seqlen_q)
+        dout = torch.randn((*rows, spec.d_v), generator=gen).to(DTYPES[self.dtype]).to(device)
+        dlse = torch.randn(rows, generator=gen).to(device)
+        if self.seed % 3 == 0:
+            dlse = dlse.mT.contiguous().mT
+        return (
+            None if self.through == "lse" else ARRIVING[self.dout](dout),
+            None if self.through == "out" else dlse,
+        )
+
+    def seed_of(self, spec: AttentionSpec) -> int | None:
+        """Dropout's seed; None for a spec without dropout."""
+        return self.dropout if spec.dropout else None
 
     def _input(
         self, spec: AttentionSpec, name: str, gen: torch.Generator, device: str | torch.device

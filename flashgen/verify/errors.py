@@ -4,26 +4,26 @@ Three measures, each at most twice that of plain PyTorch in the same precision p
 error, the mean error, and the rms error of every row. The mean catches what is a little wrong
 everywhere (a P rounded too early), the row what is wrong in one row only (a wrong row maximum).
 
-The floor is what rounding can do where plain PyTorch happens to be exact. With u the ulp of the tensors'
-dtype and a that of the accumulators, an element of ``out`` may be off by u P|V| (rounding of P and of
-the result), by a sqrt(n) P|V| (a sum over n keys) and by a condition P|V| (rounding of the logits);
-``lse`` by a (condition + |lse| + 1).
-``lse`` is stored in fp32 whatever the dtype.
+The floors come from ``rounding.py`` and, for gradients, ``carried.py``.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .oracle import Truth
+from .rounding import floors
 
 FACTOR = 2.0  # allowed over plain PyTorch
-ROUNDINGS = 4.0  # roundings in a row behind a logit, of which plain may happen to be spared
-APPROXIMATE = 2.0**-10  # of tanh in 16-bit kernels: PTX's tanh.approx.f32 is within 2^-11
 MEAN_SHARE = 0.1  # the mean of many independent roundings is far below the largest
+MEAN_SHARE_OF_GRADIENTS = 0.25  # where one rounding moves a whole row, and all that is summed from it
+#: Kernels hold logits in base 2: a finite one beyond the largest fp32 number becomes that number.
+LARGEST_LOGIT = torch.finfo(torch.float32).max * math.log(2)
 
 
 @dataclass(frozen=True)
@@ -58,27 +58,6 @@ def measure(got: Tensor, true: Tensor) -> Errors:
     return Errors(err.max().item(), err.mean().item(), _rms(err).max().item())
 
 
-def floors(truth: Truth, dtype: torch.dtype, tf32: bool = False) -> tuple[Tensor, Tensor]:
-    """What rounding alone may do, per element: of ``out`` and of ``lse``."""
-    u = _eps(dtype)
-    a = _eps(torch.promote_types(dtype, torch.float32))
-    stored = torch.finfo(torch.float32).eps  # lse is fp32 for every dtype
-    dot = 2.0**-10 if tf32 and dtype == torch.float32 else a
-    logit = ROUNDINGS * dot * truth.condition
-    if dtype in (torch.float16, torch.bfloat16):
-        logit = logit + APPROXIMATE * truth.bounded
-    tiny = torch.finfo(dtype).smallest_normal  # results below it are rounded absolutely
-    sums = 2 * a * truth.visible.sum(-1).sqrt()
-    out = (max(u, dot) + sums + logit)[..., None] * truth.magnitude + tiny
-    size = truth.lse.nan_to_num(0, 0, 0).abs()
-    return out, logit + ROUNDINGS * a * 2 + (ROUNDINGS * a + stored) * size
-
-
-def _eps(dtype: torch.dtype) -> float:
-    # The truth is itself fp64: in fp64 both sides round, over whole sums.
-    return torch.finfo(dtype).eps * (64 if dtype == torch.float64 else 1)
-
-
 def judge(
     out: Tensor,
     lse: Tensor,
@@ -98,12 +77,57 @@ def judge(
     ]
 
 
-def _judge(name: str, got: Tensor, true: Tensor, plain: Tensor, floor: Tensor) -> list[Finding]:
+def judge_gradients(
+    got: Mapping[str, Tensor],
+    right: Mapping[str, Tensor],
+    plain: Mapping[str, Tensor],
+    floors: Mapping[str, Tensor],
+) -> list[Finding]:
+    """Everything wrong with gradients by name; an empty list is a pass.
+
+    ``right`` are the true ones, ``plain`` plain PyTorch's on the same tensors, in the dtypes that gradients
+    have, ``floors`` those of ``gradient_floors``. Gradients are dense, whatever the strides of the tensors.
+    """
+    found = [Finding(name, "unexpected gradient:", 1, 0) for name in got if name not in right]
+    rows = right["dq"].shape[:-1].numel()  # delta and lse are off by row
+    for name, true in right.items():
+        if name not in got:
+            found.append(Finding(name, "no gradient:", 1, 0))
+            continue
+        x = got[name]
+        if x.dtype != plain[name].dtype:
+            found.append(Finding(name, f"dtype {x.dtype} instead of {plain[name].dtype}:", 1, 0))
+        if not is_dense(x):
+            found.append(Finding(name, f"strides {x.stride()} are not dense:", 1, 0))
+        found += _judge(name, x, true, plain[name], floors[name], rows, MEAN_SHARE_OF_GRADIENTS)
+    return found
+
+
+def is_dense(x: Tensor) -> bool:
+    """Whether the elements of ``x`` lie in memory without gaps or overlaps, in any order of dims."""
+    step = 1
+    for stride, n in sorted((stride, n) for stride, n in zip(x.stride(), x.shape, strict=True) if n > 1):
+        if stride != step:
+            return False
+        step *= n
+    return True
+
+
+def _judge(
+    name: str,
+    got: Tensor,
+    true: Tensor,
+    plain: Tensor,
+    floor: Tensor,
+    most: int | None = None,
+    mean_share: float = MEAN_SHARE,
+) -> list[Finding]:
+    """``most`` is how many errors can be independent of each other, where that is known."""
     if got.shape != true.shape:
         return [Finding(name, f"shape {tuple(got.shape)} instead of {tuple(true.shape)}", 1, 0)]
     if got.numel() == 0:
         return []
-    got = got.detach().to(true)
+    got, true, plain = _held(name, got, true, plain)
     kinds = _kinds(name, got, true)
     if kinds:
         return kinds
@@ -115,17 +139,27 @@ def _judge(name: str, got: Tensor, true: Tensor, plain: Tensor, floor: Tensor) -
         found.append(Finding(name, "max error", err[at].item(), (err[at] - over[at]).item(), at))
     # Few distinct numbers are few roundings; an error of all logits alike moves every lse alike.
     distinct = torch.unique(true.half()).numel()
-    share = 1.0 if name == "lse" else MEAN_SHARE + (1 - MEAN_SHARE) / distinct**0.5
+    distinct = distinct if most is None else max(min(distinct, most), 1)
+    share = 1.0 if name == "lse" else mean_share + (1 - mean_share) / distinct**0.5
     bound = (FACTOR * other.mean() + share * floor.mean()).item()
     if err.mean() > bound:
         found.append(Finding(name, "mean error", err.mean().item(), bound))
-    if name == "out":
+    if name != "lse":
         rows = _rms(err) - (FACTOR * _rms(other) + _rms(floor))
         if rows.max() > 0:
             at = _argmax(rows)
             rms = _rms(err)[at].item()
             found.append(Finding(name, "rms error of a row", rms, rms - rows[at].item(), at))
     return found
+
+
+def _held(name: str, got: Tensor, true: Tensor, plain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """All in the truth's dtype, none beyond the largest number of the result where the truth is near it."""
+    limit = LARGEST_LOGIT if name == "lse" else torch.finfo(plain.dtype).max
+    near = true.isfinite() & (true.abs() > limit / 2)
+    got, plain = (x.detach().to(true) for x in (got, plain))
+    got, true, plain = (torch.where(near, x.clamp(-limit, limit), x) for x in (got, true, plain))
+    return got, true, plain
 
 
 def _kinds(name: str, got: Tensor, true: Tensor) -> list[Finding]:

@@ -132,6 +132,11 @@ def broadcast(x: Tensor) -> Tensor:
     return contiguous(x[:1]).expand(x.shape) if x.shape[0] > 1 else contiguous(x)
 
 
+def expanded(x: Tensor) -> Tensor:
+    """One element for all, with stride 0 in every dim: what arrives behind ``out.sum()``."""
+    return x.flatten()[:1].clone().view(()).expand(x.shape) if x.numel() else contiguous(x)
+
+
 def _inside(x: Tensor, left: int) -> Tensor:
     b, h, n, d = x.shape
     buffer = x.new_full((b + 1, h + 2, n + 3, left + d + left), torch.nan)
@@ -143,3 +148,5 @@ def _inside(x: Tensor, left: int) -> Tensor:
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     f.__name__: f for f in (contiguous, transposed, packed, sliced, misaligned, broadcast)
 }
+#: Layouts of the gradient that arrives at a result.
+ARRIVING = LAYOUTS | {"expanded": expanded}

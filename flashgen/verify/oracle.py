@@ -2,7 +2,8 @@
 kernels: of flashgen it uses the parsed expressions and the operator table, nothing else.
 
     score[q, k] = score expression of s = scale * <Q[q], K[k]>      where the mask holds
-    P = softmax(score) over the visible keys,  O = P V,  lse = log sum exp(score)
+    P = softmax(score) over the visible keys and the sink, if there is one
+    O = (P * Z) V with Z = keep / (1 - dropout),  lse = log(sum exp(score) + exp(sink))
 
 Beside the result stands how well the problem is conditioned, for an error bound which is neither
 blind nor flaky: see ``Truth``.
@@ -12,19 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from flashgen.expr.evaluate import evaluate_torch
-from flashgen.expr.limits import INT_RANGE
-from flashgen.expr.nodes import Call, Expr, Read, Var, real, rewrite, walk
 from flashgen.spec.model import AttentionSpec
 
-#: Functions computed with an absolute, not only a relative, error of about one ulp of 1.
-BOUNDED = frozenset(("tanh", "sigmoid", "sin", "cos"))
-_STEP = 2.0**-20
+from .pairs import Pairs, condition
+from .philox import keep_mask, quantised
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class Truth:
     """What is right, and how far rounding may carry an honest implementation from it.
 
     ``out`` (B, Hq, Nq, Dv); ``lse`` (B, Hq, Nq); ``visible`` (B, Hq, Nq, Nk) bool.
-    ``magnitude`` (B, Hq, Nq, Dv) is P |V|, the scale of the error of a sum of products.
+    ``magnitude`` (B, Hq, Nq, Dv) is P Z |V|, the scale of the error of a sum of products.
     ``condition`` (B, Hq, Nq): if every operation behind a logit is off by one ulp u, no visible logit of
     the row moves by more than about ``condition * u``. ``bounded`` (B, Hq, Nq): the same for relative
     errors of tanh and its like alone, which GPUs also have in coarse approximations.
@@ -46,6 +42,31 @@ class Truth:
     bounded: Tensor
 
 
+@dataclass(frozen=True)
+class Dense:
+    """Everything on the way to the result. ``k`` and ``v`` are (B, Hq, Nk, …), a copy for every query head,
+    0 where no row sees the key; ``p`` is before dropout, ``kept`` is Z or None. ``live`` are the pairs
+    which a mask shows and whose score is above -inf: gradients flow through no others."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    pairs: Pairs
+    score: Tensor
+    visible: Tensor
+    live: Tensor
+    sink: Tensor | None
+    p: Tensor
+    kept: Tensor | None
+    out: Tensor
+    lse: Tensor
+
+    @property
+    def p_kept(self) -> Tensor:
+        """P Z, what multiplies V."""
+        return self.p if self.kept is None else self.p * self.kept
+
+
 def oracle(
     spec: AttentionSpec,
     q: Tensor,
@@ -53,15 +74,50 @@ def oracle(
     v: Tensor,
     inputs: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype = torch.float64,
+    seed: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """``out`` (B, Hq, Nq, Dv) and ``lse`` (B, Hq, Nq) of ``spec``, both in ``dtype``.
 
-    q (B, Hq, Nq, D), k (B, Hkv, Nk, D), v (B, Hkv, Nk, Dv), any strides.
+    q (B, Hq, Nq, D), k (B, Hkv, Nk, D), v (B, Hkv, Nk, Dv), any strides. ``seed`` is dropout's; without one
+    nothing is dropped. Both results are differentiable.
     """
-    found = truth(spec, q, k, v, inputs, dtype)
+    found = dense(spec, q, k, v, inputs, dtype, seed)
     return found.out, found.lse
 
 
+def dense(
+    spec: AttentionSpec,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    inputs: Mapping[str, Tensor] | None = None,
+    dtype: torch.dtype = torch.float64,
+    seed: int | None = None,
+) -> Dense:
+    """The computation of ``oracle`` with all that is on the way."""
+    group = max(q.shape[1] // max(k.shape[1], 1), 1)
+    q, k, v = q.to(dtype), *(x.to(dtype).repeat_interleave(group, dim=1) for x in (k, v))
+    given = dict(inputs or {})
+    shape = (*q.shape[:3], k.shape[2])
+    with torch.no_grad():
+        visible = Pairs(torch.zeros(shape, dtype=dtype, device=q.device), group, given, dtype).mask(
+            spec.mask_expr
+        )
+        hidden_from_all = ~visible.any(dim=2)[..., None]  # a key that no row sees may hold anything
+    k, v = (torch.where(hidden_from_all, 0, x) for x in (k, v))
+    s = scale_of(spec) * (q @ k.mT)
+    with torch.no_grad():
+        live = visible & (Pairs(s, group, given, dtype).score(spec.score_expr) != -torch.inf)
+    pairs = Pairs(s, group, given, dtype, live)
+    score = pairs.score(spec.score_expr)
+    sink = sink_of(spec, pairs)
+    p, lse = softmax(score, visible, sink)
+    kept = None if seed is None else dropout_factor(spec, shape, seed, dtype, q.device)
+    out = weigh(p if kept is None else p * kept, v, visible)
+    return Dense(q, k, v, pairs, score, visible, live, sink, p, kept, out, lse)
+
+
+@torch.no_grad()
 def truth(
     spec: AttentionSpec,
     q: Tensor,
@@ -69,27 +125,28 @@ def truth(
     v: Tensor,
     inputs: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype = torch.float64,
+    seed: int | None = None,
 ) -> Truth:
-    """The oracle's whole answer; see ``oracle`` for shapes."""
-    group = max(q.shape[1] // max(k.shape[1], 1), 1)
-    q, k, v = q.to(dtype), *(x.to(dtype).repeat_interleave(group, dim=1) for x in (k, v))
-    scale = scale_of(spec)
-    s = scale * (q @ k.mT)
-    pairs = Pairs(s, group, inputs or {}, dtype)
-    score, visible = pairs.score(spec.score_expr), pairs.mask(spec.mask_expr)
-    p, lse = softmax(score, visible)
-    hidden_from_all = ~visible.any(dim=2)  # a key that no row sees may hold anything
-    v = torch.where(hidden_from_all[..., None], 0, v)
-    ulps = abs(scale) * (q.abs() @ k.abs().mT)
-    moved, bounded = condition(spec.score_expr, score, ulps, pairs)
-    return Truth(
-        out=weigh(p, v, visible),
-        lse=lse,
-        visible=visible,
-        magnitude=p @ torch.nan_to_num(v, 0, 0, 0).abs(),
-        condition=_worst(moved, visible),
-        bounded=_worst(bounded, visible),
-    )
+    """The oracle's whole answer; see ``oracle`` for arguments."""
+    return judged(spec, dense(spec, q, k, v, inputs, dtype, seed))
+
+
+@torch.no_grad()
+def judged(spec: AttentionSpec, d: Dense) -> Truth:
+    """A dense computation with its condition."""
+    ulps = abs(scale_of(spec)) * (d.q.abs() @ d.k.abs().mT)
+    moved, bounded = condition(spec.score_expr, d.score, ulps, d.pairs)
+    moved, bounded = (_worst(x, d.visible) for x in (moved, bounded))
+    expr = spec.sink_expr
+    if expr is not None and d.sink is not None:
+        zero = torch.zeros_like(d.sink)[..., None]
+        found = condition(expr, d.sink[..., None], zero, d.pairs.rows())
+        moved, bounded = (
+            torch.maximum(x, y[..., 0].nan_to_num(0, 0, 0))
+            for x, y in zip((moved, bounded), found, strict=True)
+        )
+    magnitude = d.p_kept @ torch.nan_to_num(d.v, 0, 0, 0).abs()
+    return Truth(d.out, d.lse, d.visible, magnitude, moved, bounded)
 
 
 def _worst(moved: Tensor, visible: Tensor) -> Tensor:
@@ -102,14 +159,38 @@ def scale_of(spec: AttentionSpec) -> float:
     return float(spec.d_qk**-0.5 if spec.scale is None else spec.scale)
 
 
-def softmax(score: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+def sink_of(spec: AttentionSpec, pairs: Pairs) -> Tensor | None:
+    """The sink of every row, (B, Hq, Nq); no gradient flows through one of -inf."""
+    e = spec.sink_expr
+    if e is None:
+        return None
+    with torch.no_grad():
+        live = pairs.rows().score(e) != -torch.inf
+    return pairs.rows(live).score(e)[..., 0]
+
+
+def dropout_factor(
+    spec: AttentionSpec, shape: tuple[int, ...], seed: int, dtype: torch.dtype, device: torch.device
+) -> Tensor | None:
+    """Z = keep / (1 - p) for every pair, with the p that is really drawn."""
+    if not spec.dropout:
+        return None
+    batch, heads, n_q, n_k = shape
+    keep = torch.from_numpy(keep_mask(seed, batch, heads, n_q, n_k, spec.dropout)).to(device)
+    return keep.to(dtype) / (1 - quantised(spec.dropout))
+
+
+def softmax(score: Tensor, visible: Tensor, sink: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """P and the natural logarithm of its denominator; a row with nothing to see has P = 0, lse = -inf."""
     score = torch.where(visible, score, -torch.inf)
-    if score.shape[-1] == 0:
+    logits = score if sink is None else torch.cat((score, sink[..., None]), -1)
+    if logits.shape[-1] == 0:
         return score, score.new_full(score.shape[:-1], -torch.inf)
-    lse = torch.logsumexp(score, dim=-1)
-    some = lse != -torch.inf
-    return torch.where(some[..., None], torch.exp(score - lse[..., None]), 0), lse
+    some = (logits != -torch.inf).any(-1)
+    # Not of a row of -inf, whose derivative would be NaN.
+    lse = torch.logsumexp(torch.where(some[..., None], logits, 0), dim=-1)
+    p = torch.where(some[..., None], torch.exp(score - lse[..., None]), 0)
+    return p, torch.where(some, lse, -torch.inf)
 
 
 def weigh(p: Tensor, v: Tensor, visible: Tensor) -> Tensor:
@@ -120,83 +201,3 @@ def weigh(p: Tensor, v: Tensor, visible: Tensor) -> Tensor:
         seen = visible.to(p.dtype) @ bad.to(p.dtype)
         out = torch.where(seen > 0, torch.nan, out)
     return out
-
-
-def _taken(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """An input as expressions see it: floats in ``dtype``, ints held to their range."""
-    if x.dtype == torch.bool:
-        return x
-    return x.to(dtype) if x.is_floating_point() else x.clamp(-INT_RANGE, INT_RANGE).long()
-
-
-class Pairs:
-    """Evaluates expressions at every (b, h, q, k) of the dense score tensor ``s`` (B, Hq, Nq, Nk)."""
-
-    def __init__(self, s: Tensor, group: int, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> None:
-        self.shape, self.dtype = s.shape, dtype
-        self.inputs = {name: _taken(x, dtype) for name, x in inputs.items()}
-        index = [
-            torch.arange(n, device=s.device).view([-1 if i == axis else 1 for i in range(4)])
-            for axis, n in enumerate(s.shape)
-        ]
-        b, h, q, k = index
-        n_q, n_k = s.shape[2:]
-        self.values: dict[str, Any] = {"s": s, "b": b, "h": h, "hkv": h // group, "q": q, "k": k}
-        self.values |= {"qpos": q + (n_k - n_q), "Nq": n_q, "Nk": n_k}
-        self.device = s.device
-
-    def value(self, e: Expr) -> Tensor:
-        """``e`` at every pair, broadcast to (B, Hq, Nq, Nk)."""
-        found = evaluate_torch(e, self.values, self._read, self.dtype)
-        return torch.as_tensor(found, device=self.device).expand(self.shape)
-
-    def score(self, e: Expr) -> Tensor:
-        """A float expression at every pair."""
-        return self.value(e).to(self.dtype)
-
-    def mask(self, e: Expr | None) -> Tensor:
-        """A mask at every pair; no mask sees everything."""
-        if e is None:
-            return torch.ones(self.shape, dtype=torch.bool, device=self.device)
-        return self.value(e).bool()
-
-    def _read(self, read: Read, index: tuple[Any, ...]) -> Tensor:
-        """An input's elements; a read outside of it gives 0."""
-        source = self.inputs[read.name]
-        where = [torch.as_tensor(i, device=self.device).long() for i in index]
-        if 0 in source.shape:
-            return torch.zeros((), dtype=source.dtype, device=self.device)
-        inside = torch.ones((), dtype=torch.bool, device=self.device)
-        for i, n in zip(where, source.shape, strict=True):
-            inside = inside & (i >= 0) & (i < n)
-        found = source[tuple(i.clamp(0, n - 1) for i, n in zip(where, source.shape, strict=True))]
-        return torch.where(inside, found, torch.zeros_like(found))
-
-
-def condition(e: Expr, score: Tensor, ulps: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
-    """By how many u a logit moves if every operation behind it is off by u (finite differences), and if
-    the ``BOUNDED`` functions are.
-
-    ``ulps`` is that number for ``s`` itself: the sum of the magnitudes of the products in the dot.
-    """
-    total, bounded = torch.zeros_like(score), torch.zeros_like(score)
-
-    def slope(node: Expr, off: Expr) -> Tensor:
-        return ((pairs.score(_moved(e, node, off)) - score) / _STEP).abs().nan_to_num(0, 0, 0)
-
-    for node in dict.fromkeys(walk(e)):
-        if node.type != "float" or not isinstance(node, Call | Var):
-            continue
-        if isinstance(node, Var):
-            total += slope(node, Call("add", (node, real(_STEP)), "float")) * ulps
-            continue
-        off = Call("mul", (node, real(1 + _STEP)), "float")
-        total += slope(node, off)
-        if node.op in BOUNDED:
-            bounded += slope(node, off)
-            total += slope(node, Call("add", (node, real(_STEP)), "float"))
-    return total, bounded
-
-
-def _moved(e: Expr, node: Expr, new: Expr) -> Expr:
-    return rewrite(e, lambda n: new if n == node else None)

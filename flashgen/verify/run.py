@@ -1,5 +1,5 @@
 """Ways to run a spec on tensors: as a user does, the ``Program`` at given tile sides, the generated kernel
-at given tile sides. Each returns ``out`` and ``lse``.
+at given tile sides. Each returns ``out`` and ``lse``; each has a ``…_backward`` that returns gradients.
 """
 
 from __future__ import annotations
@@ -9,20 +9,25 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from flashgen.spec.model import AttentionSpec
 
+from .gradients import gradients_of, learned
+from .oracle import oracle
+from .plain import plain
+
 if TYPE_CHECKING:
     from flashgen.driver import Lowered
 
-#: Runs a spec on q, k, v and inputs: ``out`` and ``lse``.
-Run: TypeAlias = Callable[
-    [AttentionSpec, Tensor, Tensor, Tensor, Mapping[str, Tensor]], tuple[Tensor, Tensor]
-]
+#: Runs a spec on q, k, v and inputs, and ``seed=`` where the spec has dropout: ``out`` and ``lse``.
+Run: TypeAlias = Callable[..., tuple[Tensor, Tensor]]
+#: Runs a spec on q, k, v, inputs, dout, dlse (either may be None), and ``seed=`` where the spec has dropout:
+#: the gradients ``dq dk dv`` and ``d<name>`` of every learned input.
+RunBackward: TypeAlias = Callable[..., dict[str, Tensor]]
 #: BLOCK_M and BLOCK_N; (0, 0) leaves them to the planner.
 Tile: TypeAlias = tuple[int, int]
 PLANNED: Tile = (0, 0)
@@ -32,44 +37,172 @@ NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32", t
 
 
 def compiled(
-    spec: AttentionSpec, q: Tensor, k: Tensor, v: Tensor, inputs: Mapping[str, Tensor]
+    spec: AttentionSpec,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    inputs: Mapping[str, Tensor],
+    seed: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """What a user calls: ``flashgen.compile(spec)`` on the tensors, wherever they are."""
     import flashgen
 
-    return flashgen.compile(spec)(q, k, v, return_lse=True, **inputs)
+    given: dict[str, Any] = dict(inputs) if seed is None else {**inputs, "seed": seed}
+    out, lse = flashgen.compile(spec)(q, k, v, return_lse=True, **given)
+    return out, lse
 
 
 def program(tile: Tile, schedule: str = "flash2") -> Run:
     """The ``Program`` of a schedule in the interpreter with tiles of this size, checking every access."""
 
     def run(
-        spec: AttentionSpec, q: Tensor, k: Tensor, v: Tensor, inputs: Mapping[str, Tensor]
+        spec: AttentionSpec,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        inputs: Mapping[str, Tensor],
+        seed: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         from flashgen.ir import interpret
 
         sides = {"BLOCK_M": tile[0], "BLOCK_N": tile[1]}
-        tensors = {"q": q, "k": k, "v": v, **inputs}
+        tensors = {"q": q, "k": k, "v": v, **inputs, **_seed(seed, q)}
         found = interpret.run(_lowered(spec.canonical_json(), schedule).program, sides, tensors, check=True)
-        return found["o"], found["lse"].to(torch.float32)
+        return found["o"], found["lse"]
 
     return run
 
 
 def generated(tile: Tile, interpreted: bool, num_warps: int = 4, num_stages: int = 2, seed: int = 0) -> Run:
     """The generated module, by its own ``forward``; ``seed`` varies the order of its programs."""
+    order = seed
 
     def run(
-        spec: AttentionSpec, q: Tensor, k: Tensor, v: Tensor, inputs: Mapping[str, Tensor]
+        spec: AttentionSpec,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        inputs: Mapping[str, Tensor],
+        seed: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         if q.numel() == 0:  # a launch of no programs is the caller's to leave out
             return q.new_empty(*q.shape[:3], spec.d_v), q.new_empty(q.shape[:3], dtype=torch.float32)
         text = spec.canonical_json()
-        module = _module(text, NAMES[q.dtype], tile, interpreted, num_warps, num_stages, seed)
-        out, lse = module.forward(q, k, v, *(inputs[name] for name in spec.inputs))
+        module = _module(text, "flash2", NAMES[q.dtype], tile, interpreted, num_warps, num_stages, order)
+        out, lse = module.forward(q, k, v, *(inputs[name] for name in spec.inputs), *_seed(seed, q).values())
         return out, lse
 
     return run
+
+
+def compiled_backward(
+    spec: AttentionSpec,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    inputs: Mapping[str, Tensor],
+    dout: Tensor | None,
+    dlse: Tensor | None,
+    seed: int | None = None,
+) -> dict[str, Tensor]:
+    """Gradients as a user gets them: ``out`` and ``lse`` of ``flashgen.compile(spec)`` by autograd."""
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        out, lse = compiled(spec, q, k, v, inputs, seed)
+        if not (out.requires_grad and lse.requires_grad):
+            raise AssertionError("a result of learned tensors is not differentiable")
+        return out, lse
+
+    return gradients_of(attend, spec, q, k, v, inputs, dout, dlse)
+
+
+def program_backward(tile: Tile) -> RunBackward:
+    """The ``Program`` of the backward schedules in the interpreter, checking every access."""
+
+    def run(
+        spec: AttentionSpec,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        inputs: Mapping[str, Tensor],
+        dout: Tensor | None,
+        dlse: Tensor | None,
+        seed: int | None = None,
+    ) -> dict[str, Tensor]:
+        from flashgen.ir import interpret
+
+        do, above, o, lse = _saved(spec, q, k, v, inputs, dout, dlse, seed)
+        source = _lowered(spec.canonical_json(), backward_schedule(dlse)).program
+        tensors = {"do": do, **above, "q": q, "k": k, "v": v, **inputs, "o": o, "lse": lse}
+        sides = {"BLOCK_M": tile[0], "BLOCK_N": tile[1]}
+        found = interpret.run(source, sides, {**tensors, **_seed(seed, q)}, check=True)
+        return _stored(found, inputs)
+
+    return run
+
+
+def generated_backward(
+    tile: Tile, interpreted: bool, num_warps: int = 4, num_stages: int = 2, seed: int = 0
+) -> RunBackward:
+    """The generated module of the backward schedules, by its own ``backward``; ``seed`` varies the order."""
+    order = seed
+
+    def run(
+        spec: AttentionSpec,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        inputs: Mapping[str, Tensor],
+        dout: Tensor | None,
+        dlse: Tensor | None,
+        seed: int | None = None,
+    ) -> dict[str, Tensor]:
+        given = {"q": q, "k": k, "v": v} | {n: inputs[n] for n in learned(spec)}
+        if q.numel() == 0:
+            return {"d" + n: x.new_zeros(x.shape) for n, x in given.items()}
+        do, above, o, lse = _saved(spec, q, k, v, inputs, dout, dlse, seed)
+        text, schedule = spec.canonical_json(), backward_schedule(dlse)
+        module = _module(text, schedule, NAMES[q.dtype], tile, interpreted, num_warps, num_stages, order)
+        read = [inputs[name] for name in spec.inputs]
+        found = module.backward(do, *above.values(), q, k, v, *read, o, lse, *_seed(seed, q).values())
+        return _stored(dict(zip(("d" + n for n in given), found, strict=True)), inputs)
+
+    return run
+
+
+def backward_schedule(dlse: Tensor | None) -> str:
+    """The schedule for a gradient that arrives at ``out`` alone, or at ``lse`` too."""
+    return "backward" if dlse is None else "backward_lse"
+
+
+def _saved(
+    spec: AttentionSpec,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    inputs: Mapping[str, Tensor],
+    dout: Tensor | None,
+    dlse: Tensor | None,
+    seed: int | None,
+) -> tuple[Tensor, dict[str, Tensor], Tensor, Tensor]:
+    """dO, dlse if there is one, O and lse as a backward takes them; an honest forward made the last two."""
+    if q.dtype == torch.float64:
+        o, lse = oracle(spec, q, k, v, inputs, seed=seed)
+    else:
+        o, lse = plain(spec, q, k, v, inputs, seed=seed)
+    do = torch.zeros_like(o) if dout is None else dout
+    do = do if do.stride(-1) == 1 else do.contiguous()
+    return do, {} if dlse is None else {"dlse": dlse.contiguous()}, o, lse
+
+
+def _stored(found: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Gradients in the dtypes of their tensors: kernels leave those of inputs as they were summed."""
+    return {n: x.to(inputs[n[1:]].dtype) if n[1:] in inputs else x for n, x in found.items()}
+
+
+def _seed(seed: int | None, like: Tensor) -> dict[str, Tensor]:
+    """Dropout's seed as kernels take it."""
+    return {} if seed is None else {"seed": torch.tensor([seed], dtype=torch.int64, device=like.device)}
 
 
 @cache
@@ -81,17 +214,29 @@ def _lowered(spec: str, schedule: str) -> Lowered:
 
 @cache
 def _module(
-    spec: str, dtype: str, tile: Tile, interpreted: bool, num_warps: int, num_stages: int, seed: int
+    spec: str,
+    schedule: str,
+    dtype: str,
+    tile: Tile,
+    interpreted: bool,
+    num_warps: int,
+    num_stages: int,
+    seed: int,
 ) -> ModuleType:
+    from flashgen.driver import plan_for
     from flashgen.emit.source import Provenance
     from flashgen.emit.triton import emit
     from flashgen.plan.plan import KernelPlan, Order, Plan, Workload
+    from flashgen.plan.target import load_target
     from flashgen.runtime.module import load
     from flashgen.runtime.source import best_plan
 
-    source = _lowered(spec, "flash2").program
-    if tile == PLANNED:
-        plan = best_plan(spec, TARGET, dtype, Workload(1, 2, 2, 128, 128))
+    source = _lowered(spec, schedule).program
+    work = Workload(1, 2, 2, 128, 128)
+    if tile == PLANNED and schedule == "flash2":
+        plan = best_plan(spec, TARGET, dtype, work)
+    elif tile == PLANNED:
+        plan = plan_for(_lowered(spec, schedule), load_target(TARGET), dtype, work)
     else:
         kernels = []
         for kernel in source.kernels:

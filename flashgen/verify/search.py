@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from flashgen.spec.model import AttentionSpec
 
 from .case import Case
-from .check import Backend, check
-from .run import PLANNED, Run, Tile
+from .check import Backend, check, check_gradients
+from .run import PLANNED, Run, RunBackward, Tile
 
 #: Triton's interpreter has no bf16; fp64 is for the CPU backend.
 BACKEND_DTYPES: dict[str, tuple[str, ...]] = {
@@ -38,11 +38,12 @@ class Failure:
 
 @dataclass(frozen=True)
 class Report:
-    """What ``verify`` saw: how many cases ran, and the failure if there is one."""
+    """What ``verify`` saw: how many cases ran, with gradients or without, and the failure if there is one."""
 
     spec: AttentionSpec
     backend: str
     examples: int
+    gradients: bool
     failure: Failure | None = None
 
     @property
@@ -61,11 +62,13 @@ def verify(
     examples: int = 100,
     seed: int = 0,
     progress: Callable[[Case], None] | None = None,
+    gradients: bool | RunBackward = True,
 ) -> Report:
     """Draws ``examples`` cases of ``spec`` and compares ``backend`` with the oracle on each.
 
     ``progress`` is called before each case. The same ``seed`` draws the same cases. Exceptions of the
-    backend count as failures and are shrunk like wrong results.
+    backend count as failures and are shrunk like wrong results. ``gradients`` says whether to compare them
+    too where the spec has any; a backend of one's own needs a function for them.
     """
     from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis import seed as seeded
@@ -74,6 +77,8 @@ def verify(
 
     name = backend if isinstance(backend, str) else "cpu"
     dtypes = allowed_dtypes(spec, name)
+    backward = _backward(spec, backend, gradients)
+    compared = backward is not None
     last: list[tuple[Case, tuple[str, ...]]] = []
     ran = 0
 
@@ -82,7 +87,7 @@ def verify(
         ran += 1
         if progress:
             progress(case)
-        problems = problems_of(spec, case, backend)
+        problems = problems_of(spec, case, backend, backward)
         if problems:
             last[:] = [(case, problems)]  # hypothesis runs the smallest one last
             raise _Parted
@@ -101,16 +106,33 @@ def verify(
         seeded(seed)(limits(given(drawn)(search)))()
     except _Parted:
         case, problems = last[0]
-        return Report(spec, name, ran, Failure(case, problems, reproducer(spec, case, name)))
-    return Report(spec, name, ran)
+        code = reproducer(spec, case, name, compared)
+        return Report(spec, name, ran, compared, Failure(case, problems, code))
+    return Report(spec, name, ran, compared)
 
 
-def problems_of(spec: AttentionSpec, case: Case, backend: Backend | Run) -> tuple[str, ...]:
-    """What is wrong with a case, exceptions included, as text."""
+def problems_of(
+    spec: AttentionSpec, case: Case, backend: Backend | Run, backward: Backend | RunBackward | None = None
+) -> tuple[str, ...]:
+    """What is wrong with a case, exceptions included, as text; with its gradients by ``backward``."""
     try:
-        return tuple(str(f) for f in check(spec, case, backend))
+        found = check(spec, case, backend)
+        if backward is not None:
+            found += check_gradients(spec, case, backward)
     except Exception as error:  # whatever the backend raises is what is looked for
         return (f"{type(error).__name__}: {error}",)
+    return tuple(str(f) for f in found)
+
+
+def _backward(
+    spec: AttentionSpec, backend: Backend | Run, gradients: bool | RunBackward
+) -> Backend | RunBackward | None:
+    """What computes the gradients to compare, None for nothing."""
+    if not spec.backward or gradients is False:
+        return None
+    if not isinstance(gradients, bool):
+        return gradients
+    return backend if isinstance(backend, str) else None
 
 
 def allowed_dtypes(spec: AttentionSpec, backend: str) -> tuple[str, ...]:
@@ -124,7 +146,7 @@ def allowed_dtypes(spec: AttentionSpec, backend: str) -> tuple[str, ...]:
     return found
 
 
-def reproducer(spec: AttentionSpec, case: Case, backend: str) -> str:
+def reproducer(spec: AttentionSpec, case: Case, backend: str, gradients: bool) -> str:
     """A Python snippet that shows the failure and nothing else."""
     default = Case()
     given = ", ".join(
@@ -132,15 +154,21 @@ def reproducer(spec: AttentionSpec, case: Case, backend: str) -> str:
         for f in fields(Case)
         if getattr(case, f.name) != getattr(default, f.name)
     )
+    seed = ", seed=case.dropout" if spec.dropout else ""
     device = '"cuda"' if backend == "cuda" else '"cpu"'
+    names, right, more = "Case, check, oracle", "", ""
+    if gradients:
+        names = "Case, check, check_gradients, oracle, truth_gradients"
+        right = f"print(truth_gradients(spec, q, k, v, inputs, *case.upstream(spec, {device}){seed}))\n"
+        more = f" + check_gradients(spec, case, {backend!r})"
     return f"""\
 import flashgen
-from flashgen.verify import Case, check, oracle
+from flashgen.verify import {names}
 
 spec = flashgen.AttentionSpec.from_json({spec.canonical_json()!r})
 case = Case({given})
 q, k, v, inputs = case.tensors(spec, {device})
-print(oracle(spec, q, k, v, inputs))  # out and lse as they should be
-for finding in check(spec, case, {backend!r}):
+print(oracle(spec, q, k, v, inputs{seed}))  # out and lse as they should be
+{right}for finding in check(spec, case, {backend!r}){more}:
     print(finding)
 """

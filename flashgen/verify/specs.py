@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from hypothesis import strategies as st
 
@@ -20,12 +20,13 @@ from flashgen.expr.scope import MASK_SCOPE
 from flashgen.spec.model import AttentionSpec
 
 from .case import Case
-from .inputs import DISTRIBUTIONS, LAYOUTS
+from .inputs import ARRIVING, DISTRIBUTIONS, LAYOUTS
 from .run import PLANNED, Tile
 
 #: Lengths on the edges of tiles, small ones first: hypothesis shrinks towards the front.
 EDGES = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129)
 HEAD_DIMS = (16, 8, 24, 32, 40, 64, 80, 96, 128)  # the largest draw more time than bugs: see ``wide``
+SEEDS = (0, 1, 2**32 - 1, 2**32, 2**63 - 1)
 WIDE_HEAD_DIMS = (72, 120, 136, 160, 192, 200, 256)
 
 
@@ -45,6 +46,7 @@ def _term(text: str, **inputs: tuple[tuple[str | int, ...], str]) -> Term:
     return Term(text, tuple(inputs.items()))
 
 
+_MOSTLY = st.sampled_from((True, True, False))
 _WIDTHS = st.sampled_from((0, 1, 3, 8, 31, 32, 40))
 _STEPS = st.sampled_from((1, 2, 3, 7, 16, 32, 33))
 
@@ -120,6 +122,32 @@ STEPS: tuple[Term, ...] = (
     _term("{} + group[h, k % 4]", group=(("heads", 4), "float")),
 )
 
+#: More steps, whose float inputs have gradients that are summed in every way there is.
+LEARNED: tuple[Term, ...] = (
+    _term("{} + gain[h] * gain[h]", gain=(("heads",), "float")),
+    _term("{} * sigmoid(gate[b, h, q])", gate=(("batch", "heads", "seqlen_q"), "float")),
+    _term("{} + offset[hkv] * offset[0]", offset=(("kv_heads",), "float")),
+    _term("{} + relative[relative_index(5)]", relative=((11,), "float")),
+    _term("{} * (1.0 + stretch[h, q // 16])", stretch=(("heads", 16), "float")),
+    _term("{} + square[q, k]", square=(("seqlen_q", "seqlen_k"), "float")),
+    _term("max({}, lowest[h])", lowest=(("heads",), "float")),
+    _term("{} + before[h, k - 1] - before[h, k + 1]", before=(("heads", "seqlen_k"), "float")),
+    _term("softcap({} + shared[hkv], 10.0)", shared=(("kv_heads",), "float")),
+)  # fmt: skip
+
+#: Logits without a key.
+SINKS: tuple[Term, ...] = (
+    _term("sinks[h]", sinks=(("heads",), "float")),
+    _term("sinks[h]", sinks=(("heads",), "float")),
+    _term("0.5"),
+    _term("softcap(3.0 * sinks[h], 2.0) + row_sink[b, q]", sinks=(("heads",), "float"),
+          row_sink=(("batch", "seqlen_q"), "float")),
+    _term("where(h % 2 == 0, kv_sinks[hkv] - 0.01 * qpos, -inf)", kv_sinks=(("kv_heads",), "float")),
+    _term("temperature[b] * log(1.0 + Nk)", temperature=(("batch",), "float")),
+)  # fmt: skip
+
+RATES = (0.1, 0.5, 0.9, 0.0625)
+
 #: Last steps, which hide by value: negated or scaled afterwards they would be +inf.
 HIDING: tuple[Term, ...] = (
     _term("{} + where(shown[b, k], 0.0, -inf)", shown=(("batch", "seqlen_k"), "bool")),
@@ -140,10 +168,11 @@ def masks() -> st.SearchStrategy[Term | None]:
     return st.one_of(st.none(), st.recursive(st.one_of(*ATOMS), deeper, max_leaves=3))
 
 
-def _score(draw: st.DrawFn) -> Term:
+def _score(draw: st.DrawFn, training: bool = False) -> Term:
     found = Term("s")
     last = draw(st.lists(st.sampled_from(HIDING), max_size=1)) if draw(st.integers(0, 4)) == 4 else []
-    for step in draw(st.lists(st.sampled_from(STEPS), max_size=3, unique=True)) + last:
+    known = STEPS + LEARNED if training else STEPS
+    for step in draw(st.lists(st.sampled_from(known), max_size=3, unique=True)) + last:
         found = found.join(step.text.replace("{}", f"({found.text})" if found.text != "s" else "s"), step)
     return found
 
@@ -154,19 +183,21 @@ def scores() -> st.SearchStrategy[Term]:
 
 
 def specs(
-    dtypes: tuple[str, ...] = ("fp32", "fp16", "bf16"), wide: bool = False
+    dtypes: tuple[str, ...] = ("fp32", "fp16", "bf16"), wide: bool = False, training: bool = False
 ) -> st.SearchStrategy[AttentionSpec]:
-    """Random valid specs; ``wide`` draws the large head dims instead."""
-    return st.composite(_spec)(dtypes, wide)
+    """Random valid specs; ``wide`` draws the large head dims instead, ``training`` also sinks, dropout and
+    learned inputs."""
+    return st.composite(_spec)(dtypes, wide, training)
 
 
-def _spec(draw: st.DrawFn, dtypes: tuple[str, ...], wide: bool) -> AttentionSpec:
+def _spec(draw: st.DrawFn, dtypes: tuple[str, ...], wide: bool, training: bool) -> AttentionSpec:
     dims = st.sampled_from(WIDE_HEAD_DIMS if wide else HEAD_DIMS)
     d_qk = draw(dims)
     d_v = draw(st.one_of(st.just(d_qk), dims))
-    score = draw(scores())
+    score = _score(draw, training)
     mask = draw(masks())
-    inputs = dict(score.inputs) | dict(mask.inputs if mask else ())
+    sink = draw(st.one_of(st.none(), st.sampled_from(SINKS))) if training else None
+    inputs = dict(score.inputs) | dict(mask.inputs if mask else ()) | dict(sink.inputs if sink else ())
     fields: dict[str, Any] = {
         "name": "drawn",
         "head_dim": d_qk if d_qk == d_v else {"qk": d_qk, "v": d_v},
@@ -174,7 +205,12 @@ def _spec(draw: st.DrawFn, dtypes: tuple[str, ...], wide: bool) -> AttentionSpec
         "scale": draw(st.sampled_from((None, None, 0.125, 1.0, -0.25))),
         "score": score.text,
         "mask": mask.text if mask else None,
-        "inputs": {n: {"shape": list(shape), "dtype": dtype} for n, (shape, dtype) in inputs.items()},
+        "sink": sink.text if sink else None,
+        "dropout": draw(st.one_of(st.just(0.0), st.sampled_from(RATES))) if training else 0.0,
+        "inputs": {
+            n: {"shape": list(shape), "dtype": dtype, "grad": training and dtype == "float" and draw(_MOSTLY)}
+            for n, (shape, dtype) in inputs.items()
+        },
     }
     try:
         return AttentionSpec(**{name: value for name, value in fields.items() if value is not None})
@@ -210,6 +246,7 @@ def _case(
     if spec.heads is not None:
         heads, kv_heads = spec.heads.q, spec.heads.kv
     n_q = draw(lengths)
+    through: st.SearchStrategy[Literal["out", "lse", "both"]] = st.sampled_from(("out", "out", "both", "lse"))
     return Case(
         batch=draw(st.sampled_from((1, 1, 1, 2, 3, 0))),
         heads=heads,
@@ -223,4 +260,7 @@ def _case(
         poison=draw(st.booleans()),
         seed=draw(st.integers(0, 2**16)),
         tile=draw(st.sampled_from(tiles)),
+        through=draw(through) if spec.backward else "out",
+        dout=draw(st.sampled_from(tuple(ARRIVING))) if spec.backward else "contiguous",
+        dropout=draw(st.one_of(st.sampled_from(SEEDS), st.integers(0, 2**63 - 1))) if spec.dropout else 0,
     )

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from functools import cache
-from typing import IO, Any
+from typing import IO, Any, Literal, TypeAlias
 
 from flashgen.spec.model import AttentionSpec
 
@@ -22,6 +22,8 @@ from .case import Case
 from .errors import Finding
 
 TIMEOUT_S = 300.0
+#: What to check: ``check``, ``check_gradients`` or ``check_dropout``.
+What: TypeAlias = Literal["results", "gradients", "dropout"]
 
 
 class WorkerError(RuntimeError):
@@ -36,9 +38,9 @@ class Worker:
         self.process: subprocess.Popen[bytes] | None = None
         self.log: IO[bytes] | None = None
 
-    def check(self, spec: AttentionSpec, case: Case) -> list[Finding]:
-        """The findings of ``case`` on the interpreted kernel. Raises ``WorkerError``."""
-        answer = self._ask({"spec": spec.canonical_json(), "case": case.to_json()})
+    def check(self, spec: AttentionSpec, case: Case, what: What = "results") -> list[Finding]:
+        """The findings of ``case`` on the interpreted kernels. Raises ``WorkerError``."""
+        answer = self._ask({"spec": spec.canonical_json(), "case": case.to_json(), "what": what})
         if "error" in answer:
             raise WorkerError(answer["error"])
         return [Finding(**{**f, "where": tuple(f["where"])}) for f in answer["findings"]]
@@ -102,13 +104,18 @@ def main() -> None:
     torch.set_num_threads(1)
     from dataclasses import asdict
 
-    from .check import check_interpreted
+    from .check import check_dropout_interpreted, check_gradients_interpreted, check_interpreted
 
+    checks = {
+        "results": check_interpreted,
+        "gradients": check_gradients_interpreted,
+        "dropout": check_dropout_interpreted,
+    }
     for line in sys.stdin:
         request = json.loads(line)
         try:
             spec = AttentionSpec.from_json(request["spec"])
-            found = check_interpreted(spec, Case.from_json(request["case"]))
+            found = checks[request["what"]](spec, Case.from_json(request["case"]))
             answer: dict[str, Any] = {"findings": [asdict(f) for f in found]}
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}

@@ -43,6 +43,12 @@ def test_the_compiler_confirms_it(here: Path) -> None:
     assert (here / "out" / "small" / "kernel.py").exists()
 
 
+def test_a_gpu_that_does_not_exist_is_called_so(here: Path) -> None:
+    result = run("causal", "--sram", "1MiB", "--no-confirm", "-o", "made")
+    assert result.exit_code == 0, result.output
+    assert "a GPU that does not exist" in result.stdout
+
+
 @pytest.mark.parametrize(
     "arguments,said",
     [
@@ -50,7 +56,9 @@ def test_the_compiler_confirms_it(here: Path) -> None:
         (["causal", "--target", "h1000"], "did you mean h100"),
         (["causal", "--target", "cpu"], "has no kernel"),
         (["causal", "--dtype", "fp64"], "no fp64 kernels"),
-        (["causal", "--sram", "1KiB", "--no-confirm"], "no tile fits"),
+        (["causal", "--sram", "1KiB", "--no-confirm"], "the smallest that works needs"),
+        (["causal", "--sram", "1KiB"], "the smallest that works needs"),
+        (["causal", "--sram", "96KiB", "--target", "cpu"], "target cpu runs no thread blocks"),
     ],
 )
 def test_an_error_writes_nothing(here: Path, arguments: list[str], said: str) -> None:

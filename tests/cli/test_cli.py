@@ -70,7 +70,7 @@ score: s + slope[h] * (k - qpos)
 mask: |
   causal &
     (k < limit)
-dropout: 0.1
+split: 2
 tf32: no
 tf32: false
 inputs:
@@ -142,3 +142,24 @@ def test_check_starts_without_torch_and_as_a_module() -> None:
         [sys.executable, "-m", "flashgen", "check", name], capture_output=True, text=True, check=True
     )
     assert ran.stdout.startswith(f"OK {name}")
+
+
+def test_verify_says_what_ran_and_what_did_not(here: Path) -> None:
+    pytest.importorskip("hypothesis")
+    result = run("verify", "causal", "--examples", "1")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    ok, ran = result.stdout.splitlines()
+    assert ok.startswith("OK causal on cpu: agrees with the fp64 oracle in 1 call: fp32")
+    assert ran.startswith("ran on cpu; not run: triton-interpreted (--backend triton-interpreted), cuda (")
+
+
+@pytest.mark.parametrize(
+    "given, said", [("", "a spec without a name"), ("causal/", "is a folder"), (".", "is a folder")]
+)
+def test_a_name_that_is_no_file(here: Path, given: str, said: str) -> None:
+    (here / "causal").mkdir()
+    result = run("check", given)
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert run("check", "causal").exit_code == 0, "a folder does not hide the gallery's spec"

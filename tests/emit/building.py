@@ -69,7 +69,11 @@ def plan(p: Program, dtype: str = "fp16", m: int = 32, n: int = 32, warps: int =
             (("BLOCK_M", m), ("BLOCK_N", n)),
             warps,
             2,
-            Order(tuple(a.name for a in k.grid), (k.longest_last,) if k.longest_last else (), group),
+            Order(
+                tuple(a.name for a in k.grid),
+                k.longest[:1] if k.longest and k.longest[1] == "last" else (),
+                group,
+            ),
         )
         for k in p.kernels
     )

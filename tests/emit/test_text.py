@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flashgen.emit.facts import Facts
-from flashgen.emit.share import share
 from flashgen.emit.text import Printer, fill, subscript
 from flashgen.expr import algebra as al
 from flashgen.expr.evaluate import evaluate_python
 from flashgen.expr.nodes import Call, Expr, Var, integer, real, rewrite
+from flashgen.expr.share import share
 from flashgen.ir.program import Tile
 
 from ..expr.strategies import expressions
@@ -103,7 +103,7 @@ def test_printed_integers_floor_although_triton_truncates(e: Expr, values: dict[
     st.fixed_dictionaries({n: st.integers(0, 40) for n in NAMES} | {"qpos": st.integers(-40, 40)}),
 )
 def test_named_parts_change_nothing(e: Expr, values: dict[str, int]) -> None:
-    parts, rest = share(Call("add", (e, e), "int"), "x")
+    parts, (rest,) = share((Call("add", (e, e), "int"),), "x")
     expected = 2 * evaluate_python(e, values)
     seen: dict[str, Any] = dict(values)
     for name, part in parts:

@@ -19,8 +19,14 @@ from .strategies import SCOPE, expressions
 NAMES = [n for n, t in SCOPE.variables.items() if t == "int"]
 ints = expressions("int", depth=3, floats=False)
 conditions = expressions("bool", depth=3, floats=False)
-#: Lengths and indices: never negative, which the comparisons rely on.
-points = st.fixed_dictionaries({n: st.integers(0, 40) for n in NAMES})
+
+
+def _inside(at: dict[str, int]) -> dict[str, int]:
+    return {**at, "Nq": at["Nq"] + at["q"] + 1, "Nk": at["Nk"] + at["k"] + 1}
+
+
+#: Lengths and indices: never negative, and rows below their lengths, which the comparisons rely on.
+points = st.fixed_dictionaries({n: st.integers(0, 40) for n in NAMES}).map(_inside)
 
 BINARY: dict[str, tuple[Callable[..., Expr], Callable[[int, int], Any]]] = {
     "add": (al.add, operator.add),

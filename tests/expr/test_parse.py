@@ -10,7 +10,7 @@ import pytest
 
 from flashgen.errors import ExprError
 from flashgen.expr.nodes import FALSE, TRUE, Call, Const, Expr, Read, Type, Var, integer, real
-from flashgen.expr.parse import MASK_SCOPE, parse
+from flashgen.expr.parse import MASK_SCOPE, SHORTHANDS, Scope, parse
 
 from .strategies import SCOPE
 
@@ -119,6 +119,14 @@ def test_a_literal_keeps_its_type() -> None:
         ("bool", "window(1.5, 0)", 7, "`left` of `window(left, right)` is an integer"),
         ("int", "q // s", 5, "floor(a / b)"),
         ("int", "q // 0", 5, "by zero"),
+        ("float", "s / 0", 4, "`/` by zero"),
+        ("float", "s / (2 - 2.0)", 4, "`/` by zero"),
+        ("float", "softcap(s, 0)", 0, "in `softcap(x, cap)`: `/` by zero"),
+        ("float", "s * limit", 4, "declare a number as `constants: {limit: 64}`"),
+        ("float", "table[h]", 0, "declare it, as in `inputs: {table: {shape: [heads]}}`"),
+        ("float", "table[h, q, k]", 0, "`inputs: {table: {shape: [heads, seqlen_q, seqlen_k]}}`"),
+        ("float", "table[h, min(k - q, 3), b]", 0, "`inputs: {table: {shape: [heads, 32, batch]}}`"),
+        ("float", "table[", 0, "`inputs: {table: {shape: [heads]}}`"),
         ("int", "int(s)", 4, "`floor(x)`"),
     ],
 )
@@ -130,8 +138,17 @@ def test_errors_say_what_would_work(want: Type, text: str, offset: int, said: st
 
 
 def test_a_mask_has_no_score() -> None:
-    with pytest.raises(ExprError, match="unknown name `s`"):
+    with pytest.raises(
+        ExprError, match="`s` exists in scores only; a mask may read b, h, hkv, q, k, qpos, Nq"
+    ):
         parse("s > 0", MASK_SCOPE, want="bool")
+
+
+def test_the_documented_shorthands_parse() -> None:
+    names: dict[str, Type] = {"a": "int", "b": "int", "c": "int", "x": "float"}
+    for written, _, gives, _ in SHORTHANDS:
+        want: Type = "bool" if gives == "bool" else "float"
+        assert parse(written.replace("n", "3"), Scope(names), want=want).type == want
 
 
 def test_limits_leave_room() -> None:
@@ -142,6 +159,6 @@ def test_limits_leave_room() -> None:
 
 
 def test_parsing_needs_no_torch() -> None:
-    modules = "flashgen.expr.parse, flashgen.expr.hints, flashgen.expr.evaluate, flashgen.expr.table"
+    modules = "flashgen.expr.parse, flashgen.expr.hints, flashgen.expr.evaluate"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import pytest
 
 from flashgen.errors import PlanError
 from flashgen.plan import confirm
-from flashgen.plan.confirm import Verdict, compiled, confirmed, job, ranking, verdicts
+from flashgen.plan.confirm import REFUSALS, Verdict, compiled, confirmed, job, ranking, verdicts
 from flashgen.plan.facts import facts
 from flashgen.plan.plan import KernelPlan, Measured, Plan, Workload
-from flashgen.plan.resources import smem_bytes, tiling
-from flashgen.plan.search import order_of
+from flashgen.plan.resources import MAX_SPILL_BYTES, smem_bytes, tiling
+from flashgen.plan.search import choose, order_of
 from flashgen.plan.target import load_target
 
 from .programs import lowered, module
@@ -97,6 +98,49 @@ def test_when_the_compiler_refuses_all_the_reasons_are_told(monkeypatch: pytest.
     monkeypatch.setattr(confirm, "verdicts", fake({}, [], Verdict(None, "no such instruction")))
     with pytest.raises(PlanError, match=r"no candidate passed the compiler: .*no such instruction"):
         confirmed(of.program, gpu, "bf16", W, lambda p: module(of, p))
+
+
+@pytest.mark.parametrize(
+    "measured, said",
+    [
+        (
+            Measured(40_000, 255, 8_000),
+            r"would spill 8,000 bytes a thread \(256 are allowed\)\..* would work",
+        ),
+        (Measured(327_680, 255, 0), r"would take 320 KiB of shared memory a thread block \(227 KiB exist\)"),
+    ],
+)
+def test_refusals_are_few_and_told_as_they_come(
+    measured: Measured, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of, gpu = lowered(64, "causal"), load_target("h100")
+    calls: list[Any] = []
+    told: list[str] = []
+    monkeypatch.setattr(confirm, "verdicts", fake({}, calls, Verdict(measured)))
+    with pytest.raises(PlanError, match=f"of {REFUSALS} tried, {REFUSALS} {said}"):
+        confirmed(of.program, gpu, "bf16", W, lambda p: module(of, p), tell=told.append)
+    assert len(calls) == REFUSALS
+    assert told[0] == "0 passed, 0 refused"
+    assert re.match(f"0 passed, {REFUSALS - 2} refused: the last (spills|takes) ", told[-1])
+
+
+def test_the_compiler_is_not_asked_where_nothing_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    of, gpu = lowered(64), load_target("h100", 2048)
+    monkeypatch.setattr(confirm, "verdicts", fake({}, calls := [], Verdict(None, "boom")))
+    with pytest.raises(PlanError) as with_compiler:
+        confirmed(of.program, gpu, "bf16", W, lambda p: module(of, p))
+    with pytest.raises(PlanError) as without:
+        choose(of.program, gpu, "bf16", W)
+    assert str(with_compiler.value) == str(without.value)
+    assert "the smallest that works needs 4 KiB" in str(without.value)
+    assert calls == []
+
+
+def test_a_target_whose_code_has_no_matrix_units_has_a_plan_that_compiles() -> None:
+    of, gpu = lowered(64, "causal"), load_target("t4")
+    plan = confirmed(of.program, gpu, "fp16", W, lambda p: module(of, p))
+    assert (plan.spill_bytes or 0) <= MAX_SPILL_BYTES
+    assert plan.kernels[0].num_stages == 1, "there is nothing to pipeline with"
 
 
 def work(text: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def text(
 def test_it_names_the_choice_and_what_binds() -> None:
     said = text("causal")
     assert "BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors" in said
-    assert "2 block(s) an SM, 8 warps, limited by shared memory" in said
+    assert "2 blocks an SM, 8 warps, limited by shared memory" in said
     assert "113 KiB of 227 KiB" in said
     assert "256*BLOCK_M + 512*BLOCK_N*stages + 1024" in said
     assert "the longest programs first" in said
@@ -41,11 +41,17 @@ def test_it_tells_the_domains_of_the_loops() -> None:
 
 def test_it_tells_what_was_rejected_and_why() -> None:
     said = text(sram=65_536)
-    assert "stated by the user (64 KiB)" in said
+    assert "64 KiB (stated by the user; the hardware has 227 KiB)" in said
+    assert "does not exist" not in said
     flat = " ".join(said.split())
     assert re.search(
         r"\d+ too much shared memory; for example .*: needs \d+ KiB of shared memory, 64 KiB", flat
     )
+
+
+def test_it_says_when_no_such_gpu_exists() -> None:
+    flat = " ".join(text(sram=1 << 20).split())
+    assert "note: 1 MiB of shared memory a thread block is more than the 227 KiB of a real h100" in flat
 
 
 @pytest.mark.parametrize("target", ["cpu", "t4", "mi300x"])
@@ -73,6 +79,7 @@ def test_the_command_explains_a_spec_of_the_gallery() -> None:
     assert done.exit_code == 0, done.output
     assert "Hq=32 Hkv=8 Nq=4096 Nk=4096" in done.output
     assert "96 KiB" in done.output
+    assert max(map(len, done.output.splitlines())) <= 80, "wrapped at the console's width"
 
 
 @pytest.mark.parametrize(
@@ -84,6 +91,7 @@ def test_the_command_explains_a_spec_of_the_gallery() -> None:
         (["--heads", "8/3"], "no multiple of 3"),
         (["--heads", "a"], "write 32 or 32/8"),
         (["--target", "t4", "--dtype", "bf16"], "t4 has no bf16"),
+        (["--target", "cpu", "--sram", "96KiB"], "target cpu runs no thread blocks"),
     ],
 )
 def test_the_command_answers_mistakes(options: list[str], said: str) -> None:

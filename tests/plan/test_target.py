@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flashgen.errors import PlanError
-from flashgen.plan.size import parse_size, show_size
+from flashgen.plan.size import counted, parse_size, show_size
 from flashgen.plan.target import load_target, read_target, target_names
 from flashgen.resources import folder
 
@@ -70,6 +70,20 @@ def test_a_wrong_target_file_is_refused(tmp_path: Path, old: str, new: str, said
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(PlanError, match=said):
         read_target(path)
+
+
+def test_stated_shared_memory_is_compared_with_the_real() -> None:
+    assert load_target("h100", 64 << 10).notes() == []
+    (note,) = load_target("h100", 1 << 20).with_sram(2 << 20).notes()
+    assert "2 MiB" in note
+    assert "227 KiB of a real h100" in note
+    with pytest.raises(PlanError, match="target cpu runs no thread blocks"):
+        load_target("cpu", 1 << 20)
+
+
+@pytest.mark.parametrize("n, said", [(0, "0 warps"), (1, "1 warp"), (8, "8 warps"), (4096, "4,096 warps")])
+def test_counts(n: int, said: str) -> None:
+    assert counted(n, "warp") == said
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,16 @@ def biased(**changes: object) -> flashgen.AttentionSpec:
     return flashgen.AttentionSpec(**{**fields, **changes})
 
 
+def learned(**changes: object) -> flashgen.AttentionSpec:
+    """``biased`` with a learned bias and learned slopes, and a sink."""
+    inputs = {
+        "slopes": {"shape": ["heads"], "grad": True},
+        "bias": {"shape": ["heads", "seqlen_q", "seqlen_k"], "grad": True},
+        "lengths": {"shape": ["batch"], "dtype": "int"},
+    }
+    return biased(**{"inputs": inputs, "sink": "slopes[h]", **changes})
+
+
 def plain(**changes: object) -> flashgen.AttentionSpec:
     """No inputs, causal."""
     fields: dict[str, object] = {"name": "plain", "head_dim": 16, "mask": "k <= qpos"}

@@ -162,16 +162,26 @@ def test_the_interpreter_runs_the_module_as_the_runtime_launches_it() -> None:
     """In a process of its own: the variable must be set before Triton is imported."""
     code = (
         "import torch, flashgen\n"
+        "from flashgen.runtime import op, source\n"
         "from flashgen.runtime.interpreted import run_interpreted\n"
-        "from tests.runtime.specs import biased, inputs_of_biased, qkv\n"
+        "from tests.runtime.specs import inputs_of_biased, learned, qkv\n"
         "q, k, v = qkv(b=1, dv=24)\n"
         "q = q.transpose(1, 2).contiguous().transpose(1, 2)\n"
-        "attn, inputs = flashgen.compile(biased(), 'h100'), inputs_of_biased(q, k)\n"
-        "out, lse = run_interpreted(attn.source(dtype='fp32'), attn.signature, q, k, v, inputs)\n"
-        "want, want_lse = attn(q, k, v, return_lse=True, **inputs)\n"
-        "torch.testing.assert_close(out, want, atol=1e-5, rtol=1e-5)\n"
-        "torch.testing.assert_close(lse, want_lse, atol=1e-5, rtol=1e-5)\n"
-        "assert out.stride() == want.stride()\n"
+        "text, inputs = learned(dropout=0.25).canonical_json(), list(inputs_of_biased(q, k).values())\n"
+        "sig, seed = flashgen.compile(learned(dropout=0.25)).signature, torch.tensor([7])\n"
+        "def interpreted(schedule, *tensors):\n"
+        "    plan = source.plans(text, 'h100', 'fp32', schedule=schedule)[-1]\n"
+        "    return run_interpreted(source.generated(text, plan), sig, *tensors)\n"
+        "def same(found, want):\n"
+        "    for a, b in zip(found, want, strict=True):\n"
+        "        torch.testing.assert_close(a, b, atol=2e-5, rtol=2e-5)\n"
+        "        assert a.stride() == b.stride()\n"
+        "saved = op.attention(q, k, v, inputs, text, seed)\n"
+        "same(interpreted('flash2', q, k, v, *inputs, seed), saved)\n"
+        "do, dlse = torch.randn_like(saved[0]), torch.randn_like(saved[1])\n"
+        "dq, dk, dv, found = op.attention_backward(do, dlse, q, k, v, inputs, *saved, text, seed)\n"
+        "given = (do, dlse, q, k, v, *inputs, *saved, seed)\n"
+        "same(interpreted('backward_lse', *given), [dq, dk, dv, *found])\n"
     )
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run(
@@ -187,4 +197,4 @@ def test_without_the_interpreter_that_is_an_error() -> None:
         pytest.skip("this process is interpreted")
     attn = flashgen.compile(plain(), "h100")
     with pytest.raises(flashgen.FlashgenError, match="TRITON_INTERPRET=1"):
-        run_interpreted(attn.source(), attn.signature, *qkv(), {})
+        run_interpreted(attn.source(), attn.signature, *qkv())

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import flashgen
-from flashgen.errors import TensorError
 from flashgen.runtime import op
 from flashgen.verify.oracle import oracle
 
@@ -71,9 +70,9 @@ def test_fake_strides_are_the_real_ones(view: object) -> None:
     q, k, v = qkv(hkv=1)
     q = view(q)  # type: ignore[operator]
     spec = plain().canonical_json()
-    real = op.attention(q, k, v, [], spec)
+    real = op.attention(q, k, v, [], spec, None)
     with FakeTensorMode() as mode:
-        fake = op.attention(*(mode.from_tensor(t) for t in (q, k, v)), [], spec)
+        fake = op.attention(*(mode.from_tensor(t) for t in (q, k, v)), [], spec, None)
     for a, b in zip(real, fake, strict=True):
         assert (a.shape, a.stride(), a.dtype) == (b.shape, b.stride(), b.dtype)
 
@@ -82,13 +81,13 @@ def test_fake_strides_are_the_real_ones(view: object) -> None:
 def test_opcheck(dtype: torch.dtype) -> None:
     q, k, v = qkv(dv=24)
     listed = list(inputs_of_biased(q, k).values())
-    args = (q.to(dtype), k.to(dtype), v.to(dtype), listed, biased().canonical_json())
+    args = (q.to(dtype), k.to(dtype), v.to(dtype), listed, biased().canonical_json(), None)
     torch.library.opcheck(op.attention, args)
 
 
 def test_opcheck_of_a_transposed_view() -> None:
     q, k, v = (t.transpose(1, 2).contiguous().transpose(1, 2) for t in qkv())
-    torch.library.opcheck(op.attention, (q, k, v, [], plain().canonical_json()))
+    torch.library.opcheck(op.attention, (q, k, v, [], plain().canonical_json(), None))
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
@@ -163,27 +162,3 @@ def test_nothing_asked_is_nothing_answered(sizes: dict[str, int]) -> None:
     out, lse = flashgen.compile(plain())(q, k, v, return_lse=True)
     assert out.shape == (*q.shape[:3], 16)
     assert lse.shape == q.shape[:3]
-
-
-@pytest.mark.parametrize("name", ["q", "k", "v", "slopes", "bias"])
-def test_a_gradient_is_refused_not_dropped(name: str) -> None:
-    q, k, v = qkv(dv=24)
-    tensors = {"q": q, "k": k, "v": v, **inputs_of_biased(q, k)}
-    tensors[name].requires_grad_()
-    attn = flashgen.compile(biased())
-    with pytest.raises(TensorError, match=f"{name} requires grad.*no_grad"):
-        attn(**tensors)
-    with pytest.raises(TensorError, match=f"{name} requires grad"):
-        op.attention(*list(tensors.values())[:3], list(tensors.values())[3:], biased().canonical_json())
-    with torch.no_grad():
-        assert not attn(**tensors).requires_grad
-    with torch.inference_mode():
-        attn(**tensors)
-
-
-def test_a_gradient_is_refused_under_compile() -> None:
-    attn = flashgen.compile(plain())
-    q, k, v = qkv()
-    layer = torch.compile(lambda q: attn(q, k, v), fullgraph=True, backend="aot_eager")
-    with pytest.raises(Exception, match="requires grad"):
-        layer(q.requires_grad_())

@@ -11,7 +11,7 @@ from flashgen.expr import algebra as al
 from flashgen.expr.nodes import walk
 from flashgen.expr.parse import parse
 from flashgen.ir.attention import close
-from flashgen.schedule.bounds import key_bounds
+from flashgen.schedule.bounds import mask_bounds
 
 from .test_domains import SCOPE, Case, check, masks
 
@@ -72,7 +72,7 @@ def test_no_mask_takes_long(text: str) -> None:
     """Half a second, and bounds that a person could read."""
     mask = close(parse(text, SCOPE, want="bool"))
     start = time.process_time()
-    found = key_bounds(mask)
+    found = mask_bounds(mask)
     assert time.process_time() - start < 0.5
     assert len(found.full) + len(found.partial) <= 12
     assert all(sum(1 for _ in walk(s.value)) <= 200 for s in found.scalars)
@@ -90,5 +90,5 @@ def test_giving_up_is_sound(text: str) -> None:
 def test_no_drawn_mask_takes_long(text: str) -> None:
     mask = close(parse(text, SCOPE, want="bool"))
     start = time.process_time()
-    key_bounds(mask)
+    mask_bounds(mask)
     assert time.process_time() - start < 0.5

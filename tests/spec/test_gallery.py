@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import jsonschema
 import pytest
@@ -14,6 +15,7 @@ from flashgen.resources import folder
 from flashgen.spec import AttentionSpec, load_spec
 from flashgen.spec.advice import advice
 from flashgen.spec.gallery import find, gallery
+from flashgen.spec.model import LATER
 from flashgen.spec.schema import json_schema, schema_text
 
 NAMES = list(gallery())
@@ -54,7 +56,14 @@ def test_the_schema_is_a_schema_and_is_not_stale() -> None:
         {"inputs": {"a1": {"shape": []}}},
         {"inputs": {"a1": {"shape": ["rows"]}}},
         {"inputs": {"a b": {"shape": ["heads"]}}},
-        {"dropout": 0.1},
+        {"dropout": 1.0},
+        {"dropout": -0.1},
+        {"dropout": "0.1"},
+        {"sink": 0.0},
+        {"sink": "x" * 5000},
+        {"backward": 1},
+        {"inputs": {"a1": {"shape": ["heads"], "grad": "yes"}}},
+        {"packed": True},
         {"scale": "1"},
         {"tf32": 1},
     ],
@@ -64,6 +73,13 @@ def test_the_schema_refuses_what_the_loader_refuses(change: dict[str, object]) -
     assert not jsonschema.Draft202012Validator(json_schema()).is_valid(data)
     with pytest.raises(SpecError):
         AttentionSpec(**data)
+
+
+def test_the_readme_describes_every_field() -> None:
+    text = (folder("specs").parent / "README.md").read_text(encoding="utf-8")
+    table = text.partition("<!-- fields -->")[2].partition("<!-- end -->")[0]
+    named = {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row[: row.find("|", 1)])}
+    assert named == set(AttentionSpec.model_fields) - set(LATER)
 
 
 def test_the_schema_describes_every_field() -> None:
@@ -99,6 +115,7 @@ def test_alignment(name: str, nq: int, nk: int, visible: str | None) -> None:
     [
         ("sliding_window", 5000, [5000, 3977], [5001, 3976]),
         ("gemma2_local", 5000, [5000, 905], [5001, 904]),
+        ("gpt_oss", 5000, [5000, 4873], [5001, 4872]),
         ("window_with_sinks", 5000, [0, 3, 3981, 5000], [4, 3980, 5001]),
         ("window_with_sinks", 1, [0, 1], [2, 3]),
         ("chunked", 8195, [8192, 8195], [8191, 8196]),
@@ -111,6 +128,20 @@ def test_edges_of_windows(name: str, qpos: int, sees: list[int], hides: list[int
     for k in sees + hides:
         at = {"q": qpos, "qpos": qpos, "k": k, "Nq": 9000, "Nk": 9000}
         assert bool(evaluate_python(mask, at)) == (k in sees), k
+
+
+def test_what_the_gallery_learns() -> None:
+    specs = {name: load_spec(path) for name, path in gallery().items()}
+    learned = {n: [i for i, t in s.inputs.items() if t.grad] for n, s in specs.items()}
+    assert {n: names for n, names in learned.items() if names} == {
+        "alibi": ["slopes"],
+        "evoformer": ["pair"],
+        "gpt_oss": ["sinks"],
+        "swin_v2": ["log_scale", "bias"],
+        "t5_bias": ["table"],
+    }
+    assert {n: s.dropout for n, s in specs.items() if s.dropout} == {"gpt2": 0.1}
+    assert {n: s.sink for n, s in specs.items() if s.sink} == {"gpt_oss": "sinks[h]"}
 
 
 def test_a_spec_is_found_by_name_or_path() -> None:

@@ -28,6 +28,7 @@ def only(text: str) -> tuple[int | None, int | None, str]:
 ONE_PROBLEM = {
     # text after GOOD: line, column, what the message says and what it proposes
     "unknown field": ("scor: s\n", 3, 1, "did you mean `score`"),
+    "a field named self": ("self: 1\n", 3, 1, "unknown field 'self'"),
     "unknown nested field": ("heads: {q: 8, kv: 4, v: 4}\n", 3, 22, "unknown field 'v'"),
     "duplicate key": ("tf32: false\ntf32: true\n", 4, 1, "`tf32` appears twice; the first is at line 3"),
     "duplicate input": ("inputs:\n  a1: {shape: [heads]}\n  a1: {shape: [heads]}\n", 5, 3, "appears twice"),
@@ -60,8 +61,7 @@ ONE_PROBLEM = {
     "dtype twice": ("dtypes: [fp16, fp16]\n", 3, 9, "listed twice"),
     "no dtype": ("dtypes: []\n", 3, 9, "1 to 4 entries"),
     "output": ("outputs: [out, dropout]\n", 3, 16, "expected one of out, lse"),
-    "later field": ("dropout: 0.1\n", 3, 1, "not implemented yet"),
-    "gradient": ("inputs:\n  a1: {shape: [heads], grad: true}\n", 4, 30, "not implemented yet"),
+    "later field": ("packed: true\n", 3, 1, "not implemented yet"),
     "shape symbol": ("inputs: {a1: {shape: [head]}}\n", 3, 23, "did you mean `heads`"),
     "shape size": ("inputs: {a1: {shape: [heads, 0]}}\n", 3, 30, "from 1 to"),
     "no shape": ("inputs: {a1: {dtype: int}}\n", 3, 14, "the field `shape` is required"),
@@ -83,6 +83,23 @@ ONE_PROBLEM = {
     "index past the end": ("score: s + a1[32]\ninputs: {a1: {shape: [32]}}\n", 3, 12, "past its size 32"),
     "too few indices": ("score: s + a1[h]\ninputs: {a1: {shape: [heads, 2]}}\n", 3, 12, "2 indices"),
     "unknown name": ("score: s + slope\n", 3, 12, "unknown name `slope`"),
+    "undeclared": ("score: s + a1[h, k]\n", 3, 12, "`inputs: {a1: {shape: [heads, seqlen_k]}}`"),
+    "score in a mask": ("mask: s > 0\n", 3, 7, "`s` exists in scores only; a mask may read b, h, hkv"),
+    "mask is true": ("mask: true\n", 3, 7, "leave the field out"),
+    "mask is yes": ("mask: yes\n", 3, 7, "leave the field out"),
+    "mask is no": ("mask: no\n", 3, 7, "hides every key"),
+    "mask is a literal": ("mask: 1\n", 3, 7, "a mask is a condition such as `causal`"),
+    "score is true": ("score: true\n", 3, 8, "belongs in `mask`"),
+    "score by zero": ("score: s / 0\n", 3, 12, "`/` by zero"),
+    "never negative": ("mask: k * k < 0\n", 3, 7, "no query ever sees a key"),
+    "starts with %": ("mask: % causal\n", 3, 7, "text that starts with '%' needs quotes"),
+    "starts with |": ("mask: | causal\n", 3, 9, "begin a text on the next lines"),
+    "starts with >": ("mask: >= 3\n", 3, 8, "begin a text on the next lines"),
+    "starts with *": ("mask: * causal\n", 3, 8, "text that starts with `*` or `&` needs quotes"),
+    "colon in text": ("mask: k: 4\n", 3, 8, "put text that contains `: ` in quotes"),
+    "no colon": ("mask causal\n", 4, 1, "a field is written `name: value`"),
+    "behind a bracket": ("mask: [k] + 3\n", 3, 11, "put all of it in quotes"),
+    "quote never closed": ("mask: 'causal\n", 4, 1, "its closing quote is missing"),
 }
 
 
@@ -108,6 +125,19 @@ def test_a_head_dim_is_refused_with_the_nearest(dim: str, near: str) -> None:
     assert only(f"name: a\nhead_dim: {dim}\n") == (
         2, 11, f"a head dim is a multiple of 8 from 8 to 256, got {dim}; nearest: {near}",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("dim", ["64.0", "'64'"])
+def test_a_head_dim_that_is_nearly_one_is_answered_with_it(dim: str) -> None:
+    line, column, said = only(f"name: a\nhead_dim: {dim}\n")
+    assert (line, column) == (2, 11)
+    assert said.endswith(f"got {dim}: write 64")
+
+
+def test_a_misspelt_field_is_not_missing_as_well() -> None:
+    assert only("name: a\nhead_dim: {q: 64, v: 64}\n") == (2, 12, "unknown field 'q'; did you mean `qk`?")
+    assert only("nam: a\nhead_dim: 64\n") == (1, 1, "unknown field 'nam'; did you mean `name`?")
+    assert len(problems("foo: a\nhead_dim: {qk: 64, w: 64}\n")) == 4
 
 
 @pytest.mark.parametrize(
@@ -138,16 +168,20 @@ def test_an_error_points_into_the_expression_however_it_is_written(
 def test_all_problems_are_reported_in_order() -> None:
     text = (
         "name: Bad-Name\nhead_dim: 100\nheads: {q: 12, kv: 5}\nscore: s + oops\nmask: causal & (k <)\n"
-        "inputs:\n  slopes: {shape: [head], dtyp: int}\n  len: {}\nextra: 1\ndropout: 0.5\n"
+        "inputs:\n  slopes: {shape: [head], dtyp: int}\n  len: {}\nextra: 1\ndropout: 1.5\nsink: k\n"
     )
     places = [(line, column) for line, column, _ in problems(text)]
     assert places == [
-        (1, 7), (2, 11), (3, 20), (4, 12), (5, 20), (7, 20), (7, 27), (8, 8), (9, 1), (10, 1),
+        (1, 7), (2, 11), (3, 20), (4, 12), (5, 20), (7, 20), (7, 27), (8, 8), (9, 1), (10, 10), (11, 7),
     ]  # fmt: skip
 
 
 def test_an_expression_is_not_blamed_for_a_wrong_input() -> None:
     assert only(f"{GOOD}score: s + a1[h]\ninputs:\n  a1: {{dtype: int}}\n")[:2] == (5, 7)
+
+
+def test_an_input_called_like_nothing() -> None:
+    assert [p[:2] for p in problems(f"{GOOD}inputs: {{None: {{shape: [heads], dtype: 3}}}}\n")] == [(3, 40)]
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n", "null\n"])

@@ -84,6 +84,25 @@ def test_problems_from_python_name_the_field() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        ("mine", "by name, got 'mine': write AttentionSpec(name="),
+        ({"name": "mine", "head_dim": 64}, "by name, got a mapping: write AttentionSpec(**fields)"),
+    ],
+)
+def test_fields_are_given_by_name(given: object, said: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        AttentionSpec(given)  # type: ignore[call-arg]
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", '{"name": 3}'])
+def test_other_json_is_refused(text: str) -> None:
+    with pytest.raises(SpecError):
+        AttentionSpec.from_json(text)
+
+
 @pytest.mark.parametrize("field", LATER)
 def test_fields_of_later_work_are_refused_by_name(field: str) -> None:
     with pytest.raises(SpecError, match="not implemented yet"):

@@ -39,6 +39,10 @@ def mask(text: str) -> Expr:
         "(k // 8 == 2) & (k < 16)",
         "(k // 8 == 2) & (k >= 24)",
         "abs(k - q) < 0",
+        "k * k < 0",
+        "(k - q) ** 2 < 0",
+        "q * k <= -1",
+        "qpos ** 4 + k < 0",
         "min(k, q) > k",
         "hkv > h",
         "(k < lengths[b]) & (k >= lengths[b])",
@@ -52,7 +56,16 @@ def test_proved_never_true(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["True", "k > 100000", "(k - qpos) % 1000 == 777", "k < lengths[b]", "flags[b]", "qpos < 0"],
+    [
+        "True",
+        "k > 100000",
+        "(k - qpos) % 1000 == 777",
+        "k < lengths[b]",
+        "flags[b]",
+        "qpos < 0",
+        "qpos ** 3 < 0",
+        "qpos * k < 0",
+    ],
 )
 def test_rare_is_not_never(text: str) -> None:
     assert not never_true(mask(text))
@@ -67,7 +80,7 @@ def test_the_gallery_is_visible(name: str) -> None:
 NUMBERS = st.recursive(
     st.sampled_from("q k qpos Nq Nk h 0 1 2 3 5".split()),
     lambda n: st.one_of(
-        st.builds("({} {} {})".format, n, st.sampled_from("+ -".split()), n),
+        st.builds("({} {} {})".format, n, st.sampled_from("+ - *".split()), n),
         st.builds("({} {} {})".format, n, st.sampled_from("// % *".split()), st.sampled_from("2 3".split())),
         st.builds("{}({}, {})".format, st.sampled_from(["min", "max"]), n, n),
         st.builds("abs({})".format, n),

@@ -96,7 +96,7 @@ def flash(
     o = torch.where(none[..., None], 0, o / l[..., None])
     lse = torch.where(none, -torch.inf, (0 if bug == "lse_without_max" else m) + torch.log(l))
     lse = lse * 1.4426950408889634 if bug == "lse_base_2" else lse
-    return o.to(dtype), lse.float()
+    return o.to(dtype), lse
 
 
 def _off_by_one(visible: Tensor, bug: str) -> Tensor:

@@ -55,7 +55,8 @@ def test_a_planted_bug_is_found(bug: str, dtype: str) -> None:
     if bug == "p_in_bf16" and dtype == "fp32":
         pytest.skip("covered by fp16, the harder case")
     run = partial(flash, bug=bug)
-    assert any(not verify(_only(spec, dtype), run, examples=60).passed for spec in SPECS)
+    found = (verify(_only(spec, dtype), run, examples=60, seed=i) for i, spec in enumerate(SPECS))
+    assert not all(report.passed for report in found)
 
 
 def _only(spec: AttentionSpec, dtype: str) -> AttentionSpec:

@@ -1,0 +1,48 @@
+"""What ``build`` and ``explain`` are given, read by both in the same way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from flashgen.errors import PlanError
+
+if TYPE_CHECKING:
+    from flashgen.plan.target import Target
+    from flashgen.spec.model import AttentionSpec
+
+Spec: TypeAlias = Annotated[str, typer.Argument(metavar="SPEC", help="A file, or a name of the gallery.")]
+Dtype: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--dtype", help="fp16, bf16 or fp32; default: the spec's first that the target has."),
+]
+Sram: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--sram",
+        help="Plan as if one thread block could use this much shared memory, such as 96KiB; "
+        "default: what one block may use on the target.",
+    ),
+]
+
+
+def given(spec: str, target: str, dtype: str | None, sram: str | None) -> tuple[AttentionSpec, Target, str]:
+    """The spec, the target with the stated shared memory, and the dtype. Raises ``FlashgenError``."""
+    from flashgen.plan.search import check_dtype
+    from flashgen.plan.size import parse_size
+    from flashgen.plan.target import load_target
+    from flashgen.spec import load_spec
+    from flashgen.spec.gallery import find
+
+    known = load_spec(find(spec))
+    gpu = load_target(target, None if sram is None else parse_size(sram))
+    able = [d for d in known.dtypes if gpu.supports(d)]
+    if dtype is None and not able:
+        declared = ", ".join(known.dtypes)
+        raise PlanError(f"{known.name} is declared for {declared}, of which {gpu.name} has no kernels")
+    chosen = dtype or able[0]
+    check_dtype(gpu, chosen)
+    if chosen not in known.dtypes:
+        raise PlanError(f"{known.name} is declared for {', '.join(known.dtypes)}, not for {chosen}")
+    return known, gpu, chosen

@@ -1,0 +1,216 @@
+"""FlashAttention-2 backward (Algorithm 2, and Algorithm 4 of FlashAttention) without atomics: two kernels,
+each recomputing P from ``lse`` and owning what it writes, so that results are the same bit for bit.
+
+``AttentionIR`` -> ``Program``. With S = score(scale Q K^T), P = exp(S - lse) and Z the dropout's mask:
+
+    delta = rowsum(dO * O) - dlse                   dS = P * (Z * (dO V^T) - delta)
+    dQ = scale (dS * score') K                      dK = scale (dS * score')^T Q,   dV = (P * Z)^T dO
+
+Kernel 1 has a program per q tile: delta, then dQ over the k tiles its rows see. Kernel 2 has one per k tile
+and KV head: dK and dV over the query heads of the group and the q tiles that see it. Kernels for learned
+inputs follow (``gradients``).
+"""
+
+from __future__ import annotations
+
+from flashgen.expr import algebra as al
+from flashgen.expr.nodes import Expr, integer, real
+from flashgen.ir.attention import AttentionIR
+from flashgen.ir.program import (
+    Coords,
+    GridAxis,
+    Kernel,
+    Load,
+    Loop,
+    Map,
+    Program,
+    Range,
+    Reduce,
+    Scalar,
+    Stmt,
+    Store,
+    Tensor,
+    Tile,
+)
+
+from . import dropout
+from .biases import dense_kernel, table_kernel
+from .bounds import KEYS, inside
+from .bounds import QUERIES as QUERY_SIDE
+from .flash2 import HKV, HQ, NK, NQ, QUERIES, ROWS_INSIDE, B, program_scalars, tensors
+from .gradients import Learned, learned, line_sums
+from .pieces import Piece
+from .recompute import Tiles, owned_keys, rows_of
+from .terms import LOG2_E, ZERO, call, index, is_minus_inf, tile
+
+ROW = ("q",)
+IN_ROW = (index("b"), index("h"), index("q"))
+GROUP = al.floordiv(HQ, HKV)
+KEYS_INSIDE = inside(KEYS)
+#: Columns of dK and dV together that one kernel sums. 64 rows of 384 columns, the least that fills a group
+#: of four warps, take 192 of a thread's 255 registers.
+BOTH_SUMS = 384
+
+
+def backward(ir: AttentionIR, through_lse: bool = False) -> Program:
+    """dq, dk, dv and the gradients of learned inputs, for ``do`` and, where asked for, ``dlse``.
+
+    Raises ``NoDerivative`` where the score, or a learned input's place in it, has none.
+    """
+    found = learned(ir)
+    kernels = [_query_kernel(ir, found, through_lse), *_key_kernels(ir, found)]
+    kernels += [dense_kernel(ir, g) for g in found if g.kind == "dense"]
+    kernels += [table_kernel(ir, g) for g in found if g.kind == "table"]
+    return Program(
+        ir.name,
+        "backward_lse" if through_lse else "backward",
+        _tensors(ir, found, through_lse),
+        tuple(kernels),
+        sums=tuple(g.total for g in found if g.total is not None),
+    )
+
+
+def _tensors(ir: AttentionIR, found: list[Learned], through_lse: bool) -> tuple[Tensor, ...]:
+    """In the order of arguments: do, dlse, q, k, v, inputs, o, lse; then what is made."""
+    forward = {t.name: t for t in tensors(ir)}
+    d, e, row = integer(ir.d_qk), integer(ir.d_v), (B, HQ, NQ)
+    dlse = [Tensor("dlse", row, "acc", "saved")] if through_lse else []
+    return (
+        Tensor("do", (*row, e), "elem", "saved"),
+        *dlse,
+        *(t for t in forward.values() if t.role in ("q", "k", "v", "input")),
+        Tensor("o", (*row, e), "elem", "saved"),
+        Tensor("lse", row, "acc", "saved"),
+        *dropout.seed_tensors(ir),
+        Tensor("delta", row, "acc", "workspace"),
+        Tensor("lse2", row, "acc", "workspace"),
+        *(g.space for g in found if g.space is not None),
+        Tensor("dq", (*row, d), "elem", "out"),
+        Tensor("dk", (B, HKV, NK, d), "elem", "out"),
+        Tensor("dv", (B, HKV, NK, e), "elem", "out"),
+        *(Tensor(f"d{i.name}", i.dims, "acc", "out") for i in ir.inputs if i.grad),
+    )
+
+
+def _statistics(e_pieces: tuple[Piece, ...], through_lse: bool) -> list[Stmt]:
+    """delta and log2(e) * lse of the rows, stored for the kernels that follow."""
+    out: list[Stmt] = []
+    total: Expr | None = None
+    for p in e_pieces:
+        load = rows_of("o", p, ROWS_INSIDE)
+        product = Tile(f"do_o{p.name[1:]}", load.dst.axes, "acc")
+        part = Tile(f"delta{p.name[1:]}", ROW, "acc")
+        out += [
+            load,
+            Map(product, call("mul", tile(rows_of("do", p).dst.name), tile(load.dst.name))),
+            Reduce(part, product, p.name, "sum"),
+        ]
+        total = tile(part.name) if total is None else call("add", total, tile(part.name))
+    assert total is not None
+    note = "delta = rowsum(dO * O)"
+    if through_lse:
+        out.append(Load(Tile("dlse", ROW, "acc"), "dlse", IN_ROW, ROWS_INSIDE))
+        total, note = call("sub", total, tile("dlse")), f"{note} - dlse"
+    scaled = call("mul", tile("lse"), real(LOG2_E))
+    lse2 = call("where", is_minus_inf(tile("lse")), real(float("inf")), scaled)
+    return [
+        *out,
+        Map(Tile("delta", ROW, "acc"), total, note),
+        Load(Tile("lse", ROW, "acc"), "lse", IN_ROW, ROWS_INSIDE, fill=float("inf")),
+        Map(Tile("lse2", ROW, "acc"), lse2, "in base 2; a row that saw nothing: exp2(s - inf) = 0"),
+        Store("delta", IN_ROW, Tile("delta", ROW, "acc"), ROWS_INSIDE),
+        Store("lse2", IN_ROW, Tile("lse2", ROW, "acc"), ROWS_INSIDE),
+    ]
+
+
+def _query_kernel(ir: AttentionIR, found: list[Learned], through_lse: bool) -> Kernel:
+    """Kernel 1: delta, dQ and what learned inputs get from each row."""
+    rows = [g for g in found if g.kind == "row"]
+    t = Tiles.of(ir, KEYS, [g.read for g in rows])
+    sums = line_sums(ir, t.values, t.gradient, rows, t.axes, ROWS_INSIDE)
+    rounded = t.rounded()
+
+    def step(partial: bool) -> list[Stmt]:
+        dq = t.accumulated("dq", rounded.dst, "k", "dQ = dQ + dS K")
+        return [*t.scores(partial), *sums.step, rounded, *dq]
+
+    body: list[Stmt] = [
+        *program_scalars(),
+        *dropout.seed(ir),
+        *dropout.head(ir),
+        Coords(Tile("q", ROW, "int32"), index("q_lo")),
+        *t.columns(),
+        *t.given(ROWS_INSIDE),
+        *_statistics(t.e_pieces, through_lse),
+        *t.values.prologue,
+        *t.bounds.scalars,
+        *t.zeros("dq"),
+        *sums.start,
+        *t.loops((*t.names("dq"), *sums.carried), step),
+        *t.stored("dq", ROWS_INSIDE, ir.scale),
+        *sums.finish,
+    ]
+    return Kernel(
+        name=f"{ir.name}_bwd_dq",
+        grid=(GridAxis("b", B), GridAxis("h", HQ), QUERIES),
+        axes=t.kernel_axes,
+        body=tuple(body),
+        note="FlashAttention-2 backward: delta and dQ of one tile of queries.",
+        longest=None if t.bounds.longest is None else ("q_tile", t.bounds.longest),
+    )
+
+
+def _key_kernels(ir: AttentionIR, found: list[Learned]) -> list[Kernel]:
+    """Kernel 2: dK and dV, over the query heads that share the KV head; two kernels where the sums of both
+    would leave no registers for anything else."""
+    if ir.d_qk + ir.d_v <= BOTH_SUMS:
+        return [_key_kernel(ir, found, ("dk", "dv"))]
+    return [_key_kernel(ir, found, ("dk",)), _key_kernel(ir, [], ("dv",))]
+
+
+def _key_kernel(ir: AttentionIR, found: list[Learned], wanted: tuple[str, ...]) -> Kernel:
+    columns = [g for g in found if g.kind == "column"]
+    t = Tiles.of(ir, QUERY_SIDE, [g.read for g in columns])
+    sums = line_sums(ir, t.values, t.gradient, columns, t.axes, KEYS_INSIDE)
+    rounded = t.rounded()
+    weights = Tile("p_elem", t.axes, "elem")
+    of_values: list[Stmt] = [
+        Map(weights, dropout.kept(ir, tile("p")), "in the input precision, for the matrix units"),
+        *t.accumulated("dv", weights, "do", "dV = dV + P^T dO"),
+    ]
+
+    def step(partial: bool) -> list[Stmt]:
+        if wanted == ("dv",):
+            return [*t.weights(partial), *t.second(partial), *dropout.drawn(ir, t.axes), *of_values]
+        dk = [rounded, *t.accumulated("dk", rounded.dst, "q", "dK = dK + dS^T Q")]
+        return [*t.scores(partial), *sums.step, *(of_values if "dv" in wanted else []), *dk]
+
+    totals = tuple(name for what in wanted for name in t.names(what))
+    factors = {"dk": ir.scale, "dv": 1.0}
+    head: list[Stmt] = [
+        Scalar("h", al.add(al.mul(index("hkv"), GROUP), index("i_head")), "a query head of the group"),
+        *dropout.head(ir),
+        *t.values.prologue,
+        *t.bounds.scalars,
+        *sums.start,
+        *t.loops((*totals, *sums.carried), step),
+        *sums.finish,
+    ]
+    body: list[Stmt] = [
+        *owned_keys(),
+        *dropout.seed(ir),
+        *t.columns(),
+        *t.given(KEYS_INSIDE, 0 if wanted == ("dv",) else None),
+        *(zero for what in wanted for zero in t.zeros(what)),
+        Loop("i_head", (Range(ZERO, GROUP),), totals, tuple(head), note="the query heads of this KV head"),
+        *(store for what in wanted for store in t.stored(what, KEYS_INSIDE, factors[what])),
+    ]
+    both = " and ".join(f"d{what[1].upper()}" for what in wanted)
+    return Kernel(
+        name=f"{ir.name}_bwd_d{''.join(what[1] for what in wanted)}",
+        grid=(GridAxis("b", B), GridAxis("hkv", HKV), GridAxis("k_tile", al.cdiv(NK, index("BLOCK_N")))),
+        axes=t.kernel_axes,
+        body=tuple(body),
+        note=f"FlashAttention-2 backward: {both} of one tile of keys.",
+        longest=None if t.bounds.longest is None else ("k_tile", t.bounds.longest),
+    )

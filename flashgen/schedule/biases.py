@@ -1,0 +1,131 @@
+"""Kernels of their own for learned inputs that vary along queries and keys: a bias of its own value for each
+pair, and a table that pairs read at computed places."""
+
+from __future__ import annotations
+
+from flashgen.expr import algebra as al
+from flashgen.expr.nodes import Call, Expr, integer, real
+from flashgen.ir.attention import AttentionIR
+from flashgen.ir.program import (
+    Axis,
+    Coords,
+    GridAxis,
+    Kernel,
+    Load,
+    Loop,
+    Map,
+    Range,
+    Scalar,
+    Stmt,
+    Store,
+    Tile,
+)
+
+from . import dropout
+from .bounds import KEYS, inside
+from .flash2 import HKV, HQ, NK, QUERIES, ROWS_INSIDE, B, program_scalars
+from .gradients import Learned, bucket_sums
+from .pieces import MIN_PIECE
+from .recompute import Tiles, owned_keys
+from .terms import ZERO, call, index, tile
+
+GROUP = al.floordiv(HQ, HKV)
+HEAD_OF = {"b": B, "h": HQ, "hkv": HKV}
+STATISTIC = (index("b"), index("h"), index("q"))
+PAIRS_INSIDE = al.both(ROWS_INSIDE, inside(KEYS))
+
+
+def dense_kernel(ir: AttentionIR, g: Learned) -> Kernel:
+    """The gradient of ``bias[..., q, k]``: one tile of it, over the batches and heads that share it."""
+    t = Tiles.of(ir, KEYS, [g.read])
+    lead = [a for a in ("b", "h", "hkv") if a in g.along]
+    total = Tile("total", ("q", "k"), "acc")
+    (by_read,) = t.gradient.by_read
+    inner: list[Stmt] = [
+        *dropout.head(ir),
+        *t.given(ROWS_INSIDE),
+        *(_row(name) for name in ("lse2", "delta")),
+        *t.values.prologue,
+        *t.bounds.scalars,
+        *t.scores(partial=True),
+        Map(total, call("add", tile("total"), t.gradient.times(by_read)), f"what {g.read.name} gets"),
+    ]
+    over: list[tuple[str, Expr, list[Stmt]]] = []  # loops over what the bias lacks, outermost first
+    if "b" not in lead:
+        over.append(("b", B, []))
+    if "hkv" in lead:
+        shared = Scalar("h", al.add(al.mul(index("hkv"), GROUP), index("i_head")), "a head of the group")
+        over.append(("i_head", GROUP, [shared]))
+    elif "h" in lead:
+        inner = [Scalar("hkv", al.floordiv(index("h"), GROUP)), *inner]
+    else:
+        over.append(("h", HQ, [Scalar("hkv", al.floordiv(index("h"), GROUP))]))
+    statements = inner
+    for name, count, first in reversed(over):
+        loop = Loop(name, (Range(ZERO, count),), ("total",), (*first, *statements))
+        statements = [loop]
+    q_lo, q_hi = program_scalars()[1:]
+    body: list[Stmt] = [
+        q_lo,
+        q_hi,
+        Coords(Tile("q", ("q",), "int32"), index("q_lo")),
+        *owned_keys(),
+        *dropout.seed(ir),
+        *t.columns(),
+        Map(total, real(0.0)),
+        *statements,
+        Store(g.writes, tuple(index(a) for a in g.along), total, PAIRS_INSIDE),
+    ]
+    return Kernel(
+        name=f"{ir.name}_bwd_{g.read.name}",
+        grid=(
+            *(GridAxis(a, HEAD_OF[a]) for a in lead),
+            QUERIES,
+            GridAxis("k_tile", al.cdiv(NK, index("BLOCK_N"))),
+        ),
+        axes=t.kernel_axes,
+        body=tuple(body),
+        note=f"The gradient of {g.read.name}: one tile of it, over the batches and heads that share it.",
+    )
+
+
+def table_kernel(ir: AttentionIR, g: Learned) -> Kernel:
+    """The gradient of ``table[..., bucket]``: each row's share of every entry."""
+    t = Tiles.of(ir, KEYS, [g.read])
+    table, size = Tile("table", ("q", "entry"), "acc"), max(MIN_PIECE, 1 << (g.entries - 1).bit_length())
+    sums = bucket_sums(g, t.values, t.gradient)
+    assert g.bucket is not None
+    also = (t.values.load_reads(g.bucket),)
+    body: list[Stmt] = [
+        *program_scalars(),
+        *dropout.seed(ir),
+        *dropout.head(ir),
+        Coords(Tile("q", ("q",), "int32"), index("q_lo")),
+        *t.columns(),
+        Coords(Tile("entry", ("entry",), "int32"), integer(0)),
+        *t.given(ROWS_INSIDE),
+        *(_row(name) for name in ("lse2", "delta")),
+        *t.values.prologue,
+        *t.bounds.scalars,
+        Map(table, real(0.0)),
+        *t.loops(("table",), lambda partial: [*t.scores(partial, also), *sums]),
+        Store(g.writes, (*STATISTIC, index("entry")), table, al.both(ROWS_INSIDE, _entries(g.entries))),
+    ]
+    return Kernel(
+        name=f"{ir.name}_bwd_{g.read.name}",
+        grid=(GridAxis("b", B), GridAxis("h", HQ), QUERIES),
+        axes=(*t.kernel_axes, Axis("entry", integer(size))),
+        body=tuple(body),
+        note=f"The gradient of {g.read.name}: each row's share of its entries.",
+        longest=None if t.bounds.longest is None else ("q_tile", t.bounds.longest),
+    )
+
+
+def _row(name: str) -> Load:
+    """A statistic that kernel 1 stored."""
+    fill = float("inf") if name == "lse2" else 0.0
+    return Load(Tile(name, ("q",), "acc"), name, STATISTIC, ROWS_INSIDE, fill)
+
+
+def _entries(n: int) -> Expr:
+    return Call("lt", (index("entry"), integer(n)), "bool")

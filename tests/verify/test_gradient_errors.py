@@ -1,0 +1,126 @@
+"""The test of the tests, for gradients: an honest backward passes everywhere, a planted bug is found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flashgen.spec.model import AttentionSpec
+from flashgen.verify import Case, check_gradients, verify
+from flashgen.verify.errors import is_dense
+from flashgen.verify.inputs import ARRIVING, DISTRIBUTIONS
+from flashgen.verify.specs import cases, specs
+
+from .gradient_mutants import BUGS, flash_backward
+from .mutants import flash
+
+ALL = ("fp32", "fp16", "bf16", "fp64")
+LOCAL = AttentionSpec(name="local", head_dim=16, mask="window(20, 0)")
+DROPPED = AttentionSpec(name="dropped", head_dim=16, mask="causal", dropout=0.25)
+BIASED = AttentionSpec(
+    name="biased",
+    head_dim={"qk": 24, "v": 16},
+    score="where(k < 20, softcap(s, 5.0), 0.5 * s) * temperature[hkv] + slopes[h] * (k - qpos) + bias[k]",
+    inputs={
+        "temperature": {"shape": ["kv_heads"], "grad": True},
+        "slopes": {"shape": ["heads"], "grad": True},
+        "bias": {"shape": ["seqlen_k"], "grad": True},
+    },
+)
+SUNK = AttentionSpec(
+    name="sunk",
+    head_dim=16,
+    mask="causal & (k % 3 != 1)",
+    sink="sinks[h]",
+    inputs={"sinks": {"shape": ["heads"], "grad": True}},
+)
+SPECS = (LOCAL, DROPPED, BIASED, SUNK)
+SHOWN_BY = (
+    Case(2, 4, 2, 40, 40, through="both"),
+    Case(2, 4, 2, 40, 70, distribution="negative", through="both", seed=1),
+    Case(2, 4, 2, 70, 40, through="out", seed=2),
+)
+
+
+@given(st.data())
+def test_an_honest_backward_passes_on_random_specs_and_cases(data: st.DataObject) -> None:
+    spec = data.draw(specs(ALL, training=True))
+    case = data.draw(cases(spec, ALL, 130))
+    assert check_gradients(spec, case, flash_backward) == []
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("dtype", ALL)
+@pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.name)
+def test_an_honest_backward_passes_on_long_rows(spec, dtype, distribution) -> None:
+    for seed, (n_q, n_k, dout) in enumerate(((17, 260, "contiguous"), (130, 17, "expanded"))):
+        case = Case(2, 4, 2, n_q, n_k, dtype, distribution, seed=seed, through="both", dout=dout)
+        assert check_gradients(spec, case, flash_backward) == []
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_planted_bug_is_found(bug: str, dtype: str) -> None:
+    if bug == "ds_in_bf16" and dtype != "fp16":
+        pytest.skip("fp16 is the harder case, and in bf16 it is no bug")
+    run = partial(flash_backward, bug=bug)
+    assert any(check_gradients(s, replace(c, dtype=dtype), run) for s in SPECS for c in SHOWN_BY)
+
+
+@pytest.mark.parametrize("dout", ARRIVING)
+@pytest.mark.parametrize("bug", ["no_delta", "group_not_summed", "no_score_slope"])
+def test_bugs_show_however_the_arriving_gradient_lies_in_memory(bug: str, dout: str) -> None:
+    case = replace(SHOWN_BY[0], dout=dout)
+    assert any(check_gradients(spec, case, partial(flash_backward, bug=bug)) for spec in SPECS)
+    assert not any(check_gradients(spec, case, flash_backward) for spec in SPECS)
+
+
+def test_what_a_missing_gradient_of_lse_would_show_is_shown() -> None:
+    run = partial(flash_backward, bug="no_dlse")
+    assert not check_gradients(LOCAL, Case(1, 2, 1, 9, 9, through="out"), run)
+    for through in ("lse", "both"):
+        assert check_gradients(LOCAL, Case(1, 2, 1, 9, 9, through=through), run)
+
+
+def test_dtype_shape_strides_nan_and_names_are_judged() -> None:
+    def changed(change):
+        def run(*args, **kwargs):
+            return change(flash_backward(*args, **kwargs))
+
+        return run
+
+    def said(change) -> str:
+        return "; ".join(map(str, check_gradients(SUNK, Case(2, 2, 1, 6, 6, "fp16"), changed(change))))
+
+    assert said(lambda g: g) == ""
+    assert "dq: dtype torch.float32" in said(lambda g: g | {"dq": g["dq"].float()})
+    assert "dk: shape (2, 2, 6, 16)" in said(lambda g: g | {"dk": g["dk"].repeat(1, 2, 1, 1)})
+    assert "dv: strides" in said(lambda g: g | {"dv": torch.cat((g["dv"],) * 2, -1)[..., :16]})
+    assert "dsinks: no gradient" in said(lambda g: {n: x for n, x in g.items() if n != "dsinks"})
+    assert "dmask: unexpected" in said(lambda g: g | {"dmask": g["dq"]})
+    assert "dq: nan instead of" in said(lambda g: g | {"dq": g["dq"] * torch.nan})
+
+
+def test_dense_means_no_gaps_and_no_overlaps() -> None:
+    x = torch.zeros(2, 3, 4)
+    assert is_dense(x)
+    assert is_dense(x.permute(2, 0, 1))
+    assert is_dense(x[:1])
+    assert is_dense(x[:0])
+    assert not is_dense(x[:, :2])
+    assert not is_dense(x[..., :1].expand(2, 3, 4))
+
+
+def test_the_search_finds_and_shrinks_wrong_gradients() -> None:
+    report = verify(LOCAL, flash, examples=40, gradients=partial(flash_backward, bug="no_delta"))
+    assert report.failure
+    assert all(p.startswith(("dq", "dk")) for p in report.failure.problems)
+    assert max(report.failure.case.seqlen_q, report.failure.case.seqlen_k) <= 2
+    assert "check_gradients" in report.failure.reproducer
+    compile(report.failure.reproducer, "reproducer", "exec")
+    assert verify(LOCAL, flash, examples=10, gradients=False).passed
