@@ -11,7 +11,9 @@ from flashgen.generate.kernels import kernel
 from flashgen.spec.gallery import gallery
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = sorted(gallery())
+SCHEDULES = {"": "flash2", "_backward": "backward"}
+MODULES = [(name, suffix) for name in sorted(gallery()) for suffix in SCHEDULES]
+NAMES = [name + suffix for name, suffix in MODULES]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -27,11 +29,11 @@ def code(text: str) -> str:
     return "\n".join(line for line in text.split("\n") if not line.startswith("versions "))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_committed_kernel_is_fresh(name: str) -> None:
-    path = ROOT / "generated" / f"{name}.py"
+@pytest.mark.parametrize(("name", "suffix"), MODULES, ids=NAMES)
+def test_the_committed_kernel_is_fresh(name: str, suffix: str) -> None:
+    path = ROOT / "generated" / f"{name}{suffix}.py"
     assert path.exists(), "run: make generated"
-    now = kernel(gallery()[name])
+    now = kernel(gallery()[name], schedule=SCHEDULES[suffix])
     fresh = code(path.read_text(encoding="utf-8")) == code(now)
     assert fresh, f"{path} is stale; run: make generated"
 
