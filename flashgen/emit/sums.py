@@ -33,7 +33,7 @@ def sum_lines(s: Sum) -> list[str]:
             lines.append(f"{a} = torch.arange(x.shape[{i}], device=x.device).view({view})")
     if "h" in s.axes and "hkv" not in s.axes and s.axes.index("h") not in idle:
         lines.append("hkv = h // (Hq // Hkv)")
-    names = [f"at{i}" for i in range(len(s.index))]
+    names = [f"i{i}" for i in range(len(s.index))]
     for i, (name, e) in enumerate(zip(names, s.index, strict=True)):
         lines.append(f"{name} = torch.as_tensor({_python(e)}, device=x.device).expand(x.shape)")
         lines.append(f"x = x.where(({name} >= 0) & ({name} < {s.dst}.shape[{i}]), 0.0)")

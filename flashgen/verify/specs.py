@@ -132,7 +132,7 @@ LEARNED: tuple[Term, ...] = (
     _term("{} + square[q, k]", square=(("seqlen_q", "seqlen_k"), "float")),
     _term("max({}, lowest[h])", lowest=(("heads",), "float")),
     _term("{} + before[h, k - 1] - before[h, k + 1]", before=(("heads", "seqlen_k"), "float")),
-    _term("softcap({} + shared[hkv], 10.0)", shared=(("kv_heads",), "float")),
+    _term("softcap({} + common[hkv], 10.0)", common=(("kv_heads",), "float")),
 )  # fmt: skip
 
 #: Logits without a key.

@@ -29,7 +29,7 @@ def test_standard_attention_agrees_with_the_oracle(data: st.DataObject) -> None:
     assert check(spec, case, program(case.tile, "standard")) == []
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.data())
 def test_what_a_user_calls_agrees_with_the_oracle(data: st.DataObject) -> None:
     spec = data.draw(specs(ALL, training=True))
@@ -46,7 +46,7 @@ def test_large_and_odd_head_dims(data: st.DataObject) -> None:
     assert check_gradients(spec, case, program_backward(case.tile)) == []
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(st.data())
 def test_the_interpreted_triton_kernels_agree_with_the_oracle(data: st.DataObject) -> None:
     pytest.importorskip("triton")
