@@ -37,7 +37,7 @@ def test_cuda_tensors_run_the_kernel(dtype: torch.dtype, nq: int, nk: int) -> No
 def test_opcheck() -> None:
     q, k, v = on_gpu(*qkv(dv=24))
     listed = [t.cuda() for t in inputs_of_biased(q.cpu(), k.cpu()).values()]
-    torch.library.opcheck(op.attention, (q, k, v, listed, biased().canonical_json()))
+    torch.library.opcheck(op.attention, (q, k, v, listed, biased().canonical_json(), None))
 
 
 def test_compiles_whole() -> None:
