@@ -10,7 +10,7 @@ plan      evoformer_bwd_dkv: BLOCK_N 128 x BLOCK_M 64, 4 warps, 1 stage
 plan      evoformer_bwd_pair: BLOCK_M 64 x BLOCK_N 128, 4 warps, 1 stage
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 4480b25a54b2a1f393b850b0957da28792c574e7406592fa197594f8113c6606
+code      sha256 936517c94ef07d025e4dc2fabf0c5e0b1769226684e86c267a0cf707a2075f05
 """
 
 import torch
@@ -514,6 +514,7 @@ def evoformer_bwd_pair(
     v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     for b in range(0, B):
+        # grouped heads share a KV head
         hkv = h // (Hq // Hkv)
         q0 = tl.load(
             q_base + tl.cast(b, tl.int64) * stride_q_b + q0_offsets, mask=q[:, None] < Nq, other=0.0

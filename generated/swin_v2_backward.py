@@ -10,7 +10,7 @@ plan      swin_v2_bwd_dkv: BLOCK_N 64 x BLOCK_M 16, 1 warp, 3 stages
 plan      swin_v2_bwd_bias: BLOCK_M 64 x BLOCK_N 128, 4 warps, 1 stage
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 34143aa616bf5a9877e698bf0606ba1f4c024fc9aa051204f6299828d65d0efa
+code      sha256 c2805ca5d640ca5d2ace6431f889f1259b72307700c6c5c0c6ca4c8685453d64
 """
 
 import torch
@@ -545,6 +545,7 @@ def swin_v2_bwd_bias(
     v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     for b in range(0, B):
+        # grouped heads share a KV head
         hkv = h // (Hq // Hkv)
         q0 = tl.load(
             q_base + tl.cast(b, tl.int64) * stride_q_b + q0_offsets, mask=q[:, None] < Nq, other=0.0

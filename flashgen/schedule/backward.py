@@ -13,20 +13,16 @@ inputs follow (``gradients``).
 
 from __future__ import annotations
 
-from flashgen.expr import algebra as al
 from flashgen.expr.nodes import Expr, integer, real
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import (
     Coords,
-    GridAxis,
     Kernel,
-    Load,
     Loop,
     Map,
     Program,
     Range,
     Reduce,
-    Scalar,
     Stmt,
     Store,
     Tensor,
@@ -34,19 +30,29 @@ from flashgen.ir.program import (
 )
 
 from . import dropout
+from .axes import (
+    GROUP,
+    HEAD_OF_GROUP,
+    HKV,
+    HQ,
+    IN_ROW,
+    KEYS_INSIDE,
+    NK,
+    NQ,
+    ROW,
+    ROWS_INSIDE,
+    B,
+    grid,
+    statistic,
+)
 from .biases import dense_kernel, table_kernel
-from .bounds import KEYS, inside
-from .bounds import QUERIES as QUERY_SIDE
-from .flash2 import HKV, HQ, NK, NQ, QUERIES, ROWS_INSIDE, B, program_scalars, tensors
+from .bounds import KEYS, QUERIES
+from .flash2 import program_scalars, tensors
 from .gradients import Learned, learned, line_sums
 from .pieces import Piece
 from .recompute import Tiles, owned_keys, rows_of
 from .terms import LOG2_E, ZERO, call, index, is_minus_inf, tile
 
-ROW = ("q",)
-IN_ROW = (index("b"), index("h"), index("q"))
-GROUP = al.floordiv(HQ, HKV)
-KEYS_INSIDE = inside(KEYS)
 #: Columns of dK and dV together that one kernel sums. 64 rows of 384 columns, the least that fills a group
 #: of four warps, take 192 of a thread's 255 registers.
 BOTH_SUMS = 384
@@ -109,14 +115,14 @@ def _statistics(e_pieces: tuple[Piece, ...], through_lse: bool) -> list[Stmt]:
     assert total is not None
     note = "delta = rowsum(dO * O)"
     if through_lse:
-        out.append(Load(Tile("dlse", ROW, "acc"), "dlse", IN_ROW, ROWS_INSIDE))
+        out.append(statistic("dlse", ROWS_INSIDE))
         total, note = call("sub", total, tile("dlse")), f"{note} - dlse"
     scaled = call("mul", tile("lse"), real(LOG2_E))
     lse2 = call("where", is_minus_inf(tile("lse")), real(float("inf")), scaled)
     return [
         *out,
         Map(Tile("delta", ROW, "acc"), total, note),
-        Load(Tile("lse", ROW, "acc"), "lse", IN_ROW, ROWS_INSIDE, fill=float("inf")),
+        statistic("lse", ROWS_INSIDE),
         Map(Tile("lse2", ROW, "acc"), lse2, "in base 2; a row that saw nothing: exp2(s - inf) = 0"),
         Store("delta", IN_ROW, Tile("delta", ROW, "acc"), ROWS_INSIDE),
         Store("lse2", IN_ROW, Tile("lse2", ROW, "acc"), ROWS_INSIDE),
@@ -152,11 +158,11 @@ def _query_kernel(ir: AttentionIR, found: list[Learned], through_lse: bool) -> K
     ]
     return Kernel(
         name=f"{ir.name}_bwd_dq",
-        grid=(GridAxis("b", B), GridAxis("h", HQ), QUERIES),
+        grid=grid("b", "h", "q_tile"),
         axes=t.kernel_axes,
         body=tuple(body),
         note="FlashAttention-2 backward: delta and dQ of one tile of queries.",
-        longest=None if t.bounds.longest is None else ("q_tile", t.bounds.longest),
+        longest=t.bounds.longest,
     )
 
 
@@ -170,7 +176,7 @@ def _key_kernels(ir: AttentionIR, found: list[Learned]) -> list[Kernel]:
 
 def _key_kernel(ir: AttentionIR, found: list[Learned], wanted: tuple[str, ...]) -> Kernel:
     columns = [g for g in found if g.kind == "column"]
-    t = Tiles.of(ir, QUERY_SIDE, [g.read for g in columns])
+    t = Tiles.of(ir, QUERIES, [g.read for g in columns])
     sums = line_sums(ir, t.values, t.gradient, columns, t.axes, KEYS_INSIDE)
     rounded = t.rounded()
     weights = Tile("p_elem", t.axes, "elem")
@@ -188,7 +194,7 @@ def _key_kernel(ir: AttentionIR, found: list[Learned], wanted: tuple[str, ...]) 
     totals = tuple(name for what in wanted for name in t.names(what))
     factors = {"dk": ir.scale, "dv": 1.0}
     head: list[Stmt] = [
-        Scalar("h", al.add(al.mul(index("hkv"), GROUP), index("i_head")), "a query head of the group"),
+        HEAD_OF_GROUP,
         *dropout.head(ir),
         *t.values.prologue,
         *t.bounds.scalars,
@@ -208,9 +214,9 @@ def _key_kernel(ir: AttentionIR, found: list[Learned], wanted: tuple[str, ...]) 
     both = " and ".join(f"d{what[1].upper()}" for what in wanted)
     return Kernel(
         name=f"{ir.name}_bwd_d{''.join(what[1] for what in wanted)}",
-        grid=(GridAxis("b", B), GridAxis("hkv", HKV), GridAxis("k_tile", al.cdiv(NK, index("BLOCK_N")))),
+        grid=grid("b", "hkv", "k_tile"),
         axes=t.kernel_axes,
         body=tuple(body),
         note=f"FlashAttention-2 backward: {both} of one tile of keys.",
-        longest=None if t.bounds.longest is None else ("k_tile", t.bounds.longest),
+        longest=t.bounds.longest,
     )

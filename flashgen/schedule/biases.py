@@ -9,30 +9,23 @@ from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import (
     Axis,
     Coords,
-    GridAxis,
     Kernel,
-    Load,
     Loop,
     Map,
     Range,
-    Scalar,
     Stmt,
     Store,
     Tile,
 )
 
 from . import dropout
-from .bounds import KEYS, inside
-from .flash2 import HKV, HQ, NK, QUERIES, ROWS_INSIDE, B, program_scalars
+from .axes import GROUP, HEAD_OF_GROUP, HQ, IN_ROW, KV_HEAD, PAIRS_INSIDE, ROWS_INSIDE, B, grid, statistic
+from .bounds import KEYS
+from .flash2 import program_scalars
 from .gradients import Learned, bucket_sums
 from .pieces import MIN_PIECE
 from .recompute import Tiles, owned_keys
 from .terms import ZERO, call, index, tile
-
-GROUP = al.floordiv(HQ, HKV)
-HEAD_OF = {"b": B, "h": HQ, "hkv": HKV}
-STATISTIC = (index("b"), index("h"), index("q"))
-PAIRS_INSIDE = al.both(ROWS_INSIDE, inside(KEYS))
 
 
 def dense_kernel(ir: AttentionIR, g: Learned) -> Kernel:
@@ -44,7 +37,7 @@ def dense_kernel(ir: AttentionIR, g: Learned) -> Kernel:
     inner: list[Stmt] = [
         *dropout.head(ir),
         *t.given(ROWS_INSIDE),
-        *(_row(name) for name in ("lse2", "delta")),
+        *(statistic(name, ROWS_INSIDE) for name in ("lse2", "delta")),
         *t.values.prologue,
         *t.bounds.scalars,
         *t.scores(partial=True),
@@ -54,12 +47,11 @@ def dense_kernel(ir: AttentionIR, g: Learned) -> Kernel:
     if "b" not in lead:
         over.append(("b", B, []))
     if "hkv" in lead:
-        shared = Scalar("h", al.add(al.mul(index("hkv"), GROUP), index("i_head")), "a head of the group")
-        over.append(("i_head", GROUP, [shared]))
+        over.append(("i_head", GROUP, [HEAD_OF_GROUP]))
     elif "h" in lead:
-        inner = [Scalar("hkv", al.floordiv(index("h"), GROUP)), *inner]
+        inner = [KV_HEAD, *inner]
     else:
-        over.append(("h", HQ, [Scalar("hkv", al.floordiv(index("h"), GROUP))]))
+        over.append(("h", HQ, [KV_HEAD]))
     statements = inner
     for name, count, first in reversed(over):
         loop = Loop(name, (Range(ZERO, count),), ("total",), (*first, *statements))
@@ -78,11 +70,7 @@ def dense_kernel(ir: AttentionIR, g: Learned) -> Kernel:
     ]
     return Kernel(
         name=f"{ir.name}_bwd_{g.read.name}",
-        grid=(
-            *(GridAxis(a, HEAD_OF[a]) for a in lead),
-            QUERIES,
-            GridAxis("k_tile", al.cdiv(NK, index("BLOCK_N"))),
-        ),
+        grid=grid(*lead, "q_tile", "k_tile"),
         axes=t.kernel_axes,
         body=tuple(body),
         note=f"The gradient of {g.read.name}: one tile of it, over the batches and heads that share it.",
@@ -104,27 +92,21 @@ def table_kernel(ir: AttentionIR, g: Learned) -> Kernel:
         *t.columns(),
         Coords(Tile("entry", ("entry",), "int32"), integer(0)),
         *t.given(ROWS_INSIDE),
-        *(_row(name) for name in ("lse2", "delta")),
+        *(statistic(name, ROWS_INSIDE) for name in ("lse2", "delta")),
         *t.values.prologue,
         *t.bounds.scalars,
         Map(table, real(0.0)),
         *t.loops(("table",), lambda partial: [*t.scores(partial, also), *sums]),
-        Store(g.writes, (*STATISTIC, index("entry")), table, al.both(ROWS_INSIDE, _entries(g.entries))),
+        Store(g.writes, (*IN_ROW, index("entry")), table, al.both(ROWS_INSIDE, _entries(g.entries))),
     ]
     return Kernel(
         name=f"{ir.name}_bwd_{g.read.name}",
-        grid=(GridAxis("b", B), GridAxis("h", HQ), QUERIES),
+        grid=grid("b", "h", "q_tile"),
         axes=(*t.kernel_axes, Axis("entry", integer(size))),
         body=tuple(body),
         note=f"The gradient of {g.read.name}: each row's share of its entries.",
-        longest=None if t.bounds.longest is None else ("q_tile", t.bounds.longest),
+        longest=t.bounds.longest,
     )
-
-
-def _row(name: str) -> Load:
-    """A statistic that kernel 1 stored."""
-    fill = float("inf") if name == "lse2" else 0.0
-    return Load(Tile(name, ("q",), "acc"), name, STATISTIC, ROWS_INSIDE, fill)
 
 
 def _entries(n: int) -> Expr:

@@ -37,7 +37,8 @@ QUERIES = Side("q", "k", index("Nq"), index("BLOCK_M"))
 @dataclass(frozen=True)
 class Bounds:
     """What the loops over tiles need. ``inside`` guards loads of partial tiles, ``visible`` is the mask
-    they apply; ``longest`` tells at which end of the given axis tiles visit the most."""
+    they apply; ``longest`` is a kernel's: the grid axis of the given tiles, and at which of its ends they
+    visit the most."""
 
     scalars: tuple[Scalar, ...]
     full: tuple[Range, ...]
@@ -45,7 +46,7 @@ class Bounds:
     inside: Expr
     visible: Expr
     rows_may_be_empty: bool
-    longest: Literal["first", "last"] | None
+    longest: tuple[str, Literal["first", "last"]] | None
 
 
 def inside(side: Side) -> Expr:
@@ -88,11 +89,12 @@ def mask_bounds(mask: Expr | None, side: Side = KEYS) -> Bounds:
 
     full, partial = named(full, "full"), named(partial, "partial")
     alone = mask is not None and _stays_inside(mask, side)
-    longest: Literal["first", "last"] | None = None
+    longest: tuple[str, Literal["first", "last"]] | None = None
+    tiles_of = f"{side.given}_tile"
     if begin == ZERO and hi in set(walk(end)):
-        longest = "last"
+        longest = tiles_of, "last"
     elif end == side.length and lo in set(walk(begin)):
-        longest = "first"
+        longest = tiles_of, "first"
     return Bounds(
         scalars=tuple(scalars),
         full=full,

@@ -14,7 +14,6 @@ from flashgen.ir.program import (
     Axis,
     Coords,
     Dot,
-    GridAxis,
     Kernel,
     Load,
     Loop,
@@ -29,16 +28,12 @@ from flashgen.ir.program import (
 )
 
 from . import dropout
+from .axes import BLOCK_M, BLOCK_N, HKV, HQ, IN_ROW, KV_HEAD, NK, NQ, ROW, ROWS_INSIDE, B, grid
 from .bounds import Bounds, mask_bounds
 from .pieces import Piece, pieces
-from .softmax import ROW, Logit, S, first_sums, logit, online_softmax
+from .softmax import Logit, S, first_sums, logit, online_softmax
 from .terms import LN_2, call, index, tile
 from .values import Values
-
-B, HQ, HKV, NQ, NK = (index(n) for n in ("B", "Hq", "Hkv", "Nq", "Nk"))
-BLOCK_M, BLOCK_N = index("BLOCK_M"), index("BLOCK_N")
-QUERIES = GridAxis("q_tile", al.cdiv(NQ, BLOCK_M))
-ROWS_INSIDE = Call("lt", (index("q"), NQ), "bool")
 
 
 def flash2(ir: AttentionIR) -> Program:
@@ -73,7 +68,7 @@ def flash2(ir: AttentionIR) -> Program:
 
     kernel = Kernel(
         name=f"{ir.name}_fwd",
-        grid=(GridAxis("b", B), GridAxis("h", HQ), QUERIES),
+        grid=grid("b", "h", "q_tile"),
         axes=(
             Axis("q", BLOCK_M),
             Axis("k", BLOCK_N),
@@ -81,7 +76,7 @@ def flash2(ir: AttentionIR) -> Program:
         ),
         body=tuple(body),
         note="FlashAttention-2 forward: O and lse of one tile of queries.",
-        longest=None if bounds.longest is None else ("q_tile", bounds.longest),
+        longest=bounds.longest,
     )
     return Program(ir.name, "flash2", tensors(ir), (kernel,))
 
@@ -106,7 +101,7 @@ def program_scalars() -> list[Stmt]:
     """The KV head of this program and the first and last row of its q tile."""
     q_hi = al.sub(Call("min", (al.add(index("q_lo"), BLOCK_M), NQ), "int"), integer(1))
     return [
-        Scalar("hkv", al.floordiv(index("h"), al.floordiv(HQ, HKV)), "grouped heads share a KV head"),
+        KV_HEAD,
         Scalar("q_lo", al.mul(index("q_tile"), BLOCK_M)),
         Scalar("q_hi", q_hi, "the last row of this tile"),
     ]
@@ -134,7 +129,7 @@ def accumulator(p: Piece) -> Tile:
 def load_q(p: Piece) -> Load:
     """One piece of the q tile."""
     dst = Tile(f"q{p.name[1:]}", ("q", p.name), "elem")
-    at = (index("b"), index("h"), index("q"), index(p.name))
+    at = (*IN_ROW, index(p.name))
     return Load(dst, "q", at, columns_inside(p, ROWS_INSIDE))
 
 
@@ -218,7 +213,6 @@ def epilogue(ir: AttentionIR, e_pieces: tuple[Piece, ...]) -> list[Stmt]:
     unseen = "a row that saw nothing: l = 0, O = 0"
     l_safe = call("where", Call("eq", (tile("l"), real(0.0)), "bool"), real(1.0), tile("l"))
     log_sum = call("add", tile("m"), call("log2", tile("l")))
-    rows = (index("b"), index("h"), index("q"))
     out: list[Stmt] = [
         Map(Tile("l_inv", ROW, "acc"), call("div", real(1.0), l_safe), unseen),
         Map(Tile("lse_q", ROW, "acc"), call("mul", log_sum, real(LN_2)), "lse = m + log(l), to base e"),
@@ -228,7 +222,7 @@ def epilogue(ir: AttentionIR, e_pieces: tuple[Piece, ...]) -> list[Stmt]:
         final = Tile(f"{o.name}_elem", o.axes, "elem")
         out += [
             Map(final, call("mul", tile(o.name), tile("l_inv")), "O = diag(l)^-1 O"),
-            Store("o", (*rows, index(p.name)), final, columns_inside(p, ROWS_INSIDE)),
+            Store("o", (*IN_ROW, index(p.name)), final, columns_inside(p, ROWS_INSIDE)),
         ]
-    out.append(Store("lse", rows, Tile("lse_q", ROW, "acc"), ROWS_INSIDE))
+    out.append(Store("lse", IN_ROW, Tile("lse_q", ROW, "acc"), ROWS_INSIDE))
     return out

@@ -25,12 +25,11 @@ from flashgen.expr.summed import unsummable
 from flashgen.ir.attention import AttentionIR, Input
 from flashgen.ir.program import Loop, Map, Range, Reduce, Stmt, Store, Sum, Tensor, Tile
 
+from .axes import LENGTHS
 from .probability import ScoreGradient
 from .terms import LOG2_E, call, index, scaled, tile
 from .values import Values
 
-B, HQ, HKV, NQ, NK = (index(n) for n in ("B", "Hq", "Hkv", "Nq", "Nk"))
-LENGTHS = {"b": B, "h": HQ, "hkv": HKV, "q": NQ, "k": NK}
 Kind = Literal["row", "column", "dense", "table"]
 
 

@@ -17,11 +17,12 @@ from flashgen.expr.nodes import Call, Const, Expr, Read, Var, real, substitute, 
 from flashgen.expr.ops import OPS
 from flashgen.expr.share import operators, share
 from flashgen.ir.attention import AttentionIR
-from flashgen.ir.program import Load, Map, Stmt, Tile
+from flashgen.ir.program import Map, Stmt, Tile
 
 from . import dropout
+from .axes import statistic
 from .softmax import Logit, logit
-from .terms import call, index, scaled, tile
+from .terms import call, scaled, tile
 from .values import TILE_DTYPE, Values
 
 #: An operator of so many issue slots is worth a name for its result.
@@ -30,7 +31,6 @@ COSTLY = 4
 LONG = 3
 SCORE = tile("s")
 VISIBLE = Var("visible", "bool")
-STATISTIC = (index("b"), index("h"), index("q"))
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class ScoreGradient:
             along = tuple(a for a in axes if a in self.values.level(part)) or axes
             out.append(Map(Tile(name, along, TILE_DTYPE[part.type]), part))
         if axes[1] == "q":
-            out.append(_statistic("lse2", guard, float("inf")))
+            out.append(statistic("lse2", guard))
         if visible is not None:
             out.append(Map(Tile("visible", axes, "bool"), visible, "pairs that see each other"))
         p: Expr = call("exp2", call("sub", self.t.value, tile("lse2")))
@@ -70,7 +70,7 @@ class ScoreGradient:
     def of_scores(self, axes: tuple[str, str], visible: Expr | None, guard: Expr | None) -> list[Stmt]:
         """From ``p`` and ``dp`` to ``ds``, the gradient of the score."""
         ir = self.values.ir
-        out: list[Stmt] = [_statistic("delta", guard, 0.0)] if axes[1] == "q" else []
+        out: list[Stmt] = [statistic("delta", guard)] if axes[1] == "q" else []
         out += dropout.drawn(ir, axes)
         ds: Expr = call("mul", tile("p"), call("sub", dropout.kept(ir, tile("dp")), tile("delta")))
         if visible is not None:
@@ -92,10 +92,6 @@ class ScoreGradient:
         """Whether a factor looks at ``s``, of which hidden pairs may have anything."""
         of_s = {"s", *(name for name, part in self.parts)}
         return self.values.ir.mask is not None and bool(variables(factor) & of_s)
-
-
-def _statistic(name: str, guard: Expr | None, fill: float) -> Load:
-    return Load(Tile(name, ("q",), "acc"), name, STATISTIC, guard, fill)
 
 
 def score_gradient(ir: AttentionIR, values: Values, reads: Sequence[Read] = ()) -> ScoreGradient:

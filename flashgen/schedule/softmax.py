@@ -12,11 +12,11 @@ from flashgen.expr.nodes import Expr, real, substitute
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import Map, Reduce, Stmt, Tile
 
+from .axes import ROW
 from .terms import LOG2_E, MINUS_INF, call, is_minus_inf, may_be_minus_inf, multiple_of, scaled, tile
 from .values import Values
 
 S = Tile("s", ("q", "k"), "acc")
-ROW = ("q",)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import (
     Axis,
     Coords,
-    GridAxis,
     Kernel,
     Load,
     Loop,
@@ -29,17 +28,22 @@ from flashgen.ir.program import (
 )
 
 from . import dropout
-from .bounds import KEYS as KEY_SIDE
-from .bounds import inside
-from .flash2 import (
+from .axes import (
     BLOCK_M,
     BLOCK_N,
     HQ,
+    IN_ROW,
+    KEYS_INSIDE,
     NK,
     NQ,
-    QUERIES,
+    PAIRS_INSIDE,
+    ROW,
     ROWS_INSIDE,
+    TILES,
     B,
+    grid,
+)
+from .flash2 import (
     accumulator,
     columns_inside,
     load_q,
@@ -50,17 +54,15 @@ from .flash2 import (
     weighted_values,
 )
 from .pieces import Piece, pieces
-from .softmax import ROW, S, first_sums, logit
+from .softmax import S, first_sums, logit
 from .terms import LN_2, MINUS_INF, ZERO, call, index, is_minus_inf, tile
 from .values import Values
 
 P = Tile("p", ("q", "k"), "acc")
 P_ELEM = Tile("p_elem", ("q", "k"), "elem")
 KEYS = Coords(Tile("k", ("k",), "int32"), index("k_lo"))
-IN_ROW = (index("b"), index("h"), index("q"))
 IN_MATRIX = (*IN_ROW, index("k"))
-MATRIX_INSIDE = al.both(ROWS_INSIDE, inside(KEY_SIDE))
-ALL_TILES = (Range(ZERO, al.cdiv(NK, BLOCK_N)),)
+ALL_TILES = (Range(ZERO, TILES["k_tile"]),)
 
 
 def standard(ir: AttentionIR) -> Program:
@@ -76,12 +78,11 @@ def standard(ir: AttentionIR) -> Program:
 
 
 def _kernel(
-    ir: AttentionIR, part: str, note: str, body: list[Stmt], cut: tuple[Piece, ...], *grid: GridAxis
+    ir: AttentionIR, part: str, note: str, body: list[Stmt], cut: tuple[Piece, ...], *keys: str
 ) -> Kernel:
     columns = (Axis(p.name, integer(p.size)) for p in cut)
     axes = (Axis("q", BLOCK_M), Axis("k", BLOCK_N), *columns)
-    rows = (GridAxis("b", B), GridAxis("h", HQ), QUERIES)
-    return Kernel(f"{ir.name}_{part}", (*rows, *grid), axes, tuple(body), note)
+    return Kernel(f"{ir.name}_{part}", grid("b", "h", "q_tile", *keys), axes, tuple(body), note)
 
 
 def _scores_kernel(ir: AttentionIR, d_pieces: tuple[Piece, ...]) -> Kernel:
@@ -95,15 +96,14 @@ def _scores_kernel(ir: AttentionIR, d_pieces: tuple[Piece, ...]) -> Kernel:
         *values.prologue,
         Scalar("k_lo", al.mul(index("k_tile"), BLOCK_N)),
         KEYS,
-        *scores(ir, d_pieces, inside(KEY_SIDE)),
-        *values.in_loop(t, *(() if mask is None else (mask,)), bounds=inside(KEY_SIDE)),
+        *scores(ir, d_pieces, KEYS_INSIDE),
+        *values.in_loop(t, *(() if mask is None else (mask,)), bounds=KEYS_INSIDE),
         Map(S, t, "score, in base 2"),
     ]
     if mask is not None:
         body.append(Map(S, call("where", mask, tile("s"), MINUS_INF), "hidden pairs"))
-    body.append(Store("S", IN_MATRIX, S, MATRIX_INSIDE))
-    key_tiles = GridAxis("k_tile", al.cdiv(NK, BLOCK_N))
-    return _kernel(ir, "scores", "S = Q K^T, scored and masked, to HBM.", body, d_pieces, key_tiles)
+    body.append(Store("S", IN_MATRIX, S, PAIRS_INSIDE))
+    return _kernel(ir, "scores", "S = Q K^T, scored and masked, to HBM.", body, d_pieces, "k_tile")
 
 
 def _softmax_kernel(ir: AttentionIR) -> Kernel:
@@ -111,7 +111,7 @@ def _softmax_kernel(ir: AttentionIR) -> Kernel:
     load: list[Stmt] = [
         Scalar("k_lo", al.mul(index("j"), BLOCK_N)),
         KEYS,
-        Load(S, "S", IN_MATRIX, MATRIX_INSIDE, float("-inf")),
+        Load(S, "S", IN_MATRIX, PAIRS_INSIDE, float("-inf")),
     ]
 
     def unseen(e: Expr) -> Expr:
@@ -158,7 +158,7 @@ def _softmax_kernel(ir: AttentionIR) -> Kernel:
                 *load,
                 *dropout.drawn(ir, ("q", "k")),
                 Map(P_ELEM, dropout.kept(ir, call("mul", exponent, tile("l_inv"))), "P = softmax(S)"),
-                Store("P", IN_MATRIX, P_ELEM, MATRIX_INSIDE),
+                Store("P", IN_MATRIX, P_ELEM, PAIRS_INSIDE),
             ),
             "all",
             "second pass: probabilities",
@@ -171,8 +171,8 @@ def _values_kernel(ir: AttentionIR, e_pieces: tuple[Piece, ...]) -> Kernel:
     step: list[Stmt] = [
         Scalar("k_lo", al.mul(index("j"), BLOCK_N)),
         KEYS,
-        Load(P_ELEM, "P", IN_MATRIX, MATRIX_INSIDE),
-        *weighted_values(ir, e_pieces, inside(KEY_SIDE), P_ELEM, rescale=False),
+        Load(P_ELEM, "P", IN_MATRIX, PAIRS_INSIDE),
+        *weighted_values(ir, e_pieces, KEYS_INSIDE, P_ELEM, rescale=False),
     ]
     body: list[Stmt] = [*program_scalars(), *tile_rows(e_pieces)]
     body += [Map(accumulator(p), real(0.0)) for p in e_pieces]
