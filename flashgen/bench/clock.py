@@ -1,4 +1,4 @@
-"""Clocks: GPU time by events or by CUDA graphs, host time by the process clock.
+"""Clocks: GPU time by events or by CUDA graphs, host time by the process clock; and the memory of a call.
 
 Clock and power move a GPU's speed by 20%, so contenders are timed in alternating rounds, each round in
 another order, and the median over the rounds is reported. Only ratios within one run count.
@@ -6,6 +6,7 @@ another order, and the median over the rounds is reported. Only ratios within on
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -88,3 +89,15 @@ def host_us(run: Run, device: str, calls: int = 200, repeats: int = 9) -> float:
     if device != "cpu":
         torch.cuda.synchronize()
     return statistics.median(batches)
+
+
+def peak_bytes(run: Run, before: int | None = None) -> int:
+    """The most GPU memory taken while ``run`` runs, beyond ``before``: by default what is taken when it
+    starts, which leaves its results, saved tensors and scratch."""
+    gc.collect()
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    start = torch.cuda.memory_allocated() if before is None else before
+    run()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - start

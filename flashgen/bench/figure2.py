@@ -4,7 +4,6 @@ Figure 2, beside standard attention. cuDNN and flex run without dropout, which f
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from functools import partial
 
@@ -13,11 +12,12 @@ from torch import Tensor
 
 from . import contenders
 from .cases import Case
-from .clock import Run, rounds
+from .clock import Run, peak_bytes, rounds
 from .contenders import OURS, Data
 from .report import Figure
-from .suites import Session, each, flops, record
-from .training import BACKWARD, SEED, backward_of, checked, learnable, leaves, wanted
+from .suites import Session, checked, each, flops, record
+from .training import BACKWARD, SEED, backward_of, learnable, leaves, wanted
+from .truths import check
 
 #: Peers that are timed without dropout.
 WITHOUT = ("flex", "cudnn")
@@ -35,13 +35,16 @@ def _one(case: Case, session: Session, seed: int) -> None:
     missing: dict[str, str] = {}
     for name in wanted(case, session):
         contenders.add(steps, missing, name, data, partial(_peer, name, case, data, dout))
-    ours = backward_of(contenders.ours(case.spec, data, SEED), case, data, dout)
-    errors = checked(case, data, dout, {OURS: ours}, SEED, session)
-    del ours
+    errors = checked(case, session, lambda: _errors(case, data, dout, session))
     if session.device != "cpu":
-        _memory(case, {name: extra_mib(step) for name, step in steps.items()}, session)
+        _memory(case, {name: peak_bytes(step) / 2**20 for name, step in steps.items()}, session)
     times = rounds(steps, session.rounds, session.device)
     record(case, case.label, times, (1 + BACKWARD) * flops(case), errors, missing, session)
+
+
+def _errors(case: Case, data: Data, dout: Tensor, session: Session) -> dict[str, float]:
+    ours = backward_of(contenders.ours(case.spec, data, SEED), case, data, dout)
+    return check(case, data, dout, {OURS: ours}, SEED, session.report)
 
 
 def _step(forward: Run, case: Case, data: Data, dout: Tensor) -> Run:
@@ -59,18 +62,6 @@ def _peer(name: str, case: Case, data: Data, dout: Tensor) -> Run | None:
     spec = case.spec.replace(dropout=0.0) if name in WITHOUT else case.spec
     forward = contenders.peer(name, spec, data)
     return None if forward is None else _step(forward, case, data, dout)
-
-
-def extra_mib(step: Run) -> float:
-    """The most memory that ``step`` takes beyond what was taken before it: results, saved tensors and
-    scratch. Inputs are not counted."""
-    gc.collect()
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    step()
-    torch.cuda.synchronize()
-    return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
 def _memory(case: Case, mib: dict[str, float], session: Session) -> None:

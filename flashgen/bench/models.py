@@ -4,7 +4,6 @@ attention. A model's suite and its file in ``examples`` are called as in ``cases
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 import sys
 from types import ModuleType
@@ -15,10 +14,10 @@ import torch
 from flashgen.resources import folder
 
 from .cases import table
-from .clock import Run, rounds
+from .clock import Run, peak_bytes, rounds
 from .contenders import OURS, STANDARD
 from .report import Figure, Timing
-from .suites import Session
+from .suites import Session, empty_cache
 
 #: Largest relative difference of losses, and of a gradient's norm, between two attentions in bf16.
 LOSS_CLOSE, GRADIENT_CLOSE = 0.01, 0.1
@@ -50,9 +49,7 @@ def run(model: str, session: Session) -> None:
     except Exception as e:  # the other suites still count
         session.report.problems.append(f"{model}: {type(e).__name__}: {e}")
     session.save()
-    if session.device != "cpu":
-        gc.collect()
-        torch.cuda.empty_cache()
+    empty_cache(session)
 
 
 def _run(model: str, t: dict[str, Any], session: Session) -> None:
@@ -65,14 +62,14 @@ def _run(model: str, t: dict[str, Any], session: Session) -> None:
     firsts: dict[str, tuple[float, torch.Tensor]] = {}
     for name in (OURS, *t["goals"]):
         session.say(f"{model} {name}")
-        before = _allocated(device)
+        before = 0 if tiny else torch.cuda.memory_allocated()
         try:
             trainer = module.Trainer(config, name, device)
             firsts[name] = _first(trainer, batch)
             for _ in range(2):  # the optimizer's state is there from the second on
                 trainer.step(batch)
             runs[name] = _steps(trainer, batch, steps)
-            gib = _peak_gib(runs[name], before, device)
+            gib = None if tiny else peak_bytes(runs[name], before) / 2**30
         except Exception as e:
             report.problems.append(f"{model} {case}: {name}: {type(e).__name__}: {e}"[:300])
             runs.pop(name, None)
@@ -124,18 +121,3 @@ def _steps(trainer: Any, batch: Any, count: int) -> Run:
             trainer.step(batch)
 
     return run
-
-
-def _allocated(device: str) -> int:
-    return 0 if device == "cpu" else torch.cuda.memory_allocated()
-
-
-def _peak_gib(run: Run, before: int, device: str) -> float | None:
-    """The most memory taken while ``run`` runs, of it all that came after ``before``."""
-    if device == "cpu":
-        return None
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    run()
-    torch.cuda.synchronize()
-    return (torch.cuda.max_memory_allocated() - before) / 2**30

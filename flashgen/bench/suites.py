@@ -72,9 +72,7 @@ def each(cases: list[Case], session: Session, measured: Callable[[Case, int], No
         except Exception as e:  # one broken case must not cost the others, which took minutes of a GPU
             session.report.problems.append(f"{case.suite} {case.label}: {type(e).__name__}: {e}")
         session.save()
-        if session.device != "cpu":
-            gc.collect()
-            torch.cuda.empty_cache()
+        empty_cache(session)
 
 
 def _one(case: Case, session: Session, seed: int, by_graph: bool) -> None:
@@ -82,19 +80,28 @@ def _one(case: Case, session: Session, seed: int, by_graph: bool) -> None:
     data = draw(case.spec, case.shape, session.device, session.dtype, seed)
     wanted = [name for name in case.goals if name in session.peers]
     runs, missing = contenders.assemble(case, data, wanted)
-    errors: dict[str, float] = {}
-    if session.check:
-        try:
-            errors = check(case, data, runs, report)
-        except torch.cuda.OutOfMemoryError:  # the dense reference is what does not fit
-            report.problems.append(
-                f"{case.suite} {case.label}: not checked, the dense reference does not fit"
-            )
+    errors = checked(case, session, lambda: check(case, data, runs, report))
     calls = GRAPH_CALLS if by_graph else 1
     replays: Mapping[str, Run] = {n: graphed(r) for n, r in runs.items()} if by_graph else runs
     ms = {n: t / calls for n, t in rounds(replays, session.rounds, session.device).items()}
     record(case, case.label, ms, None if case.suite == "variants" else flops(case), errors, missing, session)
     report.figures.extend(_figures(case, ms, session))
+
+
+def checked(case: Case, session: Session, check: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """The errors that ``check`` finds, by contender. One that fails is a remark, and times still come."""
+    if not session.check:
+        return {}
+    try:
+        return check()
+    except torch.cuda.OutOfMemoryError:
+        why = "the dense reference does not fit"
+    except Exception as e:
+        why = f"{type(e).__name__}: {e}"[:300]
+    finally:
+        empty_cache(session)  # tens of GiB
+    session.report.problems.append(f"{case.suite} {case.label}: not checked, {why}")
+    return {}
 
 
 def record(
@@ -135,6 +142,13 @@ def _figures(case: Case, ms: Mapping[str, float], session: Session) -> list[Figu
     if case.at_most_us is not None:
         found.append(Figure(suite, label, "GPU time", 1e3 * mine, "us", case.at_most_us))
     return found
+
+
+def empty_cache(session: Session) -> None:
+    """Give memory that nothing holds back to the GPU."""
+    if session.device != "cpu":
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def last_head(case: Case, data: Data) -> tuple[Data, int, int]:

@@ -4,8 +4,7 @@ kept, and with dropout the forward beside it.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -18,7 +17,7 @@ from . import contenders
 from .cases import Case
 from .clock import Run, rounds
 from .contenders import OURS, STANDARD, Data, draw
-from .suites import Session, each, flops, record
+from .suites import Session, checked, each, flops, record
 from .truths import check
 from .warm import warm
 
@@ -73,33 +72,6 @@ def wanted(case: Case, session: Session) -> list[str]:
     return [name for name in case.goals if name in session.peers or name == STANDARD]
 
 
-def checked(
-    case: Case,
-    data: Data,
-    dout: Tensor,
-    backwards: Mapping[str, Gradients],
-    seed: int | None,
-    session: Session,
-) -> dict[str, float]:
-    """The errors of gradients by contender. A check that fails is a remark, and times still come."""
-    if not session.check:
-        return {}
-    errors: dict[str, float] = {}
-    try:
-        found = {name: backward() for name, backward in backwards.items()}
-        errors = check(case, data, dout, found, seed, session.report)
-    except torch.cuda.OutOfMemoryError:
-        why = "the dense reference does not fit"
-        session.report.problems.append(f"{case.suite} {case.label}: not checked, {why}")
-    except Exception as e:
-        why = f"{type(e).__name__}: {e}"[:300]
-        session.report.problems.append(f"{case.suite} {case.label}: not checked, {why}")
-    if session.device != "cpu":
-        gc.collect()
-        torch.cuda.empty_cache()  # tens of GiB
-    return errors
-
-
 def _one(case: Case, session: Session, seed: int) -> None:
     data, dout = learnable(case, session.device, session.dtype, seed)
     dropping = SEED if case.spec.dropout else None
@@ -109,7 +81,7 @@ def _one(case: Case, session: Session, seed: int) -> None:
     for name, forward in forwards.items():
         if name != OURS:
             _add(backwards, missing, name, case, forward, data, dout)
-    errors = checked(case, data, dout, backwards, dropping, session)
+    errors = checked(case, session, lambda: check(case, data, dout, backwards, dropping, session.report))
     work, label = flops(case), case.label
     if case.suite == "dropout":
         times = rounds(forwards, session.rounds, session.device)

@@ -1,12 +1,12 @@
 """Are the gradients right? One head of a timed call against fp64, ours judged as in ``flashgen verify``.
 
 Dropout's keep mask follows from (b, h, q, k), and the oracle numbers the heads it is given from 0. So for the
-last head of many the mask is made here, from the definition of the random bits.
+last head of many the mask is made here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -20,7 +20,7 @@ from flashgen.verify.carried import gradient_floors
 from flashgen.verify.errors import Finding, judge, judge_gradients, measure
 from flashgen.verify.gradients import gradients_of
 from flashgen.verify.oracle import Dense, dense, judged, scale_of, softmax, weigh
-from flashgen.verify.philox import philox, quantised
+from flashgen.verify.philox import kept, quantised
 from flashgen.verify.plain import plain, plain_gradients
 
 from . import contenders
@@ -30,15 +30,15 @@ from .report import Report
 from .suites import last_head
 
 NAMES = ("dq", "dk", "dv")
-#: Rows of blocks whose random bits are made at once: what a processor's cache holds.
-BLOCK_ROWS = 8
+#: Rows whose random bits are made at once: what a processor's cache holds.
+ROWS = 8
 
 
 def check(
     case: Case,
     data: Data,
     dout: Tensor,
-    gradients: Mapping[str, Sequence[Tensor]],
+    backwards: Mapping[str, Callable[[], Sequence[Tensor]]],
     seed: int | None,
     report: Report,
 ) -> dict[str, float]:
@@ -49,6 +49,7 @@ def check(
     """
     if case.shape.Hq != case.shape.Hkv:
         raise ValueError("one query head's dk and dv are whole only where it has its own KV head")
+    gradients = {name: backward() for name, backward in backwards.items()}
     some, b, h = last_head(case, data)
     some = Data(some.q.detach(), some.k.detach(), some.v.detach(), some.inputs)
     do = dout[b:, h:]
@@ -76,20 +77,10 @@ def factor(spec: AttentionSpec, seed: int, head: int, like: Tensor) -> Tensor:
 
 @lru_cache(maxsize=2)
 def keep_of(seed: int, head: int, seqlen_q: int, seqlen_k: int, p: float) -> NDArray[np.bool_]:
-    """``keep_mask`` of one head alone. The halves of the two words of one Philox call serve four 8 x 8
-    squares, so that a quarter of the calls does."""
-    rows, columns = -(-seqlen_q // 16), -(-seqlen_k // 16)
-    units, low = int(quantised(p) * 2**16), np.uint64(0xFFFF)
-    key, mix = philox((seed & 0xFFFFFFFF, seed >> 32), head)
-    keep = np.empty((rows, 2, 8, columns, 2, 8), np.bool_)
-    k = (16 * np.arange(columns)[:, None] + np.arange(8)).reshape(1, -1)
-    for start in range(0, rows, BLOCK_ROWS):
-        stop = min(start + BLOCK_ROWS, rows)
-        q = (16 * np.arange(start, stop)[:, None] + np.arange(8)).reshape(-1, 1)
-        for number, word in enumerate(philox((q.astype(np.uint64) ^ mix, k), key)):
-            for side, half in enumerate((word & low, word >> np.uint64(16))):
-                keep[start:stop, number, :, :, side] = (half >= units).reshape(-1, 8, columns, 8)
-    return keep.reshape(16 * rows, 16 * columns)[:seqlen_q, :seqlen_k].copy()
+    """``keep_mask`` of one head alone, some rows at a time."""
+    q, k = np.arange(seqlen_q)[:, None], np.arange(seqlen_k)
+    rows = (q[start : start + ROWS] for start in range(0, seqlen_q, ROWS))
+    return np.concatenate([kept(seed, head, some, k, p) for some in rows])
 
 
 def _dropped(spec: AttentionSpec, d: Data, z: Tensor | None) -> Dense:

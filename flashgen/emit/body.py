@@ -78,7 +78,6 @@ class Body:
         self.elem_tensor = next((n for n in touched if tensors[n].dtype == "elem"), None)
         self.named: dict[str, str] = {}  # text of a base or of offsets -> its name
         self.changing: frozenset[str] = frozenset()
-        self.draws = False  # whether random bits are drawn
         self.initialised = False  # whether the last Map was an initial value: such lines stand together
 
     @property
@@ -242,7 +241,6 @@ class Body:
 
     def _keep(self, s: Keep) -> Line:
         self.facts.tiles[s.dst.name] = s.dst
-        self.draws = True
         facts = {
             "dst": s.dst.name,
             "at": ", ".join(self.out.text(e) for e in (s.head, s.q_lo, s.k_lo)),

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .check import check_call, dense
 from .layout import backward_results, forward_results
-from .signature import signature
+from .signature import backward_schedule, signature
 
 if TYPE_CHECKING:
     from .cpu import CpuAttention
@@ -36,40 +36,26 @@ library: Any = torch.library.Library("flashgen", "DEF")  # type: ignore[no-untyp
 for _schema in (FORWARD, BACKWARD):
     library.define(_schema, tags=(torch.Tag.pt2_compliant_tag, torch.Tag.needs_exact_strides))
 
-_cuda: dict[tuple[str, str], CudaAttention] = {}
-_cpu: dict[tuple[str, str], CpuAttention] = {}
+_programs: dict[tuple[str, str, bool], CudaAttention | CpuAttention] = {}
 
 
-def _on_cuda(
+def _forward(
     q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str, seed: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    out, lse = _cuda_program(spec, "flash2")(q, k, v, *inputs, *_given(seed))
+    out, lse = _program(spec, "flash2", q.is_cuda)(q, k, v, *inputs, *_given(seed))
     return out, lse
 
 
-def _cuda_program(spec: str, schedule: str) -> CudaAttention:
-    state = _cuda.get((spec, schedule))
-    if state is None:
-        from .cuda import CudaAttention
-
-        state = _cuda.setdefault((spec, schedule), CudaAttention(spec, schedule))
-    return state
-
-
-def _on_cpu(
-    q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str, seed: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    out, lse = _cpu_program(spec, "flash2")(q, k, v, *inputs, *_given(seed))
-    return out, lse
-
-
-def _cpu_program(spec: str, schedule: str) -> CpuAttention:
-    state = _cpu.get((spec, schedule))
-    if state is None:
-        from .cpu import CpuAttention
-
-        state = _cpu.setdefault((spec, schedule), CpuAttention(spec, schedule))
-    return state
+def _program(spec: str, schedule: str, on_cuda: bool) -> CudaAttention | CpuAttention:
+    key = spec, schedule, on_cuda
+    found = _programs.get(key)
+    if found is not None:
+        return found
+    if on_cuda:
+        from .cuda import CudaAttention as Attention
+    else:
+        from .cpu import CpuAttention as Attention  # type: ignore[assignment]
+    return _programs.setdefault(key, Attention(spec, schedule))
 
 
 def _given(*optional: Tensor | None) -> list[Tensor]:
@@ -88,12 +74,11 @@ def _backward(
     spec: str,
     seed: Tensor | None,
 ) -> Gradients:
-    schedule = "backward" if dlse is None else "backward_lse"
-    program = _cuda_program if q.is_cuda else _cpu_program
+    program = _program(spec, backward_schedule(dlse is not None), q.is_cuda)
     rows = dout if dout.stride(-1) == 1 and dout.dtype == q.dtype else dout.to(q.dtype).contiguous()
     per_row = [t.contiguous().to(lse.dtype) for t in _given(dlse)]
     saved = (out if out.stride(-1) == 1 else out.contiguous(), lse.contiguous())
-    dq, dk, dv, *learned = program(spec, schedule)(rows, *per_row, q, k, v, *inputs, *saved, *_given(seed))
+    dq, dk, dv, *learned = program(rows, *per_row, q, k, v, *inputs, *saved, *_given(seed))
     return dq, dk, dv, _as_given(learned, spec, inputs)
 
 
@@ -136,7 +121,7 @@ def _fake_backward(
     seed: Tensor | None,
 ) -> Gradients:
     sig = signature(spec)
-    schedule = "backward" if dlse is None else "backward_lse"
+    schedule = backward_schedule(dlse is not None)
     per_row = [t.to(lse.dtype) for t in _given(dlse)]
     given = check_call(sig, schedule, (dout.to(q.dtype), *per_row, q, k, v, *inputs, out, lse, *_given(seed)))
     made = backward_results(sig, given).values()
@@ -144,9 +129,8 @@ def _fake_backward(
     return dq, dk, dv, _as_given(learned, spec, inputs)
 
 
-library.impl("attention", _on_cuda, "CUDA")
-library.impl("attention", _on_cpu, "CPU")
 for _device in ("CPU", "CUDA"):
+    library.impl("attention", _forward, _device)
     library.impl("attention_backward", _backward, _device)
     for _kind in ("Sparse", "SparseCsr", "Quantized", "NestedTensor"):
         library.impl("attention", _refused, f"{_kind}{_device}")

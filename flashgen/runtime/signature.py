@@ -56,8 +56,13 @@ class Signature:
         seed = ("seed",) if self.dropout else ()
         if not schedule.startswith("backward"):
             return (*matrices, *seed)
-        dlse = ("dlse",) if schedule == "backward_lse" else ()
+        dlse = ("dlse",) if schedule == backward_schedule(through_lse=True) else ()
         return ("do", *dlse, *matrices, "o", "lse", *seed)
+
+
+def backward_schedule(through_lse: bool) -> str:
+    """The schedule for a gradient that arrives at ``out`` alone, or at ``lse`` too."""
+    return "backward_lse" if through_lse else "backward"
 
 
 @lru_cache(maxsize=1024)

@@ -64,54 +64,61 @@ class Variants:
         return min(self._sets[key], key=lambda v: v[0].plan.nanoseconds(work))
 
     def _first_that_fits(
-        self, plan: Plan, elem: torch.dtype, kinds: dict[str, Kind], target: Known, described: bool
+        self, plan: Plan, elem: torch.dtype, kinds: Mapping[str, Kind], target: Known, described: bool
     ) -> Variant:
-        """``plan``, each kernel of which the compiler accepts; one that it refuses gives way to the most
-        promising of the planner's next choices that it accepts.
+        """``plan``, or what came of it, each kernel of which the compiler accepts."""
+        compiled = []
+        for number in range(len(plan.kernels)):
+            plan, kernel = self._accepted(plan, number, elem, kinds, target, described)
+            compiled.append(kernel)
+        return generated(self.spec, plan), tuple(compiled)
+
+    def _accepted(
+        self,
+        plan: Plan,
+        number: int,
+        elem: torch.dtype,
+        kinds: Mapping[str, Kind],
+        target: Known,
+        described: bool,
+    ) -> tuple[Plan, Compiled]:
+        """``plan`` with its kernel of this number compiled; one that the compiler refuses gives way to the
+        most promising of the planner's next choices that it accepts.
 
         After one that spilled, those with as many warps and the same loads are compiled only if their tiles
         take clearly fewer registers; after one that spilled far more than tiles explain, only those that do
         not overlap iterations, as it is what they hold of the next ones. Where all spill, the least does.
         """
-        compiled: list[Compiled] = []
-        for n in range(len(plan.kernels)):
-            reasons: list[str] = []
-            least: tuple[int, Plan, Compiled] | None = None
-            spilled: dict[tuple[int, str, bool], float] = {}
-            overlapped = True
-            for tried, held in choices(self.spec, plan, n, described):
-                k = tried.kernels[n]
-                kind_of = k.num_warps, k.loads, k.num_stages > 1
-                if held > EASED * spilled.get(kind_of, math.inf) or (k.num_stages > 1 and not overlapped):
-                    continue
-                record = generated(self.spec, tried)
-                for space in record.workspaces:
-                    t = element(space, elem)
-                    kinds[space.name] = Kind(POINTERS[t], t.itemsize, aligned=True, strides_aligned=False)
-                confirmed = self._confirm(record, record.kernels[n], kinds, target.smem_bytes)
-                if not isinstance(confirmed, str):
-                    spill = confirmed.measured.spill_bytes
-                    if spill <= SPILL_LIMIT_BYTES:
-                        compiled.append(confirmed)
-                        plan = tried
-                        break
-                    if least is None or spill < least[0]:
-                        least = spill, tried, confirmed
-                    spilled[kind_of] = held
-                    overlapped = overlapped and spill <= FAR * SPILL_LIMIT_BYTES
-                    confirmed = f"spills {spill} B a thread, above {SPILL_LIMIT_BYTES}"
-                reasons.append(f"{tried.kernels[n]}: {confirmed}")
-                if len(reasons) == TRIES:
-                    break
-            if len(compiled) == n and least is not None:  # slow, but right
-                compiled.append(least[2])
-                plan = least[1]
-            elif len(compiled) == n:
-                raise PlanError(
-                    f"no candidate for {DTYPES[elem]} on {target.name} compiles within its limits:\n  "
-                    + "\n  ".join(reasons)
-                )
-        return generated(self.spec, plan), tuple(compiled)
+        reasons: list[str] = []
+        least: tuple[int, Plan, Compiled] | None = None
+        spilled: dict[tuple[int, str, bool], float] = {}
+        overlapped = True
+        for tried, held in choices(self.spec, plan, number, described):
+            k = tried.kernels[number]
+            kind_of = k.num_warps, k.loads, k.num_stages > 1
+            if held > EASED * spilled.get(kind_of, math.inf) or (k.num_stages > 1 and not overlapped):
+                continue
+            record = generated(self.spec, tried)
+            known = {**kinds, **{w.name: _workspace(w, elem) for w in record.workspaces}}
+            confirmed = self._confirm(record, record.kernels[number], known, target.smem_bytes)
+            if not isinstance(confirmed, str):
+                spill = confirmed.measured.spill_bytes
+                if spill <= SPILL_LIMIT_BYTES:
+                    return tried, confirmed
+                if least is None or spill < least[0]:
+                    least = spill, tried, confirmed
+                spilled[kind_of] = held
+                overlapped = overlapped and spill <= FAR * SPILL_LIMIT_BYTES
+                confirmed = f"spills {spill} B a thread, above {SPILL_LIMIT_BYTES}"
+            reasons.append(f"{k}: {confirmed}")
+            if len(reasons) == TRIES:
+                break
+        if least is not None:  # slow, but right
+            return least[1:]
+        raise PlanError(
+            f"no candidate for {DTYPES[elem]} on {target.name} compiles within its limits:\n  "
+            + "\n  ".join(reasons)
+        )
 
     def _confirm(
         self, record: Record, kernel: Launch, kinds: Mapping[str, Kind], smem_limit: int
@@ -147,6 +154,11 @@ def kind(name: str, t: Tensor, free: bool) -> Kind:
         unit=unit,
         described=name in STREAMED and at % VECTOR_BYTES == 0 and describable(t),
     )
+
+
+def _workspace(space: Workspace, elem: torch.dtype) -> Kind:
+    t = element(space, elem)
+    return Kind(POINTERS[t], t.itemsize, aligned=True, strides_aligned=False)
 
 
 def element(space: Workspace, elem: torch.dtype) -> torch.dtype:

@@ -25,7 +25,14 @@ def philox(counter: tuple[Any, Any], key: Any, rounds: int = 7) -> list[NDArray[
 def keep_mask(seed: int, batch: int, heads: int, seqlen_q: int, seqlen_k: int, p: float) -> NDArray[np.bool_]:
     """Which pairs dropout of probability ``p`` keeps: bool (batch, heads, seqlen_q, seqlen_k)."""
     b, h, q, k = np.ogrid[:batch, :heads, :seqlen_q, :seqlen_k]
-    key, mix = philox((seed & 0xFFFFFFFF, seed >> 32), b * heads + h)
+    return kept(seed, b * heads + h, q, k, p)
+
+
+def kept(
+    seed: int, head: NDArray[np.int64] | int, q: NDArray[np.int64], k: NDArray[np.int64], p: float
+) -> NDArray[np.bool_]:
+    """Whether dropout keeps the pair of rows q and k in the head number b * heads + h; broadcast together."""
+    key, mix = philox((seed & 0xFFFFFFFF, seed >> 32), head)
     words = philox(((q & ~8).astype(np.uint64) ^ mix, k & ~8), key)
     word = np.where(q & 8, words[1], words[0])
     half = np.where(k & 8, word >> np.uint64(16), word & np.uint64(0xFFFF))

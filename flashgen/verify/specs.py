@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from hypothesis import strategies as st
@@ -65,10 +66,13 @@ def _call(function: Function, numbers: Sequence[int]) -> str:
 
 
 def _library_mask(draw: st.DrawFn) -> Term:
-    function = draw(st.sampled_from([f for f in LIBRARY.values() if _is_mask(f)]))
+    function = draw(st.sampled_from(_MASKS))
     return _term(_call(function, [draw(_STEPS) for _ in function.params]))
 
 
+_MASKS = tuple(f for f in LIBRARY.values() if _is_mask(f))
+# A composite is made once, and so is a strategy without arguments: hypothesis parses the source of the
+# former, and looks into all of the latter, which takes longer than to draw from them.
 _library_masks = st.composite(_library_mask)
 
 
@@ -155,6 +159,7 @@ HIDING: tuple[Term, ...] = (
 )
 
 
+@cache
 def masks() -> st.SearchStrategy[Term | None]:
     """No mask, or a random one of a few atoms."""
 
@@ -177,17 +182,21 @@ def _score(draw: st.DrawFn, training: bool = False) -> Term:
     return found
 
 
+_scores = st.composite(_score)
+
+
 def scores() -> st.SearchStrategy[Term]:
     """``s`` through up to three steps."""
-    return st.composite(_score)()
+    return _scores()
 
 
+@cache
 def specs(
     dtypes: tuple[str, ...] = ("fp32", "fp16", "bf16"), wide: bool = False, training: bool = False
 ) -> st.SearchStrategy[AttentionSpec]:
     """Random valid specs; ``wide`` draws the large head dims instead, ``training`` also sinks, dropout and
     learned inputs."""
-    return st.composite(_spec)(dtypes, wide, training)
+    return _specs(dtypes, wide, training)
 
 
 def _spec(draw: st.DrawFn, dtypes: tuple[str, ...], wide: bool, training: bool) -> AttentionSpec:
@@ -220,6 +229,9 @@ def _spec(draw: st.DrawFn, dtypes: tuple[str, ...], wide: bool, training: bool) 
         return AttentionSpec(**{n: x for n, x in fields.items() if x is not None and n != "mask"})
 
 
+_specs = st.composite(_spec)
+
+
 def cases(
     spec: AttentionSpec,
     dtypes: tuple[str, ...],
@@ -229,7 +241,7 @@ def cases(
 ) -> st.SearchStrategy[Case]:
     """Random cases of ``spec``: lengths up to ``longest``, tiles out of ``tiles``, at most ``most_heads``
     query heads unless the spec fixes them."""
-    return st.composite(_case)(spec, dtypes, longest, tiles, most_heads)
+    return _cases(spec, dtypes, longest, tiles, most_heads)
 
 
 def _case(
@@ -264,3 +276,6 @@ def _case(
         dout=draw(st.sampled_from(tuple(ARRIVING))) if spec.backward else "contiguous",
         dropout=draw(st.one_of(st.sampled_from(SEEDS), st.integers(0, 2**63 - 1))) if spec.dropout else 0,
     )
+
+
+_cases = st.composite(_case)
