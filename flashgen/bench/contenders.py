@@ -23,6 +23,8 @@ OURS = "flashgen"
 PEERS = ("flex", "cudnn", "flash")
 #: What attention is without any of them: S and P in memory. Timed where a case names it.
 STANDARD = "standard"
+#: Our forward with the other form of the backward (``reduceadd``).
+REDUCE_ADD = "reduce-add"
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,22 @@ def flex(spec: AttentionSpec, data: Data, compiled: bool = True) -> Run:
     return lambda: call(q, k, v, **options)
 
 
+def reduce_add(spec: AttentionSpec, data: Data) -> Run | None:
+    """Our results, whose backward is one kernel; None where that is not written."""
+    form, (*_, length, d) = sdpa_form(spec), data.q.shape
+    if form is None or not data.q.is_cuda or data.q.shape != data.k.shape or length % 128:
+        return None
+    from .reduceadd import TILINGS, ReduceAdd
+
+    if d not in TILINGS or spec.dropout:
+        return None
+    q, k, v = (x.detach() for x in (data.q, data.k, data.v))
+    out, lse = ours_with_lse(spec, Data(q, k, v, {}))
+    return lambda: ReduceAdd.apply(  # type: ignore[no-untyped-call]
+        data.q, data.k, data.v, out, lse, form["is_causal"]
+    )
+
+
 def peer(name: str, spec: AttentionSpec, data: Data) -> Run | None:
     """The peer ``name`` on ``data``; None where it cannot express the spec."""
     if name == "flex":
@@ -160,6 +178,8 @@ def peer(name: str, spec: AttentionSpec, data: Data) -> Run | None:
         return flex(spec, data, compiled=data.q.is_cuda)
     if name == STANDARD:
         return standard(spec, data)
+    if name == REDUCE_ADD:
+        return reduce_add(spec, data)
     return sdpa(name, spec, data)
 
 

@@ -16,7 +16,7 @@ from flashgen.verify.gradients import learned
 from . import contenders
 from .cases import Case
 from .clock import Run, rounds
-from .contenders import OURS, STANDARD, Data, draw
+from .contenders import OURS, REDUCE_ADD, STANDARD, Data, draw
 from .suites import Session, checked, each, flops, record
 from .truths import check
 from .warm import warm
@@ -69,7 +69,7 @@ def backward_of(forward: Run, case: Case, data: Data, dout: Tensor) -> Gradients
 
 def wanted(case: Case, session: Session) -> list[str]:
     """The peers of a case that this session wants."""
-    return [name for name in case.goals if name in session.peers or name == STANDARD]
+    return [name for name in case.goals if name in session.peers or name in (STANDARD, REDUCE_ADD)]
 
 
 def _one(case: Case, session: Session, seed: int) -> None:
