@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor
 
+from flashgen.runtime.signature import backward_schedule
 from flashgen.spec.model import AttentionSpec
 
 from .gradients import gradients_of, learned
@@ -139,7 +140,7 @@ def program_backward(tile: Tile, schedule: str = "backward") -> RunBackward:
         from flashgen.ir import interpret
 
         do, above, o, lse = _saved(spec, q, k, v, inputs, dout, dlse, seed)
-        source = _lowered(spec.canonical_json(), backward_schedule(dlse, schedule)).program
+        source = _lowered(spec.canonical_json(), backward_schedule(dlse is not None, schedule)).program
         tensors = {"do": do, **above, "q": q, "k": k, "v": v, **inputs, "o": o, "lse": lse}
         sides = {"BLOCK_M": tile[0], "BLOCK_N": tile[1]}
         found = interpret.run(source, sides, {**tensors, **_seed(seed, q)}, check=True)
@@ -173,18 +174,13 @@ def generated_backward(
         if q.numel() == 0:
             return {"d" + n: x.new_zeros(x.shape) for n, x in given.items()}
         do, above, o, lse = _saved(spec, q, k, v, inputs, dout, dlse, seed)
-        text, name = spec.canonical_json(), backward_schedule(dlse, schedule)
+        text, name = spec.canonical_json(), backward_schedule(dlse is not None, schedule)
         module = _module(text, name, NAMES[q.dtype], tile, interpreted, num_warps, num_stages, order)
         read = [inputs[name] for name in spec.inputs]
         found = module.backward(do, *above.values(), q, k, v, *read, o, lse, *_seed(seed, q).values())
         return _stored(dict(zip(("d" + n for n in given), found, strict=True)), inputs)
 
     return run
-
-
-def backward_schedule(dlse: Tensor | None, schedule: str = "backward") -> str:
-    """The schedule for a gradient that arrives at ``out`` alone, or at ``lse`` too."""
-    return schedule if dlse is None else f"{schedule}_lse"
 
 
 def _saved(

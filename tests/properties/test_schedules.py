@@ -25,7 +25,7 @@ PADDED = AttentionSpec(
 
 
 @pytest.mark.parametrize("schedule", FORWARD)
-@settings(max_examples=12)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_results_agree_with_the_oracle(schedule: str, data: st.DataObject) -> None:
     spec = data.draw(specs(ALL, training=True))
