@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from flashgen.errors import PlanError
 from flashgen.ir.attention import AttentionIR, lower
 from flashgen.ir.program import Program
 from flashgen.ir.verify import verify_ir, verify_program
 from flashgen.schedule.backward import backward
 from flashgen.schedule.flash2 import flash2
 from flashgen.schedule.standard import standard
+from flashgen.schedule.standard_backward import standard_backward
 
 if TYPE_CHECKING:
     from flashgen.emit.source import Source
@@ -33,6 +35,8 @@ SCHEDULES: dict[str, Callable[[AttentionIR], Program]] = {
     "standard": standard,
     "backward": backward,
     "backward_lse": partial(backward, through_lse=True),
+    "standard_backward": standard_backward,
+    "standard_backward_lse": partial(standard_backward, through_lse=True),
 }
 
 
@@ -46,7 +50,9 @@ class Lowered:
 
 
 def lower_spec(spec: AttentionSpec, schedule: str = "flash2") -> Lowered:
-    """spec -> AttentionIR -> Program, each level verified."""
+    """spec -> AttentionIR -> Program, each level verified. Raises ``PlanError`` for an unknown schedule."""
+    if schedule not in SCHEDULES:
+        raise PlanError(f"no schedule is called {schedule!r}; there are {', '.join(SCHEDULES)}")
     ir = lower(spec)
     verify_ir(ir)
     program = SCHEDULES[schedule](ir)

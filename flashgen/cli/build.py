@@ -11,7 +11,7 @@ import typer
 from flashgen.errors import FlashgenError, PlanError
 
 from .console import out, progress
-from .given import Dtype, Spec, Sram, given
+from .given import Backward, Dtype, Schedule, Spec, Sram, algorithm, given
 
 if TYPE_CHECKING:
     from flashgen.plan.plan import Plan
@@ -29,11 +29,12 @@ def command(
     confirm: Annotated[
         bool, typer.Option("--confirm/--no-confirm", help="Compile candidates for the target.")
     ] = True,
-    backward: Annotated[bool, typer.Option("--backward", help="Build the backward kernels instead.")] = False,
+    schedule: Schedule = None,
+    backward: Backward = False,
 ) -> None:
     """Write kernel.py and manifest.json; compiles for the target, which need not be here.
 
-    With --backward the files are kernel_backward.py and manifest_backward.json.
+    The files of a schedule other than flash2 have its name: kernel_backward.py, manifest_backward.json.
     """
     from flashgen.driver import emit_source, lower_spec
     from flashgen.plan.search import LONG, choose
@@ -43,8 +44,9 @@ def command(
         raise PlanError(
             f"{gpu.name} runs the program itself and has no kernel; build for a GPU, such as h100"
         )
-    lowered = lower_spec(known, "backward" if backward else "flash2")
-    suffix = "_backward" if backward else ""
+    chosen_schedule = algorithm(schedule, backward)
+    lowered = lower_spec(known, chosen_schedule)
+    suffix = "" if chosen_schedule == "flash2" else f"_{chosen_schedule}"
     if confirm:
         from flashgen.plan.confirm import confirmed
 

@@ -10,7 +10,7 @@ from flashgen.errors import PlanError
 
 from .console import out, progress
 from .derivatives import derivative_lines
-from .given import Dtype, Spec, Sram, given
+from .given import Backward, Dtype, Schedule, Spec, Sram, algorithm, given
 
 
 def command(
@@ -23,11 +23,11 @@ def command(
     dtype: Dtype = None,
     sram: Sram = None,
     confirm: Annotated[bool, typer.Option("--confirm", help="Compile the best candidates.")] = False,
-    backward: Annotated[
-        bool, typer.Option("--backward", help="The derivatives and the backward kernels instead.")
-    ] = False,
+    schedule: Schedule = None,
+    backward: Backward = False,
 ) -> None:
-    """Explain the plan: the choice, what limits it, the formulas, and what was rejected."""
+    """Explain the plan: the choice, what limits it, the formulas, what was rejected; of a backward the
+    derivatives too."""
     from flashgen.driver import emit_source, lower_spec
     from flashgen.plan.confirm import ranking
     from flashgen.plan.explain import explain
@@ -36,7 +36,7 @@ def command(
     known, gpu, kind = given(spec, target, dtype, sram)
     hq, hkv = _heads(heads, (known.heads.q, known.heads.kv) if known.heads else (16, 16))
     work = Workload(batch, hq, hkv, seqlen_q or seqlen, seqlen)
-    lowered = lower_spec(known, "backward" if backward else "flash2")
+    lowered = lower_spec(known, algorithm(schedule, backward))
     ranked = None
     if confirm and gpu.backend == "triton":
         kernels = range(len(lowered.program.kernels))
@@ -45,7 +45,7 @@ def command(
                 ranking(lowered.program, i, gpu, kind, work, lambda p: emit_source(lowered, p), tell=tell)
                 for i in kernels
             )
-    if backward:
+    if "backward" in lowered.program.schedule:
         for line in derivative_lines(known):
             out().print(line, markup=False)
         out().print()

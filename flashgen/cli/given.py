@@ -27,6 +27,23 @@ Sram: TypeAlias = Annotated[
 ]
 
 
+Schedule: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--schedule",
+        help="The algorithm, such as flash2 (the default), standard, backward; a wrong name lists them.",
+    ),
+]
+Backward: TypeAlias = Annotated[bool, typer.Option("--backward", help="Short for --schedule backward.")]
+
+
+def algorithm(schedule: str | None, backward: bool) -> str:
+    """The schedule asked for. Raises ``PlanError`` where the two options disagree."""
+    if backward and schedule not in (None, "backward"):
+        raise PlanError(f"--backward is --schedule backward, and --schedule {schedule} asks for another one")
+    return "backward" if backward else schedule or "flash2"
+
+
 def given(spec: str, target: str, dtype: str | None, sram: str | None) -> tuple[AttentionSpec, Target, str]:
     """The spec, the target with the stated shared memory, and the dtype. Raises ``FlashgenError``."""
     from flashgen.plan.search import check_dtype

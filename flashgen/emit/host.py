@@ -70,7 +70,7 @@ def host_facts(program: Program, plan: Plan, kernels: Sequence[KernelSource], no
 
 def function(program: Program) -> str:
     """The name of a module's host function."""
-    return "backward" if program.schedule.startswith("backward") else "forward"
+    return "backward" if any(t.role == "saved" for t in program.tensors) else "forward"
 
 
 def _shapes(program: Program) -> list[str]:

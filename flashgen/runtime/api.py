@@ -50,8 +50,8 @@ class Attention:
 
     def source(self, target: str | None = None, dtype: str | None = None, schedule: str = "flash2") -> Record:
         """The generated module for a GPU and a dtype (defaults: those it was compiled for), from the cache
-        where it is there; ``schedule="backward"`` gives that of the backward. Raises ``PlanError`` where
-        none can be generated."""
+        where it is there; ``schedule="backward"`` gives that of the backward, others by their names. Raises
+        ``PlanError`` where none can be generated."""
         found = prepare(self.spec_json, target or self.target or default_target(), dtype, schedule)
         if found is None:
             raise PlanError(

@@ -9,7 +9,7 @@ from flashgen.ir.interpret import run
 from flashgen.plan.plan import Plan, Workload
 
 from .check import DTYPES, check_call
-from .layout import RESULTS, nothing, nothing_to_do
+from .layout import nothing, nothing_to_do, results_of
 from .signature import signature
 from .source import best_plan, lowered
 
@@ -27,7 +27,7 @@ class CpuAttention:
         """Raises ``TensorError`` for tensors that do not fit, before anything runs."""
         tensors = check_call(self.signature, self.schedule, given)
         q, k = tensors["q"], tensors["k"]
-        made = RESULTS[self.schedule](self.signature, tensors)
+        made = results_of(self.signature, self.schedule, tensors)
         places = {n: torch.empty_strided(shape, stride, dtype=d) for n, (shape, stride, d) in made.items()}
         if nothing_to_do(self.signature, self.schedule, tensors):
             return [place.fill_(nothing(name)) for name, place in places.items()]

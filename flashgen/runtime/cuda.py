@@ -20,7 +20,7 @@ from .check import check_call
 from .descriptor import Descriptor, described
 from .device import target_of
 from .launch import VECTOR_BYTES
-from .layout import RESULTS, Made, nothing, nothing_to_do
+from .layout import Made, nothing, nothing_to_do, results_of
 from .record import value
 from .signature import signature
 from .variants import Variant, Variants, element
@@ -66,7 +66,7 @@ class CudaAttention:
     def _prepare(self, tensors: Sequence[Tensor]) -> Call:
         given = check_call(self.signature, self.schedule, tensors)
         q, k = given["q"], given["k"]
-        results = RESULTS[self.schedule](self.signature, given)
+        results = results_of(self.signature, self.schedule, given)
         if nothing_to_do(self.signature, self.schedule, given):
             return _known(results, q.device)
         work = Workload(q.shape[0], q.shape[1], k.shape[1], q.shape[2], k.shape[2])

@@ -17,7 +17,7 @@ from flashgen.plan.plan import Workload
 
 from .arguments import values
 from .check import check_call
-from .layout import RESULTS, nothing, nothing_to_do
+from .layout import nothing, nothing_to_do, results_of
 from .module import load
 from .record import Record, value
 from .signature import Signature
@@ -39,7 +39,7 @@ def run_interpreted(record: Record, sig: Signature, *given: Tensor) -> list[Tens
     q, k = tensors["q"], tensors["k"]
     if q.dtype == torch.bfloat16:
         raise FlashgenError("Triton's interpreter computes bfloat16 wrongly; use float16 or float32")
-    made = RESULTS[schedule](sig, tensors)
+    made = results_of(sig, schedule, tensors)
     results = {n: torch.empty_strided(shape, stride, dtype=d) for n, (shape, stride, d) in made.items()}
     if nothing_to_do(sig, schedule, tensors):
         return [t.fill_(nothing(name)) for name, t in results.items()]

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from .signature import Signature
+from .signature import Signature, makes_gradients, through_lse
 
 #: Shape, strides and dtype of a tensor that a call allocates.
 Made: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], torch.dtype]
@@ -90,8 +90,9 @@ def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
-#: What the programs of a schedule make.
-RESULTS = {"flash2": forward_results, "backward": backward_results, "backward_lse": backward_results}
+def results_of(sig: Signature, schedule: str, tensors: Mapping[str, Tensor]) -> dict[str, Made]:
+    """What the programs of a schedule make."""
+    return (backward_results if makes_gradients(schedule) else forward_results)(sig, tensors)
 
 
 def nothing_to_do(sig: Signature, schedule: str, tensors: Mapping[str, Tensor]) -> bool:
@@ -100,7 +101,7 @@ def nothing_to_do(sig: Signature, schedule: str, tensors: Mapping[str, Tensor]) 
     q, k = tensors["q"], tensors["k"]
     if 0 in q.shape or 0 in k.shape[:2]:
         return True
-    return k.shape[2] == 0 and (schedule == "backward" or not sig.sink)
+    return k.shape[2] == 0 and (not sig.sink or (makes_gradients(schedule) and not through_lse(schedule)))
 
 
 def nothing(name: str) -> float:

@@ -54,15 +54,25 @@ class Signature:
         """The tensors that a schedule's program is given, in the order of its module's arguments."""
         matrices = ("q", "k", "v", *self.names)
         seed = ("seed",) if self.dropout else ()
-        if not schedule.startswith("backward"):
+        if not makes_gradients(schedule):
             return (*matrices, *seed)
-        dlse = ("dlse",) if schedule == backward_schedule(through_lse=True) else ()
+        dlse = ("dlse",) if through_lse(schedule) else ()
         return ("do", *dlse, *matrices, "o", "lse", *seed)
 
 
-def backward_schedule(through_lse: bool) -> str:
+def backward_schedule(through_lse: bool, schedule: str = "backward") -> str:
     """The schedule for a gradient that arrives at ``out`` alone, or at ``lse`` too."""
-    return "backward_lse" if through_lse else "backward"
+    return f"{schedule}_lse" if through_lse else schedule
+
+
+def makes_gradients(schedule: str) -> bool:
+    """Whether a schedule's program is a backward pass: ``backward``, ``standard_backward_lse``, ..."""
+    return "backward" in schedule
+
+
+def through_lse(schedule: str) -> bool:
+    """Whether that takes a gradient of ``lse`` as well."""
+    return schedule.endswith("_lse")
 
 
 @lru_cache(maxsize=1024)

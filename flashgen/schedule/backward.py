@@ -13,18 +13,15 @@ inputs follow (``gradients``).
 
 from __future__ import annotations
 
-from flashgen.expr.nodes import Expr, integer, real
+from flashgen.expr.nodes import integer
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import (
     Coords,
     Kernel,
     Loop,
-    Map,
     Program,
     Range,
-    Reduce,
     Stmt,
-    Store,
     Tensor,
     Tile,
 )
@@ -35,7 +32,6 @@ from .axes import (
     HEAD_OF_GROUP,
     HKV,
     HQ,
-    IN_ROW,
     KEYS_INSIDE,
     NK,
     NQ,
@@ -43,15 +39,14 @@ from .axes import (
     ROWS_INSIDE,
     B,
     grid,
-    statistic,
 )
 from .biases import dense_kernel, table_kernel
 from .bounds import KEYS, QUERIES
+from .delta import row_statistics
 from .flash2 import program_scalars, tensors
 from .gradients import Learned, learned, line_sums
-from .pieces import Piece
-from .recompute import Tiles, owned_keys, rows_of
-from .terms import LOG2_E, ZERO, call, index, is_minus_inf, tile
+from .recompute import Tiles, owned_keys
+from .terms import ZERO, index
 
 #: Columns of dK and dV together that one kernel sums. 64 rows of 384 columns, the least that fills a group
 #: of four warps, take 192 of a thread's 255 registers.
@@ -70,13 +65,15 @@ def backward(ir: AttentionIR, through_lse: bool = False) -> Program:
     return Program(
         ir.name,
         "backward_lse" if through_lse else "backward",
-        _tensors(ir, found, through_lse),
+        gradient_tensors(ir, found, through_lse),
         tuple(kernels),
         sums=tuple(g.total for g in found if g.total is not None),
     )
 
 
-def _tensors(ir: AttentionIR, found: list[Learned], through_lse: bool) -> tuple[Tensor, ...]:
+def gradient_tensors(
+    ir: AttentionIR, found: list[Learned], through_lse: bool, *workspaces: Tensor
+) -> tuple[Tensor, ...]:
     """In the order of arguments: do, dlse, q, k, v, inputs, o, lse; then what is made."""
     forward = {t.name: t for t in tensors(ir)}
     d, e, row = integer(ir.d_qk), integer(ir.d_v), (B, HQ, NQ)
@@ -91,42 +88,12 @@ def _tensors(ir: AttentionIR, found: list[Learned], through_lse: bool) -> tuple[
         Tensor("delta", row, "acc", "workspace"),
         Tensor("lse2", row, "acc", "workspace"),
         *(g.space for g in found if g.space is not None),
+        *workspaces,
         Tensor("dq", (*row, d), "elem", "out"),
         Tensor("dk", (B, HKV, NK, d), "elem", "out"),
         Tensor("dv", (B, HKV, NK, e), "elem", "out"),
         *(Tensor(f"d{i.name}", i.dims, "acc", "out") for i in ir.inputs if i.grad),
     )
-
-
-def _statistics(e_pieces: tuple[Piece, ...], through_lse: bool) -> list[Stmt]:
-    """delta and log2(e) * lse of the rows, stored for the kernels that follow."""
-    out: list[Stmt] = []
-    total: Expr | None = None
-    for p in e_pieces:
-        load = rows_of("o", p, ROWS_INSIDE)
-        product = Tile(f"do_o{p.name[1:]}", load.dst.axes, "acc")
-        part = Tile(f"delta{p.name[1:]}", ROW, "acc")
-        out += [
-            load,
-            Map(product, call("mul", tile(rows_of("do", p).dst.name), tile(load.dst.name))),
-            Reduce(part, product, p.name, "sum"),
-        ]
-        total = tile(part.name) if total is None else call("add", total, tile(part.name))
-    assert total is not None
-    note = "delta = rowsum(dO * O)"
-    if through_lse:
-        out.append(statistic("dlse", ROWS_INSIDE))
-        total, note = call("sub", total, tile("dlse")), f"{note} - dlse"
-    scaled = call("mul", tile("lse"), real(LOG2_E))
-    lse2 = call("where", is_minus_inf(tile("lse")), real(float("inf")), scaled)
-    return [
-        *out,
-        Map(Tile("delta", ROW, "acc"), total, note),
-        statistic("lse", ROWS_INSIDE),
-        Map(Tile("lse2", ROW, "acc"), lse2, "in base 2; a row that saw nothing: exp2(s - inf) = 0"),
-        Store("delta", IN_ROW, Tile("delta", ROW, "acc"), ROWS_INSIDE),
-        Store("lse2", IN_ROW, Tile("lse2", ROW, "acc"), ROWS_INSIDE),
-    ]
 
 
 def _query_kernel(ir: AttentionIR, found: list[Learned], through_lse: bool) -> Kernel:
@@ -147,7 +114,7 @@ def _query_kernel(ir: AttentionIR, found: list[Learned], through_lse: bool) -> K
         Coords(Tile("q", ROW, "int32"), index("q_lo")),
         *t.columns(),
         *t.given(ROWS_INSIDE),
-        *_statistics(t.e_pieces, through_lse),
+        *row_statistics(t.e_pieces, through_lse),
         *t.values.prologue,
         *t.bounds.scalars,
         *t.zeros("dq"),
@@ -179,11 +146,8 @@ def _key_kernel(ir: AttentionIR, found: list[Learned], wanted: tuple[str, ...]) 
     t = Tiles.of(ir, QUERIES, [g.read for g in columns])
     sums = line_sums(ir, t.values, t.gradient, columns, t.axes, KEYS_INSIDE)
     rounded = t.rounded()
-    weights = Tile("p_elem", t.axes, "elem")
-    of_values: list[Stmt] = [
-        Map(weights, dropout.kept(ir, tile("p")), "in the input precision, for the matrix units"),
-        *t.accumulated("dv", weights, "do", "dV = dV + P^T dO"),
-    ]
+    weights = t.kept()
+    of_values: list[Stmt] = [weights, *t.accumulated("dv", weights.dst, "do", "dV = dV + P^T dO")]
 
     def step(partial: bool) -> list[Stmt]:
         if wanted == ("dv",):

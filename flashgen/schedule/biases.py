@@ -28,9 +28,12 @@ from .recompute import Tiles, owned_keys
 from .terms import ZERO, call, index, tile
 
 
-def dense_kernel(ir: AttentionIR, g: Learned) -> Kernel:
-    """The gradient of ``bias[..., q, k]``: one tile of it, over the batches and heads that share it."""
-    t = Tiles.of(ir, KEYS, [g.read])
+def dense_kernel(ir: AttentionIR, g: Learned, visited: type[Tiles] = Tiles) -> Kernel:
+    """The gradient of ``bias[..., q, k]``: one tile of it, over the batches and heads that share it.
+
+    ``visited`` says where S and dP of its tiles come from.
+    """
+    t = visited.of(ir, KEYS, [g.read])
     lead = [a for a in ("b", "h", "hkv") if a in g.along]
     total = Tile("total", ("q", "k"), "acc")
     (by_read,) = t.gradient.by_read
@@ -77,9 +80,9 @@ def dense_kernel(ir: AttentionIR, g: Learned) -> Kernel:
     )
 
 
-def table_kernel(ir: AttentionIR, g: Learned) -> Kernel:
+def table_kernel(ir: AttentionIR, g: Learned, visited: type[Tiles] = Tiles) -> Kernel:
     """The gradient of ``table[..., bucket]``: each row's share of every entry."""
-    t = Tiles.of(ir, KEYS, [g.read])
+    t = visited.of(ir, KEYS, [g.read])
     table, size = Tile("table", ("q", "entry"), "acc"), max(MIN_PIECE, 1 << (g.entries - 1).bit_length())
     sums = bucket_sums(g, t.values, t.gradient)
     assert g.bucket is not None

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from flashgen.expr import algebra as al
 from flashgen.expr.nodes import Call, Expr, Read, integer, real
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import Axis, Coords, Dot, Load, Loop, Map, Scalar, Stmt, Store, Tile
 
+from . import dropout
 from .bounds import KEYS, Bounds, Side, mask_bounds
 from .flash2 import columns_inside, precision
 from .pieces import Piece, pieces
 from .probability import ScoreGradient, score_gradient
 from .terms import call, index, tile
-from .values import Values
+from .values import Values, needed_by
 
 #: The head that a tensor's rows belong to: grouped query heads share one of k and v.
 HEAD = {"q": "h", "do": "h", "o": "h", "dq": "h", "k": "hkv", "v": "hkv", "dk": "hkv", "dv": "hkv"}
+#: The tensors that the tiles of an axis are read from: first what S needs, then what dP needs.
+OF_AXIS = {"q": ("q", "do"), "k": ("k", "v")}
 
 
 def rows_of(tensor: str, p: Piece, guard: Expr | None = None) -> Load:
@@ -41,19 +45,22 @@ class Tiles:
     side: Side
     values: Values
     bounds: Bounds
+    limits: tuple[Stmt, ...]  # what ``bounds.inside`` alone rests on
     visible: Expr
     gradient: ScoreGradient
     d_pieces: tuple[Piece, ...]
     e_pieces: tuple[Piece, ...]
 
     @classmethod
-    def of(cls, ir: AttentionIR, side: Side, reads: Sequence[Read] = ()) -> Tiles:
+    def of(cls, ir: AttentionIR, side: Side, reads: Sequence[Read] = ()) -> Self:
         """The tiles of a kernel that needs the gradients by ``reads`` too."""
         values = Values(ir, outer=side.given, inner=side.over)
         bounds = mask_bounds(None if ir.mask is None else values.load_uniform(ir.mask), side)
+        limits = tuple(needed_by(bounds.inside, [*values.prologue, *bounds.scalars]))
         visible = values.hoist(values.load_reads(bounds.visible))
         gradient = score_gradient(ir, values, reads)
-        return cls(ir, side, values, bounds, visible, gradient, pieces(ir.d_qk, "d"), pieces(ir.d_v, "e"))
+        cut = pieces(ir.d_qk, "d"), pieces(ir.d_v, "e")
+        return cls(ir, side, values, bounds, limits, visible, gradient, *cut)
 
     @property
     def axes(self) -> tuple[str, str]:
@@ -75,14 +82,9 @@ class Tiles:
     def loops(self, carried: tuple[str, ...], step: Callable[[bool], list[Stmt]]) -> list[Stmt]:
         """A loop over the full tiles, and one over the partial ones."""
         out: list[Stmt] = []
-        lo = f"{self.side.over}_lo"
-        start: list[Stmt] = [
-            Scalar(lo, al.mul(index("j"), self.side.block)),
-            Coords(Tile(self.side.over, (self.side.over,), "int32"), index(lo)),
-        ]
         for domain, partial in ((self.bounds.full, False), (self.bounds.partial, True)):
             if domain:
-                body = (*start, *step(partial))
+                body = (*tile_start(self.side), *step(partial))
                 note = (
                     "partial tiles: some pairs are hidden" if partial else "full tiles: every pair is visible"
                 )
@@ -91,7 +93,9 @@ class Tiles:
 
     def given(self, guard: Expr, which: int | None = None) -> list[Stmt]:
         """The rows a program owns: q and do, or k and v; or the first or second of them."""
-        return [*self._loads(self.side.given, guard, which)]
+        names = OF_AXIS[self.side.given]
+        chosen = names if which is None else names[which : which + 1]
+        return [load for n in chosen for load in self.loads(n, guard)]
 
     def weights(self, partial: bool, also: Sequence[Expr] = ()) -> list[Stmt]:
         """Loads of the visited rows that S needs, and from them ``s`` and ``p``; ``also`` are further values
@@ -99,8 +103,8 @@ class Tiles:
         guard, visible = self._hidden(partial)
         note = "K Q^T, S transposed" if self.side is not KEYS else "S = Q K^T"
         return [
-            *self._loads(self.side.over, guard, 0),
-            *self._product("s", "q", "k", note),
+            *self.loads(OF_AXIS[self.side.over][0], guard),
+            *self.product("s", "q", "k", note),
             *self.gradient.probability(self.axes, visible, guard, also),
         ]
 
@@ -110,14 +114,14 @@ class Tiles:
         note = "V dO^T, dP transposed" if self.side is not KEYS else "dP = dO V^T"
         return [
             *self.weights(partial, also),
-            *self._loads(self.side.over, guard, 1),
-            *self._product("dp", "do", "v", note),
+            *self.second(partial),
+            *self.product("dp", "do", "v", note),
             *self.gradient.of_scores(self.axes, visible, guard),
         ]
 
     def second(self, partial: bool) -> list[Stmt]:
         """Loads of the visited rows that S does not need: do, or v."""
-        return [*self._loads(self.side.over, self._hidden(partial)[0], 1)]
+        return self.loads(OF_AXIS[self.side.over][1], self._hidden(partial)[0])
 
     def _hidden(self, partial: bool) -> tuple[Expr | None, Expr | None]:
         return (self.bounds.inside, self.visible) if partial else (None, None)
@@ -128,13 +132,17 @@ class Tiles:
         by_dot = self.gradient.times(self.gradient.slope)
         return Map(dst, by_dot, "in the input precision, for the matrix units")
 
+    def kept(self) -> Map:
+        """The weights that dropout leaves, in the input precision."""
+        dst = Tile("p_elem", self.axes, "elem")
+        return Map(dst, dropout.kept(self.ir, tile("p")), "in the input precision, for the matrix units")
+
     def accumulated(self, what: str, a: Tile, tensor: str, note: str) -> list[Stmt]:
         """``what = what + a tensor``, piece by piece, contracted over the axis the loop runs along."""
         out: list[Stmt] = []
         for p in self._cut(tensor):
-            dst = Tile(f"{what}{p.name[1:]}", (a.axes[0], p.name), "acc")
-            b = rows_of(tensor, p).dst
-            out.append(Dot(dst, a, b, a.axes[1], tile(dst.name), precision(self.ir), note))
+            dst, b = self._accumulator(what, p), rows_of(tensor, p).dst
+            out.append(Dot(dst, a, b, self.side.over, tile(dst.name), precision(self.ir), note))
         return out
 
     def zeros(self, what: str) -> list[Stmt]:
@@ -162,12 +170,11 @@ class Tiles:
     def _cut(self, tensor: str) -> tuple[Piece, ...]:
         return self.d_pieces if tensor in ("q", "k", "dq", "dk") else self.e_pieces
 
-    def _loads(self, axis: str, guard: Expr | None, which: int | None = None) -> list[Load]:
-        names = ("q", "do") if axis == "q" else ("k", "v")
-        chosen = names if which is None else (names[which],)
-        return [rows_of(n, p, guard) for n in chosen for p in self._cut(n)]
+    def loads(self, tensor: str, guard: Expr | None) -> list[Stmt]:
+        """The rows of ``tensor`` in its tile, piece by piece."""
+        return [rows_of(tensor, p, guard) for p in self._cut(tensor)]
 
-    def _product(self, what: str, rows: str, keys: str, note: str) -> list[Stmt]:
+    def product(self, what: str, rows: str, keys: str, note: str) -> list[Stmt]:
         """``what = rows keys^T`` over the pieces, the short dot first."""
         out: list[Stmt] = []
         for i, p in enumerate(reversed(self._cut(rows))):
@@ -178,6 +185,12 @@ class Tiles:
             dst = Tile(what, self.axes, "acc")
             out.append(Dot(dst, a, b, p.name, acc, precision(self.ir), "" if i else note))
         return out
+
+
+def tile_start(side: Side) -> tuple[Stmt, ...]:
+    """The first row and the row numbers of tile ``j``, which a loop visits."""
+    lo, rows = f"{side.over}_lo", Tile(side.over, (side.over,), "int32")
+    return Scalar(lo, al.mul(index("j"), side.block)), Coords(rows, index(lo))
 
 
 def owned_keys() -> list[Stmt]:

@@ -43,6 +43,7 @@ from .axes import (
     B,
     grid,
 )
+from .bounds import mask_bounds
 from .flash2 import (
     accumulator,
     columns_inside,
@@ -56,7 +57,7 @@ from .flash2 import (
 from .pieces import Piece, pieces
 from .softmax import S, first_sums, logit
 from .terms import LN_2, MINUS_INF, ZERO, call, index, is_minus_inf, tile
-from .values import Values
+from .values import Values, needed_by
 
 P = Tile("p", ("q", "k"), "acc")
 P_ELEM = Tile("p_elem", ("q", "k"), "elem")
@@ -168,13 +169,16 @@ def _softmax_kernel(ir: AttentionIR) -> Kernel:
 
 
 def _values_kernel(ir: AttentionIR, e_pieces: tuple[Piece, ...]) -> Kernel:
+    values = Values(ir)
+    bounds = mask_bounds(None if ir.mask is None else values.load_uniform(ir.mask))
     step: list[Stmt] = [
         Scalar("k_lo", al.mul(index("j"), BLOCK_N)),
         KEYS,
         Load(P_ELEM, "P", IN_MATRIX, PAIRS_INSIDE),
-        *weighted_values(ir, e_pieces, KEYS_INSIDE, P_ELEM, rescale=False),
+        *weighted_values(ir, e_pieces, bounds.inside, P_ELEM, rescale=False),
     ]
     body: list[Stmt] = [*program_scalars(), *tile_rows(e_pieces)]
+    body += needed_by(bounds.inside, [*values.prologue, *bounds.scalars])
     body += [Map(accumulator(p), real(0.0)) for p in e_pieces]
     body.append(Loop("j", ALL_TILES, tuple(accumulator(p).name for p in e_pieces), tuple(step), "all"))
     for p in e_pieces:

@@ -7,6 +7,7 @@ the axis its loop runs over (``inner``). The first two go to the prologue.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from flashgen.expr import algebra as al
@@ -155,6 +156,18 @@ class Values:
         if high is None or not al.at_most(al.add(high, integer(1)), size):
             out.append(Call("lt", (entry, size), "bool"))
         return out
+
+
+def needed_by(e: Expr, made: Sequence[Stmt]) -> list[Stmt]:
+    """Those of the statements ``made`` (scalars, loads and maps) that ``e`` rests on."""
+    names, out = variables(e), list[Stmt]()
+    for s in reversed(made):
+        assert isinstance(s, Scalar | Load | Map)
+        if (s.name if isinstance(s, Scalar) else s.dst.name) in names:
+            parts = (*s.index, *([s.guard] if s.guard else [])) if isinstance(s, Load) else (s.value,)
+            names |= {v for part in parts for v in variables(part)}
+            out.insert(0, s)
+    return out
 
 
 def _with_bounds(s: Load, bounds: Expr | None) -> Load:

@@ -31,27 +31,31 @@ from .run import (
 Backend: TypeAlias = Literal["cpu", "triton-interpreted", "cuda"]
 
 
-def check(spec: AttentionSpec, case: Case, backend: Backend | Run = "cpu") -> list[Finding]:
+def check(
+    spec: AttentionSpec, case: Case, backend: Backend | Run = "cpu", schedule: str = "flash2"
+) -> list[Finding]:
     """Everything wrong with ``spec`` on ``case``; empty means right.
 
     ``backend`` may be a function of one's own. ``triton-interpreted`` runs in a process of its own, since
-    Triton decides at import whether it interprets.
+    Triton decides at import whether it interprets. ``schedule`` says which program runs where the case has a
+    tile of its own.
     """
     if not isinstance(backend, str):
         return check_run(spec, case, backend)
     if backend == "triton-interpreted":
         from .worker import shared_worker
 
-        return shared_worker().check(spec, case)
+        return shared_worker().check(spec, case, schedule=schedule)
     if backend == "cuda":
-        run = compiled if case.tile == PLANNED else generated(case.tile, interpreted=False)
+        run = compiled if case.tile == PLANNED else generated(case.tile, interpreted=False, schedule=schedule)
         return check_run(spec, case, run, "cuda")
-    return check_run(spec, case, compiled if case.tile == PLANNED else program(case.tile))
+    return check_run(spec, case, compiled if case.tile == PLANNED else program(case.tile, schedule))
 
 
-def check_interpreted(spec: AttentionSpec, case: Case) -> list[Finding]:
+def check_interpreted(spec: AttentionSpec, case: Case, schedule: str = "flash2") -> list[Finding]:
     """``check`` of the generated kernel, in a process that has ``TRITON_INTERPRET=1``."""
-    return check_run(spec, case, generated(case.tile, interpreted=True, seed=case.seed % 6))
+    run = generated(case.tile, interpreted=True, seed=case.seed % 6, schedule=schedule)
+    return check_run(spec, case, run)
 
 
 def check_run(spec: AttentionSpec, case: Case, run: Run, device: str = "cpu") -> list[Finding]:
@@ -69,25 +73,32 @@ def check_run(spec: AttentionSpec, case: Case, run: Run, device: str = "cpu") ->
     return wrong + judge(out, lse, right, *plain(spec, q, k, v, inputs, seed=seed), tf32=spec.tf32)
 
 
-def check_gradients(spec: AttentionSpec, case: Case, backend: Backend | RunBackward = "cpu") -> list[Finding]:
+def check_gradients(
+    spec: AttentionSpec, case: Case, backend: Backend | RunBackward = "cpu", schedule: str = "backward"
+) -> list[Finding]:
     """Everything wrong with the gradients of ``spec`` on ``case``; empty means right. As ``check``."""
     if not isinstance(backend, str):
         return check_backward(spec, case, backend)
     if backend == "triton-interpreted":
         from .worker import shared_worker
 
-        return shared_worker().check(spec, case, "gradients")
+        return shared_worker().check(spec, case, "gradients", schedule)
     if backend == "cuda":
-        run = compiled_backward if case.tile == PLANNED else generated_backward(case.tile, interpreted=False)
+        run = (
+            compiled_backward
+            if case.tile == PLANNED
+            else generated_backward(case.tile, interpreted=False, schedule=schedule)
+        )
         return check_backward(spec, case, run, "cuda")
     return check_backward(
-        spec, case, compiled_backward if case.tile == PLANNED else program_backward(case.tile)
+        spec, case, compiled_backward if case.tile == PLANNED else program_backward(case.tile, schedule)
     )
 
 
-def check_gradients_interpreted(spec: AttentionSpec, case: Case) -> list[Finding]:
+def check_gradients_interpreted(spec: AttentionSpec, case: Case, schedule: str = "backward") -> list[Finding]:
     """``check_gradients`` of the generated kernels, in a process that has ``TRITON_INTERPRET=1``."""
-    return check_backward(spec, case, generated_backward(case.tile, interpreted=True, seed=case.seed % 6))
+    run = generated_backward(case.tile, interpreted=True, seed=case.seed % 6, schedule=schedule)
+    return check_backward(spec, case, run)
 
 
 def check_backward(spec: AttentionSpec, case: Case, run: RunBackward, device: str = "cpu") -> list[Finding]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor
 
+from flashgen.runtime.signature import backward_schedule
 from flashgen.spec.model import AttentionSpec
 
 from .gradients import gradients_of, learned
@@ -73,7 +74,14 @@ def program(tile: Tile, schedule: str = "flash2") -> Run:
     return run
 
 
-def generated(tile: Tile, interpreted: bool, num_warps: int = 4, num_stages: int = 2, seed: int = 0) -> Run:
+def generated(
+    tile: Tile,
+    interpreted: bool,
+    num_warps: int = 4,
+    num_stages: int = 2,
+    seed: int = 0,
+    schedule: str = "flash2",
+) -> Run:
     """The generated module, by its own ``forward``; ``seed`` varies the order of its programs."""
     order = seed
 
@@ -88,7 +96,7 @@ def generated(tile: Tile, interpreted: bool, num_warps: int = 4, num_stages: int
         if q.numel() == 0:  # a launch of no programs is the caller's to leave out
             return q.new_empty(*q.shape[:3], spec.d_v), q.new_empty(q.shape[:3], dtype=torch.float32)
         text = spec.canonical_json()
-        module = _module(text, "flash2", NAMES[q.dtype], tile, interpreted, num_warps, num_stages, order)
+        module = _module(text, schedule, NAMES[q.dtype], tile, interpreted, num_warps, num_stages, order)
         out, lse = module.forward(q, k, v, *(inputs[name] for name in spec.inputs), *_seed(seed, q).values())
         return out, lse
 
@@ -116,8 +124,8 @@ def compiled_backward(
     return gradients_of(attend, spec, q, k, v, inputs, dout, dlse)
 
 
-def program_backward(tile: Tile) -> RunBackward:
-    """The ``Program`` of the backward schedules in the interpreter, checking every access."""
+def program_backward(tile: Tile, schedule: str = "backward") -> RunBackward:
+    """The ``Program`` of a backward schedule in the interpreter, checking every access."""
 
     def run(
         spec: AttentionSpec,
@@ -132,7 +140,7 @@ def program_backward(tile: Tile) -> RunBackward:
         from flashgen.ir import interpret
 
         do, above, o, lse = _saved(spec, q, k, v, inputs, dout, dlse, seed)
-        source = _lowered(spec.canonical_json(), backward_schedule(dlse)).program
+        source = _lowered(spec.canonical_json(), backward_schedule(dlse is not None, schedule)).program
         tensors = {"do": do, **above, "q": q, "k": k, "v": v, **inputs, "o": o, "lse": lse}
         sides = {"BLOCK_M": tile[0], "BLOCK_N": tile[1]}
         found = interpret.run(source, sides, {**tensors, **_seed(seed, q)}, check=True)
@@ -142,9 +150,14 @@ def program_backward(tile: Tile) -> RunBackward:
 
 
 def generated_backward(
-    tile: Tile, interpreted: bool, num_warps: int = 4, num_stages: int = 2, seed: int = 0
+    tile: Tile,
+    interpreted: bool,
+    num_warps: int = 4,
+    num_stages: int = 2,
+    seed: int = 0,
+    schedule: str = "backward",
 ) -> RunBackward:
-    """The generated module of the backward schedules, by its own ``backward``; ``seed`` varies the order."""
+    """The generated module of a backward schedule, by its own ``backward``; ``seed`` varies the order."""
     order = seed
 
     def run(
@@ -161,18 +174,13 @@ def generated_backward(
         if q.numel() == 0:
             return {"d" + n: x.new_zeros(x.shape) for n, x in given.items()}
         do, above, o, lse = _saved(spec, q, k, v, inputs, dout, dlse, seed)
-        text, schedule = spec.canonical_json(), backward_schedule(dlse)
-        module = _module(text, schedule, NAMES[q.dtype], tile, interpreted, num_warps, num_stages, order)
+        text, name = spec.canonical_json(), backward_schedule(dlse is not None, schedule)
+        module = _module(text, name, NAMES[q.dtype], tile, interpreted, num_warps, num_stages, order)
         read = [inputs[name] for name in spec.inputs]
         found = module.backward(do, *above.values(), q, k, v, *read, o, lse, *_seed(seed, q).values())
         return _stored(dict(zip(("d" + n for n in given), found, strict=True)), inputs)
 
     return run
-
-
-def backward_schedule(dlse: Tensor | None) -> str:
-    """The schedule for a gradient that arrives at ``out`` alone, or at ``lse`` too."""
-    return "backward" if dlse is None else "backward_lse"
 
 
 def _saved(

@@ -38,9 +38,12 @@ class Worker:
         self.process: subprocess.Popen[bytes] | None = None
         self.log: IO[bytes] | None = None
 
-    def check(self, spec: AttentionSpec, case: Case, what: What = "results") -> list[Finding]:
-        """The findings of ``case`` on the interpreted kernels. Raises ``WorkerError``."""
-        answer = self._ask({"spec": spec.canonical_json(), "case": case.to_json(), "what": what})
+    def check(
+        self, spec: AttentionSpec, case: Case, what: What = "results", schedule: str | None = None
+    ) -> list[Finding]:
+        """The findings of ``case`` on the interpreted kernels of a schedule. Raises ``WorkerError``."""
+        request = {"spec": spec.canonical_json(), "case": case.to_json(), "what": what}
+        answer = self._ask(request | ({} if schedule is None else {"schedule": schedule}))
         if "error" in answer:
             raise WorkerError(answer["error"])
         return [Finding(**{**f, "where": tuple(f["where"])}) for f in answer["findings"]]
@@ -115,7 +118,8 @@ def main() -> None:
         request = json.loads(line)
         try:
             spec = AttentionSpec.from_json(request["spec"])
-            found = checks[request["what"]](spec, Case.from_json(request["case"]))
+            named = {"schedule": request["schedule"]} if "schedule" in request else {}
+            found = checks[request["what"]](spec, Case.from_json(request["case"]), **named)
             answer: dict[str, Any] = {"findings": [asdict(f) for f in found]}
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}

@@ -73,3 +73,16 @@ def test_a_name_never_leaves_the_folder(here: Path, name: str) -> None:
     (here / "bad.yaml").write_text(f'name: "{name}"\nhead_dim: 16\n')
     assert run("bad.yaml", "--no-confirm").exit_code == 1
     assert sorted(p.name for p in here.iterdir() if p.name != "cache") == ["bad.yaml"]
+
+
+def test_any_schedule_can_be_built(here: Path) -> None:
+    result = run("causal", "--schedule", "standard_backward", "-o", "made", "--no-confirm")
+    assert result.exit_code == 0, result.output
+    made = sorted(p.name for p in (here / "made").iterdir())
+    assert made == ["kernel_standard_backward.py", "manifest_standard_backward.json"]
+
+
+def test_two_schedules_at_once_are_none(here: Path) -> None:
+    result = run("causal", "--schedule", "flash2", "--backward", "-o", "made")
+    assert result.exit_code != 0
+    assert not (here / "made").exists()

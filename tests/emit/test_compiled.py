@@ -8,18 +8,23 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from flashgen.emit.source import KernelSource
+from flashgen.ir.program import Program
+
 from .building import plan, program, source
 
-#: (spec, dtype, backend, arch, threads a warp, sides, what the assembly must hold)
+#: (spec, dtype, backend, arch, threads a warp, sides, what the assembly must hold, schedule)
 CASES = [
-    ("causal_d48", "bf16", "cuda", 90, 32, (64, 64), "wgmma"),
-    ("capped_window", "fp16", "cuda", 80, 32, (64, 32), "cp.async"),
-    ("documents", "bf16", "cuda", 90, 32, (64, 32), "ld.global"),
-    ("plain", "fp32", "cuda", 90, 32, (64, 32), "fma.rn.f32"),
-    ("slopes", "bf16", "hip", "gfx942", 64, (64, 32), "mfma"),
+    ("causal_d48", "bf16", "cuda", 90, 32, (64, 64), "wgmma", "flash2"),
+    ("capped_window", "fp16", "cuda", 80, 32, (64, 32), "cp.async", "flash2"),
+    ("documents", "bf16", "cuda", 90, 32, (64, 32), "ld.global", "flash2"),
+    ("plain", "fp32", "cuda", 90, 32, (64, 32), "fma.rn.f32", "flash2"),
+    ("slopes", "bf16", "hip", "gfx942", 64, (64, 32), "mfma", "flash2"),
+    ("causal_d48", "bf16", "cuda", 90, 32, (64, 64), "wgmma", "standard_backward"),
 ]
 
 SCRIPT = """
@@ -31,31 +36,17 @@ job = json.load(sys.stdin)
 place = importlib.util.spec_from_file_location("generated", job["module"])
 module = importlib.util.module_from_spec(place)
 place.loader.exec_module(module)
-attrs = {(i,): [["tt.divisibility", 16]] for i in job["aligned"]}
-constants = {(i,): v for i, v in job["constants"]}
-src = ASTSource(getattr(module, job["name"]), job["signature"], constants, attrs)
-made = triton.compile(src, target=GPUTarget(*job["target"]), options={"num_warps": 4, "num_stages": 2})
-print(made.asm.get("ptx") or made.asm["amdgcn"])
+for kernel in job["kernels"]:
+    attrs = {(i,): [["tt.divisibility", 16]] for i in kernel["aligned"]}
+    constants = {(i,): v for i, v in kernel["constants"]}
+    src = ASTSource(getattr(module, kernel["name"]), kernel["signature"], constants, attrs)
+    made = triton.compile(src, target=GPUTarget(*job["target"]), options={"num_warps": 4, "num_stages": 2})
+    print(made.asm.get("ptx") or made.asm["amdgcn"])
 """
 
 
-@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
-@pytest.mark.parametrize("name, dtype, backend, arch, lanes, sides, holds", CASES)
-def test_it_compiles(
-    name: str,
-    dtype: str,
-    backend: str,
-    arch: int | str,
-    lanes: int,
-    sides: tuple[int, int],
-    holds: str,
-    tmp_path: Path,
-) -> None:
-    p = program(name)
-    made = source(p, plan(p, dtype=dtype, m=sides[0], n=sides[1], group=2))
-    path = tmp_path / "generated.py"
-    path.write_text(made.text, encoding="utf-8")
-    (kernel,) = made.kernels
+def arguments(p: Program, kernel: KernelSource, dtype: str) -> dict[str, Any]:
+    """What the compiler is told of a kernel's arguments."""
     types = {"elem": dtype, "acc": "fp32", "int32": "i64", "bool": "i1"}
     signature, constants, aligned = {}, [], []
     for i, a in enumerate(kernel.args):
@@ -67,12 +58,29 @@ def test_it_compiles(
             constants.append((i, a.value))
         if a.kind in ("ptr", "stride"):
             aligned.append(i)
+    return {"name": kernel.name, "signature": signature, "constants": constants, "aligned": aligned}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+@pytest.mark.parametrize("name, dtype, backend, arch, lanes, sides, holds, schedule", CASES)
+def test_it_compiles(
+    name: str,
+    dtype: str,
+    backend: str,
+    arch: int | str,
+    lanes: int,
+    sides: tuple[int, int],
+    holds: str,
+    schedule: str,
+    tmp_path: Path,
+) -> None:
+    p = program(name, schedule)
+    made = source(p, plan(p, dtype=dtype, m=sides[0], n=sides[1], group=2))
+    path = tmp_path / "generated.py"
+    path.write_text(made.text, encoding="utf-8")
     job = {
         "module": str(path),
-        "name": kernel.name,
-        "signature": signature,
-        "constants": constants,
-        "aligned": aligned,
+        "kernels": [arguments(p, kernel, dtype) for kernel in made.kernels],
         "target": [backend, arch, lanes],
     }
     env = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+import flashgen
 from flashgen.driver import SCHEDULES, lower_spec
+from flashgen.errors import PlanError
 from flashgen.ir.dump import dump
 from flashgen.ir.program import Load, Loop, Program, statements
 from flashgen.schedule.pieces import pieces
@@ -27,6 +29,21 @@ def test_flash2(name: str, golden: Callable[..., None]) -> None:
 
 def test_standard(golden: Callable[..., None]) -> None:
     golden(dump(program("causal", "standard")))
+
+
+def test_standard_backward(golden: Callable[..., None]) -> None:
+    golden(dump(program("causal", "standard_backward")))
+
+
+def test_a_wrong_name_lists_the_schedules() -> None:
+    with pytest.raises(PlanError, match=r"flash3.*flash2, standard, backward"):
+        program("causal", "flash3")
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_schedule_has_a_module(schedule: str) -> None:
+    text = flashgen.compile(GALLERY["causal"], "cpu").source("h100", schedule=schedule).text
+    assert ("def backward(" in text) == ("backward" in schedule)
 
 
 @pytest.mark.parametrize("name", GALLERY)
