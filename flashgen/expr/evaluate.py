@@ -98,7 +98,8 @@ def evaluate_torch(
             own = False
         elif step.op is not None:
             args = [slots[i] for i in step.args]
-            target = _target(args, [i for i in step.spare if ours[step.args[i]]], float_dtype)
+            spare = [i for i in step.spare if ours[step.args[i]]] if step.spare else None
+            target = _target(args, spare, float_dtype) if spare else None
             value = _call(torch, step.op, args, target, float_dtype)
             own = value is target or all(value is not a for a in args)
             if not own:  # an argument passed through: its own slot shares the tensor from here on
@@ -147,11 +148,13 @@ def _fits(small: Sequence[int], large: Sequence[int]) -> bool:
 
 
 def _call(torch: Any, op: Op, args: list[Any], target: Any, float_dtype: torch.dtype) -> Any:
-    tensor = next((a for a in args if isinstance(a, torch.Tensor)), None)
-    if tensor is None:
+    for a in args:
+        if isinstance(a, torch.Tensor):
+            break
+    else:
         return op.python(*args)
     if op.name == "float":
-        return tensor.to(float_dtype)
+        return args[0].to(float_dtype)
     if op.name == "where":
         return _where(torch, args, target, float_dtype)
     if target is None or op.out is None:

@@ -67,11 +67,13 @@ class Machine:
     env: dict[str, Value] = field(default_factory=dict)
     tiles: dict[str, Tile] = field(default_factory=dict)
     starts: dict[str, Expr] = field(default_factory=dict)
+    sides: dict[str, int] = field(default_factory=dict)  # of tiles, by axis
     programs: tuple[int, int] = (1, 1)  # batches and heads that run at once
     active: torch.Tensor | None = None  # (B|1, H|1): programs still looping, None for all
 
     def launch(self, chunk_bytes: int) -> None:
         """Every point of the grid."""
+        self.sides = {a.name: int(self.number(a.size)) for a in self.kernel.axes}
         extents = {a.name: int(self.number(a.extent)) for a in self.kernel.grid}
         batch, head = self._lead("b"), self._lead("h", "hkv")
         rest = [a.name for a in self.kernel.grid if a.name not in (batch, head)]
@@ -92,7 +94,7 @@ class Machine:
     def _chunks(
         self, batch: int, heads: int, limit: int
     ) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-        sides = [int(self.number(a.size)) for a in self.kernel.axes[:2]]
+        sides = [self.sides[a.name] for a in self.kernel.axes[:2]]
         fit = max(1, limit // (4 * max(1, sides[0] * sides[-1])))
         h_step = max(1, min(heads, fit))
         b_step = max(1, min(batch, fit // h_step))
@@ -153,7 +155,7 @@ class Machine:
 
     def side(self, axis: str) -> int:
         """The length of a tile axis."""
-        return int(self.number(next(a.size for a in self.kernel.axes if a.name == axis)))
+        return self.sides[axis]
 
     def _coords(self, s: Coords) -> None:
         start = self.number(s.start)

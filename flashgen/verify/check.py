@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 import torch
+from torch import Tensor
 
 from flashgen.spec.model import AttentionSpec
 
@@ -12,7 +13,7 @@ from .carried import gradient_floors
 from .case import Case
 from .errors import Finding, judge, judge_gradients
 from .gradients import truth_gradients
-from .oracle import truth
+from .oracle import Truth, truth
 from .philox import keep_mask
 from .plain import plain, plain_gradients
 from .probes import kept_bits, mask_bits
@@ -69,8 +70,13 @@ def check_run(spec: AttentionSpec, case: Case, run: Run, device: str = "cpu") ->
         for name, x, dtype in (("out", out, q.dtype), ("lse", lse, statistics))
         if x.dtype != dtype
     ]
-    right = truth(spec, q, k, v, inputs, seed=seed)
-    return wrong + judge(out, lse, right, *plain(spec, q, k, v, inputs, seed=seed), tf32=spec.tf32)
+    return wrong + judge(out, lse, *expected(spec, case, device), tf32=spec.tf32)
+
+
+def expected(spec: AttentionSpec, case: Case, device: str = "cpu") -> tuple[Truth, Tensor, Tensor]:
+    """What is right, and ``out`` and ``lse`` of plain PyTorch."""
+    given, seed = case.tensors(spec, device), case.seed_of(spec)
+    return truth(spec, *given, seed=seed), *plain(spec, *given, seed=seed)
 
 
 def check_gradients(
@@ -105,11 +111,17 @@ def check_backward(spec: AttentionSpec, case: Case, run: RunBackward, device: st
     """``check_gradients`` for a function that runs in this process."""
     q, k, v, inputs = case.tensors(spec, device)
     dout, dlse = case.upstream(spec, device)
-    seed = case.seed_of(spec)
-    got = run(spec, q, k, v, inputs, dout, dlse, **_keyword(seed))
-    given = (q, k, v, inputs, dout, dlse, seed)
+    got = run(spec, q, k, v, inputs, dout, dlse, **_keyword(case.seed_of(spec)))
+    return judge_gradients(got, *expected_gradients(spec, case, device))
+
+
+def expected_gradients(
+    spec: AttentionSpec, case: Case, device: str = "cpu"
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    """The true gradients, those of plain PyTorch, and what rounding alone may do."""
+    given = (*case.tensors(spec, device), *case.upstream(spec, device), case.seed_of(spec))
     right = truth_gradients(spec, *given)
-    return judge_gradients(got, right, plain_gradients(spec, *given), gradient_floors(spec, right, *given))
+    return right, plain_gradients(spec, *given), gradient_floors(spec, right, *given)
 
 
 def check_dropout(spec: AttentionSpec, case: Case, backend: Backend = "cpu") -> list[Finding]:

@@ -63,12 +63,14 @@ def verify(
     seed: int = 0,
     progress: Callable[[Case], None] | None = None,
     gradients: bool | RunBackward = True,
+    shrink: bool = True,
 ) -> Report:
     """Draws ``examples`` cases of ``spec`` and compares ``backend`` with the oracle on each.
 
     ``progress`` is called before each case. The same ``seed`` draws the same cases. Exceptions of the
     backend count as failures and are shrunk like wrong results. ``gradients`` says whether to compare them
-    too where the spec has any; a backend of one's own needs a function for them.
+    too where the spec has any; a backend of one's own needs a function for them. Without ``shrink`` the
+    first failing case is reported as it was drawn.
     """
     from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis import seed as seeded
@@ -98,7 +100,7 @@ def verify(
         database=None,
         print_blob=False,
         report_multiple_bugs=False,
-        phases=(Phase.generate, Phase.shrink),
+        phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
         suppress_health_check=list(HealthCheck),
     )
     drawn = cases(spec, dtypes, LONGEST[name], TILES[name], HEADS[name])

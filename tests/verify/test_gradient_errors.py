@@ -65,6 +65,7 @@ def test_an_honest_backward_passes_on_long_rows(spec, dtype, distribution) -> No
 
 @pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
 @pytest.mark.parametrize("bug", BUGS)
+@pytest.mark.usefixtures("same_cases")
 def test_a_planted_bug_is_found(bug: str, dtype: str) -> None:
     if bug == "ds_in_bf16" and dtype != "fp16":
         pytest.skip("fp16 is the harder case, and in bf16 it is no bug")
@@ -74,6 +75,7 @@ def test_a_planted_bug_is_found(bug: str, dtype: str) -> None:
 
 @pytest.mark.parametrize("dout", ARRIVING)
 @pytest.mark.parametrize("bug", ["no_delta", "group_not_summed", "no_score_slope"])
+@pytest.mark.usefixtures("same_cases")
 def test_bugs_show_however_the_arriving_gradient_lies_in_memory(bug: str, dout: str) -> None:
     case = replace(SHOWN_BY[0], dout=dout)
     assert any(check_gradients(spec, case, partial(flash_backward, bug=bug)) for spec in SPECS)
