@@ -79,13 +79,14 @@ def evaluate_torch(
     reads: Callable[[Read, tuple[Value, ...]], Value],
     float_dtype: torch.dtype,
     scratch: Collection[str] = (),
+    seen: Callable[[Op, Value], None] | None = None,
 ) -> Value:
     """``e`` with variables from ``values``; tensors broadcast as in torch.
 
     ``reads(node, index)`` gives an input's elements. Float tensors of another dtype are converted to
     ``float_dtype`` on entry, ints as they are needed. ``scratch`` names variables whose float tensors
-    (dense, used nowhere else) may be overwritten. The result is a Python number when no tensor is
-    involved, and may be a variable's own tensor.
+    (dense, used nowhere else) may be overwritten. ``seen`` is told each operator's result. The result is
+    a Python number when no tensor is involved, and may be a variable's own tensor.
     """
     import torch
 
@@ -101,6 +102,8 @@ def evaluate_torch(
             spare = [i for i in step.spare if ours[step.args[i]]] if step.spare else None
             target = _target(args, spare, float_dtype) if spare else None
             value = _call(torch, step.op, args, target, float_dtype)
+            if seen is not None:
+                seen(step.op, value)
             own = value is target or all(value is not a for a in args)
             if not own:  # an argument passed through: its own slot shares the tensor from here on
                 for i in step.args:

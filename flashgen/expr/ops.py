@@ -54,6 +54,11 @@ class Op:
         names = ["condition" if t == "bool" and not self.symbol else next(numbers) for t in self.takes]
         return f" {self.symbol} ".join(names) if self.symbol else f"{self.name}({', '.join(names)})"
 
+    @property
+    def exponentials(self) -> int:
+        """Exponentials an element takes: those of its printed text, so ``tanh`` and ``sigmoid`` are one."""
+        return self.triton.count("tl.exp")
+
 
 def _div(a: float, b: float) -> float:
     if b == 0:

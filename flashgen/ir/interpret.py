@@ -1,7 +1,8 @@
 """Runs a ``Program`` on torch tensors: the living definition of the physical level, and the CPU backend.
 
-``check=True`` counts the bytes each tensor is asked for, from the elements really taken, and raises
-``OutOfBounds`` where an access that its guard lets through leaves the tensor.
+``check=True`` counts (``traffic``) the bytes each tensor is asked for, from the elements really taken, the
+operations and what is on chip, and raises ``OutOfBounds`` where an access that its guard lets through leaves
+the tensor.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import torch
 from flashgen.expr.evaluate import evaluate_torch
 
 from .access import OutOfBounds
-from .machine import Machine, Traffic, Value, no_reads
+from .machine import Machine, Value, no_reads
 from .program import Program, Tensor
 from .sums import total
+from .traffic import Traffic
 
 LENGTHS = ("B", "Hq", "Hkv", "Nq", "Nk")
 
@@ -39,6 +41,7 @@ def run(
 
     ``sides`` gives ``BLOCK_M`` and ``BLOCK_N``. Raises ``OutOfBounds`` (a bug of the program) when checking.
     """
+    traffic = traffic if traffic is not None else Traffic()
     acc = torch.float64 if tensors["q"].dtype == torch.float64 else torch.float32
     known: dict[str, Value] = {**lengths(tensors), **sides}
     memory = dict(tensors)
@@ -49,11 +52,9 @@ def run(
             if t.name in summed:
                 memory[t.name].zero_()
     for kernel in program.kernels:
-        Machine(kernel, memory, known, acc, tensors["q"].dtype, check, traffic or Traffic()).launch(
-            chunk_bytes
-        )
+        Machine(kernel, memory, known, acc, tensors["q"].dtype, check, traffic).launch(chunk_bytes)
     for s in program.sums:
-        total(s, memory, known)
+        total(s, memory, known, traffic if check else None)
     return {t.name: memory[t.name] for t in program.tensors if t.role == "out"}
 
 

@@ -7,6 +7,7 @@ and heads are cut into chunks that keep a tile's values in cache.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import torch
 from flashgen.expr.evaluate import evaluate_torch
 from flashgen.expr.limits import INT_RANGE
 from flashgen.expr.nodes import Const, Expr, Read, Var
+from flashgen.expr.ops import Op
 
 from .access import gather, read_slice, tile_number, write
 from .aligned import Aligned
@@ -37,16 +39,11 @@ from .program import (
     Store,
     Tile,
 )
+from .traffic import Chip, Traffic
 
 Value: TypeAlias = "torch.Tensor | int | float | bool"
-
-
-@dataclass
-class Traffic:
-    """Bytes requested of HBM by tensor name, counted in checking mode."""
-
-    read: Counter[str] = field(default_factory=Counter)
-    written: Counter[str] = field(default_factory=Counter)
+#: Bytes of a tile element on chip where they do not follow from q's dtype.
+ON_CHIP_BYTES = {"int32": 4, "int64": 8, "bool": 1}
 
 
 def no_reads(read: Read, index: tuple[Value, ...]) -> Value:
@@ -79,13 +76,15 @@ class Machine:
         rest = [a.name for a in self.kernel.grid if a.name not in (batch, head)]
         for (b0, b1), (h0, h1) in self._chunks(extents.get(batch, 1), extents.get(head, 1), chunk_bytes):
             for point in product(*(range(extents[n]) for n in rest)):
-                self.env = dict(self.known)
+                self.env = Chip(self.known) if self.check else dict(self.known)
                 self.env |= dict(zip(rest, point, strict=True))
                 self.env[batch] = torch.arange(b0, b1).view(-1, 1)
                 self.env[head] = torch.arange(h0, h1).view(1, -1)
                 self.programs = b1 - b0, h1 - h0
                 self.active = None
                 self.execute(self.kernel.body)
+                if isinstance(self.env, Chip):
+                    self.traffic.on_chip = max(self.traffic.on_chip, self.env.most())
 
     def _lead(self, *names: str) -> str:
         """The grid's axis of one of ``names``; a kernel without it has one program along it."""
@@ -112,11 +111,14 @@ class Machine:
 
     def over(self, e: Expr, axes: tuple[str, ...]) -> Value:
         """An expression over tiles, its values broadcastable to (B, H, *axes)."""
-        return evaluate_torch(e, Aligned(self.env, self.tiles, axes), no_reads, self.acc)
+        seen = self._exponentials if self.check else None
+        return evaluate_torch(e, Aligned(self.env, self.tiles, axes), no_reads, self.acc, seen=seen)
 
     def execute(self, body: tuple[Stmt, ...]) -> None:
         """Statements in order."""
         for s in body:
+            if isinstance(self.env, Chip):
+                self.env.step()
             match s:
                 case Scalar():
                     self.env[s.name] = self.number(s.value)
@@ -127,9 +129,9 @@ class Machine:
                 case Store():
                     self._store(s)
                 case Map():
-                    self._assign(s.dst, self.over(s.value, s.dst.axes))
+                    self._assign(s.dst, self.over(s.value, s.dst.axes), in_place=True)
                 case Dot():
-                    self._assign(s.dst, self._dot(s))
+                    self._assign(s.dst, self._dot(s), in_place=True)
                 case Reduce():
                     axis = 2 + s.src.axes.index(s.axis)
                     src = self.env[s.src.name]
@@ -140,7 +142,7 @@ class Machine:
                 case Loop():
                     self._loop(s)
 
-    def _assign(self, dst: Tile, value: Value) -> None:
+    def _assign(self, dst: Tile, value: Value, in_place: bool = False) -> None:
         if not isinstance(value, torch.Tensor):
             value = torch.tensor(value)
         if value.dim() < 2 + len(dst.axes):
@@ -152,6 +154,10 @@ class Machine:
         shape = (*value.shape[:2], *(self.side(a) for a in dst.axes))
         self.env[dst.name] = value if value.shape == shape else value.expand(shape)
         self.tiles[dst.name] = dst
+        if isinstance(self.env, Chip) and dst.axes:
+            item = {"elem": self.elem, "acc": self.acc}.get(dst.dtype)
+            size = math.prod(shape[2:]) * (item.itemsize if item else ON_CHIP_BYTES[dst.dtype])
+            self.env.make(dst, size, in_place)
 
     def side(self, axis: str) -> int:
         """The length of a tile axis."""
@@ -214,6 +220,16 @@ class Machine:
                 taken = taken & torch.as_tensor(part)
         counter[tensor] += int(taken.sum()) * self.memory[tensor].element_size()
 
+    def _running(self) -> int:
+        """Programs that execute this statement."""
+        if self.active is None:
+            return math.prod(self.programs)
+        return int(self.active.expand(self.programs).sum())
+
+    def _exponentials(self, op: Op, value: Value) -> None:
+        elements = math.prod(value.shape[2:]) if isinstance(value, torch.Tensor) else 1
+        self.traffic.exponentials += op.exponentials * elements * self._running()
+
     def _dot(self, s: Dot) -> torch.Tensor:
         a, b = self.env[s.a.name], self.env[s.b.name]
         assert isinstance(a, torch.Tensor)
@@ -222,6 +238,8 @@ class Machine:
             a = a.transpose(-1, -2)
         if s.b.axes[0] != s.contract:
             b = b.transpose(-1, -2)
+        if self.check:
+            self.traffic.flops += 2 * a.shape[-2] * a.shape[-1] * b.shape[-1] * self._running()
         if s.acc is None:
             return a @ b
         acc = self.over(s.acc, s.dst.axes)

@@ -16,6 +16,7 @@ from flashgen.expr.evaluate import evaluate_torch
 from flashgen.expr.nodes import Const, Read, Var, variables
 
 from .program import Sum
+from .traffic import Traffic
 
 
 def plain(s: Sum) -> bool:
@@ -45,18 +46,21 @@ def order(s: Sum) -> tuple[int, ...]:
     return tuple(kept.index(e.name) for e in s.index if isinstance(e, Var))
 
 
-def total(s: Sum, memory: dict[str, torch.Tensor], known: Mapping[str, Any]) -> None:
-    """Adds the workspace to its sum's tensor."""
+def total(
+    s: Sum, memory: dict[str, torch.Tensor], known: Mapping[str, Any], traffic: Traffic | None = None
+) -> None:
+    """Adds the workspace to its sum's tensor, counted where ``traffic`` is given."""
     src, dst = memory[s.src], memory[s.dst]
-    if src.numel() == 0 or dst.numel() == 0:
-        return
-    if plain(s):
+    if plain(s) and dst.numel():
         if axes(s) != s.axes:
-            i = s.axes.index("h")
-            src = src.reshape(*src.shape[:i], int(known["Hkv"]), -1, *src.shape[i + 1 :])
+            i, heads = s.axes.index("h"), int(known["Hkv"])
+            src = src.reshape(*src.shape[:i], heads, src.shape[i] // heads, *src.shape[i + 1 :])
         found = src.sum(summed(s)) if summed(s) else src
         place = dst[tuple(slice(None) if isinstance(e, Var) else 0 for e in s.index)]
         place += found.permute(order(s))
+        _count(traffic, s, src, dst, place.numel())
+        return
+    if src.numel() == 0 or dst.numel() == 0:
         return
     idle = unused(s)
     src = src.sum(idle, keepdim=True) if idle else src
@@ -64,6 +68,14 @@ def total(s: Sum, memory: dict[str, torch.Tensor], known: Mapping[str, Any]) -> 
     inside = torch.stack([(p >= 0) & (p < n) for p, n in zip(places, dst.shape, strict=True)]).all(0)
     places = [p.clamp(0, n - 1) for p, n in zip(places, dst.shape, strict=True)]
     dst.index_put_(tuple(places), src.where(inside, 0.0), accumulate=True)
+    _count(traffic, s, memory[s.src], dst, int(inside.sum()))
+
+
+def _count(traffic: Traffic | None, s: Sum, src: torch.Tensor, dst: torch.Tensor, places: int) -> None:
+    if traffic is not None:
+        traffic.read[s.src] += src.numel() * src.element_size()
+        traffic.read[s.dst] += places * dst.element_size()
+        traffic.written[s.dst] += places * dst.element_size()
 
 
 def unused(s: Sum) -> tuple[int, ...]:
