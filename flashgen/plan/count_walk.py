@@ -209,11 +209,11 @@ def _coordinates(s: Coords, known: dict[str, Expr], starts: dict[str, tuple[str,
 def _loaded(s: Load, known: dict[str, Expr]) -> Expr:
     """The value of a loaded int, or bool: the input's element, or the fill."""
     kind = INT_TYPES[s.dst.dtype]
-    value: Expr = Read(s.src, tuple(substitute(i, known) for i in s.index), kind)  # type: ignore[arg-type]
+    value: Expr = Read(s.src, tuple(substitute(i, known) for i in s.index), kind)
     if s.guard is None:
         return value
     fill: Expr = Const(bool(s.fill), "bool") if kind == "bool" else integer(int(s.fill))
-    return Call("where", (substitute(s.guard, known), value, fill), kind)  # type: ignore[arg-type]
+    return Call("where", (substitute(s.guard, known), value, fill), kind)
 
 
 def conjuncts(e: Expr | None) -> list[Expr]:
