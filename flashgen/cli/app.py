@@ -28,6 +28,7 @@ COMMANDS = (
     "verify",
     "build",
     "explain",
+    "tune",
     "demo",
     "generate",
     "bench",

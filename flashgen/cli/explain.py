@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 
-from flashgen.errors import PlanError
-
 from .console import out, progress
 from .derivatives import derivative_lines
-from .given import Backward, Dtype, Schedule, Spec, Sram, algorithm, given
+from .given import Backward, Dtype, Schedule, Spec, Sram, algorithm, given, heads_of
 
 
 def command(
@@ -34,7 +32,7 @@ def command(
     from flashgen.plan.plan import Workload
 
     known, gpu, kind = given(spec, target, dtype, sram)
-    hq, hkv = _heads(heads, (known.heads.q, known.heads.kv) if known.heads else (16, 16))
+    hq, hkv = heads_of(heads, known)
     work = Workload(batch, hq, hkv, seqlen_q or seqlen, seqlen)
     lowered = lower_spec(known, algorithm(schedule, backward))
     ranked = None
@@ -51,15 +49,3 @@ def command(
         out().print()
     # Words are wrapped at the console's width, as its tables are.
     out().print(explain(lowered.program, gpu, kind, work, ranked), soft_wrap=False)
-
-
-def _heads(text: str | None, default: tuple[int, int]) -> tuple[int, int]:
-    if text is None:
-        return default
-    parts = text.split("/")
-    if len(parts) > 2 or not all(p.isascii() and p.isdigit() and 0 < int(p) <= 1 << 20 for p in parts):
-        raise PlanError(f"--heads {text!r}: write 32 or 32/8")
-    hq, hkv = int(parts[0]), int(parts[-1])
-    if hq % hkv:
-        raise PlanError(f"--heads {text}: {hq} query heads are no multiple of {hkv} key heads")
-    return hq, hkv

@@ -63,3 +63,16 @@ def given(spec: str, target: str, dtype: str | None, sram: str | None) -> tuple[
     if chosen not in known.dtypes:
         raise PlanError(f"{known.name} is declared for {', '.join(known.dtypes)}, not for {chosen}")
     return known, gpu, chosen
+
+
+def heads_of(text: str | None, spec: AttentionSpec) -> tuple[int, int]:
+    """Query heads and key heads: as given, else the spec's own, else 16. Raises ``PlanError``."""
+    if text is None:
+        return (spec.heads.q, spec.heads.kv) if spec.heads else (16, 16)
+    parts = text.split("/")
+    if len(parts) > 2 or not all(p.isascii() and p.isdigit() and 0 < int(p) <= 1 << 20 for p in parts):
+        raise PlanError(f"--heads {text!r}: write 32 or 32/8")
+    hq, hkv = int(parts[0]), int(parts[-1])
+    if hq % hkv:
+        raise PlanError(f"--heads {text}: {hq} query heads are no multiple of {hkv} key heads")
+    return hq, hkv
