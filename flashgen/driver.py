@@ -19,6 +19,8 @@ from flashgen.ir.attention import AttentionIR, lower
 from flashgen.ir.program import Program
 from flashgen.ir.verify import verify_ir, verify_program
 from flashgen.schedule.backward import backward
+from flashgen.schedule.flash1 import flash1
+from flashgen.schedule.flash1_backward import flash1_backward
 from flashgen.schedule.flash2 import flash2
 from flashgen.schedule.standard import standard
 from flashgen.schedule.standard_backward import standard_backward
@@ -32,9 +34,12 @@ if TYPE_CHECKING:
 #: The algorithms: each turns what to compute into loops over tiles.
 SCHEDULES: dict[str, Callable[[AttentionIR], Program]] = {
     "flash2": flash2,
+    "flash1": flash1,
     "standard": standard,
     "backward": backward,
     "backward_lse": partial(backward, through_lse=True),
+    "flash1_backward": flash1_backward,
+    "flash1_backward_lse": partial(flash1_backward, through_lse=True),
     "standard_backward": standard_backward,
     "standard_backward_lse": partial(standard_backward, through_lse=True),
 }

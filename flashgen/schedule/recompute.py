@@ -13,11 +13,12 @@ from typing import Self
 from flashgen.expr import algebra as al
 from flashgen.expr.nodes import Call, Expr, Read, integer, real
 from flashgen.ir.attention import AttentionIR
-from flashgen.ir.program import Axis, Coords, Dot, Load, Loop, Map, Scalar, Stmt, Store, Tile
+from flashgen.ir.program import Axis, Coords, Dot, Load, Map, Scalar, Stmt, Store, Tile
 
 from . import dropout
 from .bounds import KEYS, Bounds, Side, mask_bounds
-from .flash2 import columns_inside, precision
+from .flash2 import columns, columns_inside, precision
+from .loops import visits
 from .pieces import Piece, pieces
 from .probability import ScoreGradient, score_gradient
 from .terms import call, index, tile
@@ -76,20 +77,11 @@ class Tiles:
 
     def columns(self) -> list[Stmt]:
         """The column numbers of every piece."""
-        cut = self.d_pieces + self.e_pieces
-        return [Coords(Tile(p.name, (p.name,), "int32"), integer(p.start)) for p in cut]
+        return columns(self.d_pieces, self.e_pieces)
 
     def loops(self, carried: tuple[str, ...], step: Callable[[bool], list[Stmt]]) -> list[Stmt]:
         """A loop over the full tiles, and one over the partial ones."""
-        out: list[Stmt] = []
-        for domain, partial in ((self.bounds.full, False), (self.bounds.partial, True)):
-            if domain:
-                body = (*tile_start(self.side), *step(partial))
-                note = (
-                    "partial tiles: some pairs are hidden" if partial else "full tiles: every pair is visible"
-                )
-                out.append(Loop("j", domain, carried, body, "partial" if partial else "full", note))
-        return out
+        return visits(self.bounds, self.side, carried, step)
 
     def given(self, guard: Expr, which: int | None = None) -> list[Stmt]:
         """The rows a program owns: q and do, or k and v; or the first or second of them."""
@@ -175,22 +167,22 @@ class Tiles:
         return [rows_of(tensor, p, guard) for p in self._cut(tensor)]
 
     def product(self, what: str, rows: str, keys: str, note: str) -> list[Stmt]:
-        """``what = rows keys^T`` over the pieces, the short dot first."""
-        out: list[Stmt] = []
-        for i, p in enumerate(reversed(self._cut(rows))):
-            a, b = rows_of(rows, p).dst, rows_of(keys, p).dst
-            if self.side is not KEYS:
-                a, b = b, a
-            acc = tile(what) if i else None
-            dst = Tile(what, self.axes, "acc")
-            out.append(Dot(dst, a, b, p.name, acc, precision(self.ir), "" if i else note))
-        return out
+        """``what = rows keys^T`` over the pieces, transposed where the keys are owned."""
+        return rows_times_keys(self.ir, Tile(what, self.axes, "acc"), rows, keys, self._cut(rows), note)
 
 
-def tile_start(side: Side) -> tuple[Stmt, ...]:
-    """The first row and the row numbers of tile ``j``, which a loop visits."""
-    lo, rows = f"{side.over}_lo", Tile(side.over, (side.over,), "int32")
-    return Scalar(lo, al.mul(index("j"), side.block)), Coords(rows, index(lo))
+def rows_times_keys(
+    ir: AttentionIR, dst: Tile, rows: str, keys: str, cut: tuple[Piece, ...], note: str
+) -> list[Stmt]:
+    """``dst = rows keys^T``, or its transpose, whichever ``dst`` is; the short dot first."""
+    out: list[Stmt] = []
+    for i, p in enumerate(reversed(cut)):
+        a, b = rows_of(rows, p).dst, rows_of(keys, p).dst
+        if dst.axes[0] == "k":
+            a, b = b, a
+        acc = tile(dst.name) if i else None
+        out.append(Dot(dst, a, b, p.name, acc, precision(ir), "" if i else note))
+    return out
 
 
 def owned_keys() -> list[Stmt]:

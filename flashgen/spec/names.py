@@ -25,8 +25,8 @@ _TAKEN = frozenset(
 #: The papers' names for what a kernel holds, and the sizes it is called with.
 _KERNEL = re.compile(
     r"[bdehijklmopqstvx]\d*|[qk]_(lo|hi|tile|start|end|len)|m_new|p_elem|lse.*|acc.*|alpha|delta|out|pid.*"
-    r"|B|Hq|Hkv|BLOCK_.*|stride_.*|.*_(ptr|stride.*)|[SP]"
-    r"|d([kopqsv]|kv|lse|out)|elta"  # the last: d + name is the name of an input's gradient
+    r"|B|Hq|Hkv|BLOCK_.*|stride_.*|.*_(ptr|stride.*)|d?[OPQS]"
+    r"|d([kopqsv]|q?kv|lse|out|rows|columns)|elta"  # the last: d + name is the name of an input's gradient
 )
 #: What follows a spec's name in its kernels' names.
 _PARTS = r"fwd|scores|softmax|values|bwd_.*"
