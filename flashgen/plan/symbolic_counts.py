@@ -123,9 +123,9 @@ def _covers(b: Any, a: Any) -> bool:
     return not_negative(sympy.expand((b - a).subs(acc, elem + wider)), {})
 
 
-def closed_formulas(counts: Counts) -> Formulas:
-    """The formulas under the first of ``ASSUMPTIONS`` that decides every sum; exact ones where none does."""
-    for assumption in ASSUMPTIONS:
+def closed_formulas(counts: Counts, assumptions: tuple[Assumption, ...] = ASSUMPTIONS) -> Formulas:
+    """The formulas under the first assumption that decides every sum; exact ones where none does."""
+    for assumption in assumptions:
         found = Formulas(counts, assumption)
         try:
             _ = found.requested, found.flops, found.exponentials
