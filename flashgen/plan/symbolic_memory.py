@@ -48,7 +48,7 @@ class Filled:
 
 def filled(of: Counts) -> tuple[Filled, ...]:
     """Each kernel with tiles that fill M; those without a closed form are left out."""
-    parts = (_kernel(of.of_kernel(i)) for i in range(len(of.kernels)))
+    parts = (_kernel(of.of_kernel(of.program.kernels.index(k))) for k in of.kernels)
     return tuple(p for p in parts if p is not None)
 
 
@@ -106,7 +106,7 @@ def _fill(of: Counts, side: str, other: str, assumptions: tuple[Assumption, ...]
     if not lines or any(len(c) > 2 for c in sizes):
         return None
     slope, rest = min(lines, key=lambda c: ((MEMORY - c[1]) / c[0]).subs(_THERE))
-    side_of_m = sympy.factor((MEMORY - rest) / slope)
+    side_of_m = sympy.expand(MEMORY - rest) / sympy.factor_terms(slope)
     requested = formulas.requested.subs(at)
     grown = sympy.expand(requested.subs(x, MEMORY / leading(slope)))
     sides = ((side, side_of_m), (other, _D))

@@ -16,8 +16,12 @@ from flashgen.expr.evaluate import evaluate_python
 from flashgen.expr.nodes import Call, Expr, Var, integer, rewrite
 from flashgen.ir.interpret import Traffic, lengths, run
 from flashgen.ir.program import Load, Loop, Program, Stmt, Store
+from flashgen.plan.cost import kernel_cost
 from flashgen.plan.count import Counts, Numbers, counts
-from flashgen.plan.plan import Workload
+from flashgen.plan.facts import facts
+from flashgen.plan.plan import KernelPlan, Order, Workload
+from flashgen.plan.resources import tiling
+from flashgen.plan.target import load_target
 from flashgen.spec.model import AttentionSpec
 from flashgen.verify.case import Case
 from flashgen.verify.specs import cases, specs
@@ -148,3 +152,17 @@ def test_200_choices_of_sides_take_no_time() -> None:
         for n in range(16, 176, 16):
             found.add(counts(p).at(w, {"BLOCK_M": m, "BLOCK_N": n}).requested)
     assert len(found) > 150
+
+
+@pytest.mark.parametrize("schedule", ["flash2", "backward"])
+@pytest.mark.parametrize("mask", [None, "causal"])
+def test_the_time_model_counts_the_same_but_for_padding(schedule: str, mask: str | None) -> None:
+    """Where sides divide lengths only the time model's sampling of rows is left."""
+    p, _ = program(mask, schedule, head_dim=64)
+    target, w = load_target("h100"), Workload(2, 8, 4, 4096, 4096)
+    for f in facts(p):
+        sides = (("BLOCK_M", 64), ("BLOCK_N", 64))
+        t = tiling(f, KernelPlan(sides, 4, 2, Order(tuple(a.name for a in f.kernel.grid))), "bf16", target)
+        cost, exact = kernel_cost(t, w), f.counts.at(w, dict(sides))
+        assert cost.l2_bytes == pytest.approx(sum(exact.read.values()), rel=0.05)
+        assert cost.flops == pytest.approx(exact.flops, rel=0.05)
