@@ -222,16 +222,6 @@ class Machine:
         taken = self._wanted(guard, tile.axes)
         counter[tensor] += int(taken.sum()) * self.memory[tensor].element_size()
 
-    def _running(self) -> int:
-        """Programs that execute this statement."""
-        if self.active is None:
-            return math.prod(self.programs)
-        return int(self.active.expand(self.programs).sum())
-
-    def _exponentials(self, op: Op, value: Value) -> None:
-        elements = math.prod(value.shape[2:]) if isinstance(value, torch.Tensor) else 1
-        self.traffic.exponentials += op.exponentials * elements * self._running()
-
     def _wanted(self, guard: Value | None, axes: tuple[str, ...]) -> torch.Tensor:
         """(B, H, *axes): the elements that an access takes, of programs that still run."""
         taken = torch.ones((*self.programs, *(self.sides[a] for a in axes)), dtype=torch.bool)
@@ -269,6 +259,16 @@ class Machine:
         q, k = line_of(s.q_lo, "q"), line_of(s.k_lo, "k")
         drawn = numbers(int(seed), head.view(*head.shape, 1, 1), q, k)
         return drawn >= threshold(s.p)
+
+    def _running(self) -> int:
+        """Programs that execute this statement."""
+        if self.active is None:
+            return math.prod(self.programs)
+        return int(self.active.expand(self.programs).sum())
+
+    def _exponentials(self, op: Op, value: Value) -> None:
+        elements = math.prod(value.shape[2:]) if isinstance(value, torch.Tensor) else 1
+        self.traffic.exponentials += op.exponentials * elements * self._running()
 
     def _loop(self, s: Loop) -> None:
         ranges = [(self.number(r.lo), self.number(r.hi)) for r in s.domain if isinstance(r, Range)]

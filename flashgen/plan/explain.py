@@ -19,7 +19,7 @@ from flashgen.ir.program import Program, Scalar
 
 from .cost import Cost, Pass, kernel_cost
 from .facts import KernelFacts, facts
-from .formulas import on_chip_text, register_text, smem_text, traffic_text
+from .formulas import flops_text, on_chip_text, register_text, smem_text, traffic_text
 from .plan import KernelPlan, Plan, Workload
 from .resources import Tiling, blocks_per_sm, on_chip_bytes, registers, tiling
 from .search import LONG, Candidate, best_of, candidates, check_dtype, choose
@@ -72,7 +72,7 @@ def _kernel(
         _title("What limits it"),
         _limits(t, best, cost),
         _title("Formulas"),
-        _formulas(t, best, cost),
+        _formulas(t, best, cost, w),
         _title("Time of one pass of a loop, one block alone (clocks)"),
         _passes(f, cost),
         _title("Loops and their domains"),
@@ -120,7 +120,7 @@ def _limits(t: Tiling, best: Candidate, cost: Cost) -> Text:
     )
 
 
-def _formulas(t: Tiling, best: Candidate, cost: Cost) -> Table:
+def _formulas(t: Tiling, best: Candidate, cost: Cost, w: Workload) -> Table:
     table = _table("", "value", "formula")
     measured = best.measured
     smem = f"{show_size(best.smem_bytes)} of {show_size(t.target.smem_bytes)}"
@@ -132,10 +132,13 @@ def _formulas(t: Tiling, best: Candidate, cost: Cost) -> Table:
     if measured:
         seen = f"{measured.registers} registers, {measured.spill_bytes} B spilled a thread"
         table.add_row("the compiler says", show_size(measured.smem_bytes), seen)
-    table.add_row("requested from L2", f"{cost.l2_bytes / 1e9:,.2f} GB", traffic_text(t))
+    requests = t.facts.counts.at(w, t.sides, t.dtype)
+    table.add_row("requested from L2", f"{requests.requested / 1e9:,.2f} GB", traffic_text(t))
     took = f"{cost.hbm_us:,.1f} us at {t.target.number('hbm_sustained'):g} x {rate:,.0f} GB/s"
     table.add_row("DRAM", f"{cost.hbm_bytes / 1e9:,.2f} GB", took)
-    table.add_row("intensity", f"{cost.flops / max(cost.l2_bytes, 1):,.0f}", "FLOP a requested byte")
+    work = f"{flops_text(t)}; {requests.exponentials / 1e9:,.2f} G exponentials"
+    table.add_row("dots", f"{requests.flops / 1e12:,.2f} TFLOP", work)
+    table.add_row("intensity", f"{requests.flops / max(requests.requested, 1):,.0f}", "FLOP a requested byte")
     return table
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from flashgen.expr.nodes import Call, Const, Expr, Var, children, variables
 from flashgen.expr.ops import OPS
@@ -28,6 +29,11 @@ from flashgen.ir.program import (
     Store,
     Tile,
 )
+
+from .count_live import used_tiles
+
+if TYPE_CHECKING:
+    from .count import Counts
 
 Axes = tuple[str, ...]
 #: A reduction ends in two shuffles in the quad of threads that share a row, at a quarter of the issue rate.
@@ -76,8 +82,7 @@ class BodyFacts:
     stores: list[tuple[Axes, str]] = field(default_factory=list)
     slots: dict[Axes, float] = field(default_factory=dict)  # issue slots an element
     special: dict[Axes, float] = field(default_factory=dict)  # special-function results an element
-    live: list[tuple[Tile, ...]] = field(default_factory=list)  # sets of tiles alive at once
-    pressure: list[tuple[Tile, ...]] = field(default_factory=list)  # of those, matrices held in registers
+    pressure: list[tuple[Tile, ...]] = field(default_factory=list)  # sets of matrices in registers at once
     loops: list[LoopFacts] = field(default_factory=list)
 
 
@@ -97,12 +102,20 @@ class KernelFacts:
     Equality is identity: there is one object per kernel, and formulas are cached by it.
     """
 
+    program: Program
     kernel: Kernel
     body: BodyFacts
     sizes: dict[str, Expr]
     sides: tuple[str, ...]
     row_side: str | None  # the side its grid divides a sequence by
     loops: tuple[LoopFacts, ...]  # every loop, outer before inner
+
+    @property
+    def counts(self) -> Counts:
+        """Its requested bytes, operations and on-chip bytes."""
+        from .count import counts  # torch comes with it, which planning does without
+
+        return counts(self.program).of_kernel(self.program.kernels.index(self.kernel))
 
 
 def _flat(loops: list[LoopFacts]) -> list[LoopFacts]:
@@ -124,7 +137,7 @@ def _kernel_facts(program: Program, kernel: Kernel) -> KernelFacts:
     reader = _Reader(program, own, {})
     body = BodyFacts()
     reader.read(kernel.body, body)
-    return KernelFacts(kernel, body, sizes, sides, row, tuple(_flat(body.loops)))
+    return KernelFacts(program, kernel, body, sizes, sides, row, tuple(_flat(body.loops)))
 
 
 @dataclass
@@ -171,7 +184,6 @@ class _Reader:
                 _add(out.slots, s.src.axes, 1.0)
                 _add(out.slots, s.dst.axes, SHUFFLE_SLOTS)
         alive = _liveness(body)
-        out.live = _largest(alive)
         out.pressure = _largest(
             [tuple(x for x in tiles if len(x.axes) > 1 and x.name not in self.in_smem) for tiles in alive]
         )
@@ -219,23 +231,11 @@ def _all(body: tuple[Stmt, ...]) -> list[Stmt]:
 
 
 def used(s: Stmt) -> set[str]:
-    """Names of tiles (and scalars) that a statement reads."""
-    if isinstance(s, Dot):
-        return {s.a.name, s.b.name} | (variables(s.acc) if s.acc is not None else set())
-    if isinstance(s, Map):
-        return variables(s.value)
-    if isinstance(s, Reduce):
-        return {s.src.name}
-    if isinstance(s, Load):
-        return {v for e in (*s.index, *([s.guard] if s.guard is not None else [])) for v in variables(e)}
-    if isinstance(s, Store):
-        return {s.value.name}
-    if isinstance(s, Keep):
-        return {s.seed.name} | {v for e in (s.head, s.q_lo, s.k_lo) for v in variables(e)}
+    """Names of tiles (and scalars) that a statement reads, for a loop those from outside and the carried."""
     if isinstance(s, Loop):
         made = {dst.name for t in s.body if (dst := defined(t)) is not None}
         return set(s.carried) | ({v for t in s.body for v in used(t)} - made)
-    return set()
+    return used_tiles(s)
 
 
 def defined(s: Stmt) -> Tile | None:

@@ -54,6 +54,11 @@ class Tiling:
     max_registers: int = 0  # stated to the compiler; 0 is the target's limit
 
     @property
+    def sides(self) -> dict[str, int]:
+        """The plan's sides by name."""
+        return {size.name: self.sizes[a] for a, size in self.facts.sizes.items() if isinstance(size, Var)}
+
+    @property
     def register_limit(self) -> int:
         """Registers a thread may have."""
         return self.max_registers or self.target.integer("registers_per_thread")
@@ -203,14 +208,8 @@ def _scratch(t: Tiling) -> list[Term]:
 
 
 def on_chip_bytes(t: Tiling) -> int:
-    """The most bytes of tiles alive at once: M in the papers. One buffer each, no pipelining."""
-
-    def peak(body: BodyFacts, outer: int) -> int:
-        here = [outer + sum(t.bytes_of(x) for x in alive) for alive in body.live]
-        kept = outer + sum(t.bytes_of(x) for x in body.loads if x.feeds_dot)
-        return max([*here, *(peak(loop, kept) for loop in body.loops)], default=0)
-
-    return peak(t.facts.body, 0)
+    """The most bytes of tiles alive at once: M in the papers (``count_live``)."""
+    return t.facts.counts.on_chip_at(t.sides, t.dtype)
 
 
 def register_parts(t: Tiling) -> dict[str, float]:
