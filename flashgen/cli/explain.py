@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 
-from flashgen.errors import PlanError
-
 from .console import out, progress
 from .derivatives import derivative_lines
-from .given import Backward, Dtype, Schedule, Spec, Sram, algorithm, given
+from .given import Backward, Dtype, Schedule, Spec, Sram, algorithm, given, workload
 
 
 def command(
@@ -31,11 +29,9 @@ def command(
     from flashgen.driver import emit_source, lower_spec
     from flashgen.plan.confirm import ranking
     from flashgen.plan.explain import explain
-    from flashgen.plan.plan import Workload
 
     known, gpu, kind = given(spec, target, dtype, sram)
-    hq, hkv = _heads(heads, (known.heads.q, known.heads.kv) if known.heads else (16, 16))
-    work = Workload(batch, hq, hkv, seqlen_q or seqlen, seqlen)
+    work = workload(known, batch, heads, seqlen_q or seqlen, seqlen)
     lowered = lower_spec(known, algorithm(schedule, backward))
     ranked = None
     if confirm and gpu.backend == "triton":
@@ -51,15 +47,3 @@ def command(
         out().print()
     # Words are wrapped at the console's width, as its tables are.
     out().print(explain(lowered.program, gpu, kind, work, ranked), soft_wrap=False)
-
-
-def _heads(text: str | None, default: tuple[int, int]) -> tuple[int, int]:
-    if text is None:
-        return default
-    parts = text.split("/")
-    if len(parts) > 2 or not all(p.isascii() and p.isdigit() and 0 < int(p) <= 1 << 20 for p in parts):
-        raise PlanError(f"--heads {text!r}: write 32 or 32/8")
-    hq, hkv = int(parts[0]), int(parts[-1])
-    if hq % hkv:
-        raise PlanError(f"--heads {text}: {hq} query heads are no multiple of {hkv} key heads")
-    return hq, hkv

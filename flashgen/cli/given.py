@@ -1,4 +1,4 @@
-"""What ``build`` and ``explain`` are given, read by both in the same way."""
+"""What commands that plan are given, read by all in the same way."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from flashgen.errors import PlanError
 
 if TYPE_CHECKING:
+    from flashgen.plan.plan import Workload
     from flashgen.plan.target import Target
     from flashgen.spec.model import AttentionSpec
 
@@ -63,3 +64,23 @@ def given(spec: str, target: str, dtype: str | None, sram: str | None) -> tuple[
     if chosen not in known.dtypes:
         raise PlanError(f"{known.name} is declared for {', '.join(known.dtypes)}, not for {chosen}")
     return known, gpu, chosen
+
+
+def workload(spec: AttentionSpec, batch: int, heads: str | None, seqlen_q: int, seqlen_k: int) -> Workload:
+    """The sizes to plan for; ``heads`` is 32 or 32/8, by default the spec's or 16. Raises ``PlanError``."""
+    from flashgen.plan.plan import Workload
+
+    hq, hkv = _heads(heads, (spec.heads.q, spec.heads.kv) if spec.heads else (16, 16))
+    return Workload(batch, hq, hkv, seqlen_q, seqlen_k)
+
+
+def _heads(text: str | None, default: tuple[int, int]) -> tuple[int, int]:
+    if text is None:
+        return default
+    parts = text.split("/")
+    if len(parts) > 2 or not all(p.isascii() and p.isdigit() and 0 < int(p) <= 1 << 20 for p in parts):
+        raise PlanError(f"--heads {text!r}: write 32 or 32/8")
+    hq, hkv = int(parts[0]), int(parts[-1])
+    if hq % hkv:
+        raise PlanError(f"--heads {text}: {hq} query heads are no multiple of {hkv} key heads")
+    return hq, hkv

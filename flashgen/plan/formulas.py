@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from flashgen.expr.nodes import Const
 
-from .resources import Term, Tiling, register_parts, smem_terms
+from .resources import Tiling, register_parts
+from .smem import Term, smem_terms
 
 if TYPE_CHECKING:
     from sympy import Expr
