@@ -23,8 +23,6 @@ HEAD = (
     "target", "dtype", "of", "candidates", "compiled", "smem exact", "smem >=", "smem within 10%",
     "smem, least and most", "registers, median error", "spills foreseen", "spill, median and most",
 )  # fmt: skip
-#: The share of candidates whose prediction must be within a tenth of the compiler's shared memory.
-WITHIN = 0.1
 
 
 def rows(found: Sequence[Usage], by: str = "schedule") -> list[tuple[str, ...]]:
@@ -36,7 +34,7 @@ def rows(found: Sequence[Usage], by: str = "schedule") -> list[tuple[str, ...]]:
 
 
 def _row(mine: Sequence[Usage]) -> tuple[str, ...]:
-    smem = [u.predicted_smem / max(u.smem, 1) for u in mine if u.smem is not None]
+    smem = [_ratio(u.predicted_smem, u.smem) for u in mine if u.smem is not None]
     registers = [abs(u.predicted_registers - u.registers) for u in mine if u.registers is not None]
     spills = [u.spill for u in mine if u.spill is not None]
     foreseen = [
@@ -51,12 +49,16 @@ def _row(mine: Sequence[Usage]) -> tuple[str, ...]:
         f"{len(smem):,}",
         _share([r == 1 for r in smem]),
         _share([r >= 1 for r in smem]),
-        _share([abs(r - 1) <= WITHIN for r in smem]),
+        _share([10 * abs(u.predicted_smem - u.smem) <= u.smem for u in mine if u.smem is not None]),
         f"{min(smem):.2f} to {max(smem):.2f}",
         f"{median(registers):.0f}",
         _share(foreseen),
         f"{median(spills):,.0f} B, {max(spills):,} B",
     )
+
+
+def _ratio(predicted: int, actual: int) -> float:
+    return 1.0 if predicted == actual else predicted / max(actual, 1)
 
 
 def _share(true: Sequence[bool]) -> str:

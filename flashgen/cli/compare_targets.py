@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .console import progress, wide
-from .given import Dtype, Spec, Sram, workload
+from .given import Backward, Dtype, Schedule, Spec, Sram, algorithm, workload
 
 
 def command(
@@ -23,7 +23,8 @@ def command(
     dtype: Dtype = None,
     sram: Sram = None,
     confirm: Annotated[bool, typer.Option("--confirm", help="Compile the best candidates.")] = False,
-    backward: Annotated[bool, typer.Option("--backward", help="The backward kernels instead.")] = False,
+    schedule: Schedule = None,
+    backward: Backward = False,
 ) -> None:
     """Compare GPUs: the chosen tiles, predicted time, what limits it; refusals with their reason."""
     from flashgen.driver import emit_source, lower_spec
@@ -34,7 +35,7 @@ def command(
     from flashgen.spec.gallery import find
 
     known = load_spec(find(spec))
-    lowered = lower_spec(known, "backward" if backward else "flash2")
+    lowered = lower_spec(known, algorithm(schedule, backward))
     size = None if sram is None else parse_size(sram)
     gpus = [g for g in map(load_target, target or target_names()) if g.backend == "triton"]
     gpus = [g.with_sram(size) for g in gpus]

@@ -42,8 +42,9 @@ def command(
     Candidates are compiled for their targets in processes of their own; what the compiler said is kept, so
     that a second run goes on where the first ended.
     """
-    from flashgen.bench.usage import SCHEDULES, measure, work
+    from flashgen.bench.usage import measure, work
     from flashgen.bench.usage_tables import GROUPS, csv_text, markdown
+    from flashgen.driver import SCHEDULES
     from flashgen.plan.target import load_target
     from flashgen.spec import load_spec
     from flashgen.spec.gallery import find, gallery
@@ -51,7 +52,7 @@ def command(
     from .build import write
 
     wanted = tuple(schedule.split(","))
-    for word, known in [(by, tuple(GROUPS)), *((s, SCHEDULES) for s in wanted)]:
+    for word, known in [(by, tuple(GROUPS)), *((s, tuple(SCHEDULES)) for s in wanted)]:
         if word not in known:
             raise FlashgenError(f"{word!r} is none of {', '.join(known)}")
     targets = [load_target(name) for name in target.split(",")]

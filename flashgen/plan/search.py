@@ -135,10 +135,11 @@ def _with_room(f: KernelFacts, c: Candidate, dtype: str, target: Target) -> list
     return [replace(c.plan, max_registers=cap)]
 
 
-def _promise(c: Candidate) -> tuple[bool, float, int, int]:
-    """Best first; those the compiler may well refuse after the others."""
-    us = c.cost.us if c.cost else 0.0
-    return c.spill_bytes > MAX_SPILL_BYTES, us, c.smem_bytes, c.plan.num_warps
+def _promise(c: Candidate) -> tuple[bool, float, float, int, int]:
+    """Best first; those the compiler may well refuse after the others. Of those that wait for DRAM equally
+    long, the one with the least other work."""
+    us, busy = (c.cost.us, c.cost.compute_us) if c.cost else (0.0, 0.0)
+    return c.spill_bytes > MAX_SPILL_BYTES, us, busy, c.smem_bytes, c.plan.num_warps
 
 
 def _judge(t: Tiling, plan: KernelPlan, w: Workload) -> Candidate:

@@ -123,7 +123,7 @@ def _scratch(t: Tiling, body: BodyFacts, step: Step) -> list[Term]:
     found = [_computed(t, body, step.computed) if step.computed else []]
     if step.turned is not None:
         found.append(_turned(t, body, step.turned))
-    return max(found, key=lambda terms: terms_bytes(t, terms))
+    return max(found, key=lambda terms: terms_bytes(t, terms), default=[])
 
 
 def _moved(t: Tiling, body: BodyFacts, x: Tile) -> int:
@@ -190,9 +190,10 @@ def _simple(t: Tiling) -> list[Term]:
 
 
 def _registered(t: Tiling) -> list[Term]:
-    """Where operands move on to registers, Q is gone before the loop begins."""
-    kept = [Term(x.name, "kept", 1, "", x.axes, t.item(x.dtype)) for x in t.facts.body.loads if x.feeds_dot]
-    found = [kept]
+    """Where operands move on to registers, each that is loaded before the loop is gone when the next one
+    comes."""
+    before = [x for x in t.facts.body.loads if x.feeds_dot]
+    found = [[Term(x.name, "kept", 1, "", x.axes, t.item(x.dtype))] for x in before]
     for loop in t.facts.loops:
         loads = [x for x in loop.loads if x.leads_to_dot and x.axes]
         if t.stages <= 1:
@@ -202,4 +203,4 @@ def _registered(t: Tiling) -> list[Term]:
         shared = [d for d in loop.dots if not d.a_loaded and t.warps * 32 > t.count(d.m)]  # 32 rows a wave
         scratch = [Term(d.a, "scratch", 1, "", (*d.m, d.k), t.item(d.dtype)) for d in shared[:1]]
         found.append(terms + scratch)
-    return max(found, key=lambda terms: terms_bytes(t, terms))
+    return max(found, key=lambda terms: terms_bytes(t, terms), default=[])
