@@ -2,8 +2,8 @@
 
 FlashAttention-2's backward (Algorithm 2) in five matmuls instead of the seven of two kernels, paid for by
 N / BLOCK_N reduce-adds of every element of dQ and an order of addition that differs from run to run. It is
-written by hand for plain and causal attention whose lengths are multiples of 128, and stands here to be
-timed: a schedule would be worth offering where it wins.
+written by hand for plain attention, with every key or those up to the diagonal, and lengths that are
+multiples of 128, and stands here to be timed: a schedule would be worth offering where it wins.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def _delta(o, do, lse, delta, lse2, N, D: tl.constexpr, BLOCK_M: tl.constexpr): 
 @triton.jit  # type: ignore[untyped-decorator]
 def _gradients(  # type: ignore[no-untyped-def]
     q_desc, do_desc, dq_desc, q_ptr, do_ptr, k_ptr, v_ptr, lse2_ptr, delta_ptr, dk_ptr, dv_ptr, N, scale,
-    D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, CAUSAL: tl.constexpr, DESC: tl.constexpr,
+    D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BELOW_DIAGONAL: tl.constexpr,
+    DESC: tl.constexpr,
 ):  # fmt: skip
     """dK and dV of one tile of keys, and what it adds to dQ."""
     n_k_tile = N // BLOCK_N
@@ -46,14 +47,14 @@ def _gradients(  # type: ignore[no-untyped-def]
     k, v = tl.load(k_ptr + own), tl.load(v_ptr + own)
     dk = tl.zeros((BLOCK_N, D), tl.float32)
     dv = tl.zeros((BLOCK_N, D), tl.float32)
-    for j in range(k_lo // BLOCK_M if CAUSAL else 0, N // BLOCK_M):
+    for j in range(k_lo // BLOCK_M if BELOW_DIAGONAL else 0, N // BLOCK_M):
         q_lo = j * BLOCK_M
         row = bh * N + q_lo
         at = head + (q_lo + q_range)[:, None] * D + d[None, :]
         q = q_desc.load([row, 0]) if DESC else tl.load(q_ptr + at)
         s = tl.dot(k, tl.trans(q))
         p = tl.exp2(s * (scale * 1.4426950408889634) - tl.load(lse2_ptr + row + q_range)[None, :])
-        if CAUSAL:
+        if BELOW_DIAGONAL:
             p = tl.where(k_lo + k_range[:, None] <= q_lo + q_range[None, :], p, 0.0)
         do = do_desc.load([row, 0]) if DESC else tl.load(do_ptr + at)
         dp = tl.dot(v, tl.trans(do))
@@ -73,7 +74,7 @@ def _rounded(total, dq, scale, BLOCK: tl.constexpr):  # type: ignore[no-untyped-
 
 
 def gradients(
-    q: Tensor, k: Tensor, v: Tensor, o: Tensor, lse: Tensor, do: Tensor, causal: bool
+    q: Tensor, k: Tensor, v: Tensor, o: Tensor, lse: Tensor, do: Tensor, below_diagonal: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """dQ, dK and dV; all contiguous, (B, H, N, D), and ``lse`` (B, H, N)."""
     B, H, N, D = q.shape
@@ -88,7 +89,7 @@ def gradients(
     _delta[N // 128, B * H](o, do, lse, delta, lse2, N, D, 128)
     _gradients[(B * H * (N // tile_n),)](
         rows(q), rows(do), rows(total), q, do, k, v, lse2, delta, dk, dv, N, D**-0.5,
-        D, tile_m, tile_n, causal, described, num_warps=warps, num_stages=stages,
+        D, tile_m, tile_n, below_diagonal, described, num_warps=warps, num_stages=stages,
     )  # fmt: skip
     _rounded[(total.numel() // 8192,)](total, dq, D**-0.5, 8192)
     return dq, dk, dv
@@ -98,14 +99,16 @@ class ReduceAdd(torch.autograd.Function):
     """An ``out`` that is given, differentiated by this backward."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, o: Tensor, lse: Tensor, causal: bool) -> Tensor:
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, o: Tensor, lse: Tensor, below_diagonal: bool
+    ) -> Tensor:
         """``o``, whose gradient is asked for later."""
         ctx.save_for_backward(q, k, v, o, lse)
-        ctx.causal = causal
+        ctx.below_diagonal = below_diagonal
         return o.clone()
 
     @staticmethod
     def backward(ctx: Any, do: Tensor) -> tuple[Tensor | None, ...]:
         """dQ, dK and dV."""
         q, k, v, o, lse = ctx.saved_tensors
-        return *gradients(q, k, v, o, lse, do.contiguous(), ctx.causal), None, None, None
+        return *gradients(q, k, v, o, lse, do.contiguous(), ctx.below_diagonal), None, None, None

@@ -68,6 +68,22 @@ class ErrorRow:
     row_rms: float
 
 
+@dataclass(frozen=True)
+class CandidateRow:
+    """One candidate of a kernel: what the model predicts of it, what was measured, what the compiler said."""
+
+    suite: str
+    case: str
+    kernel: str
+    plan: str
+    predicted_us: float
+    measured_us: float
+    smem_bytes: int
+    registers: int
+    spill_bytes: int
+    chosen: bool
+
+
 @dataclass
 class Report:
     """All that one run found, in order."""
@@ -76,6 +92,7 @@ class Report:
     timings: list[Timing] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
     errors: list[ErrorRow] = field(default_factory=list)
+    candidates: list[CandidateRow] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def environment(self) -> dict[str, Any]:
@@ -103,12 +120,13 @@ class Report:
         figures = [asdict(f) | {"met": self.met(f)} for f in self.figures]
         timings = [asdict(t) for t in self.timings]
         tables = {"timings": timings, "figures": figures, "errors": [asdict(e) for e in self.errors]}
+        everything = {**tables, "candidates": [asdict(c) for c in self.candidates]}
         whole = {"environment": self.environment(), **tables, "problems": self.problems}
         paths = [out / "bench.json"]
         paths[0].write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
         paths.append(out / "bench.md")
         paths[-1].write_text(markdown(json.loads(paths[0].read_text(encoding="utf-8"))), encoding="utf-8")
-        for name, rows in tables.items():
+        for name, rows in everything.items():
             if rows:
                 paths.append(out / f"{name}.csv")
                 with paths[-1].open("w", newline="", encoding="utf-8") as f:

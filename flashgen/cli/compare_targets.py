@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .console import progress, wide
-from .given import Backward, Dtype, Schedule, Spec, Sram, algorithm, workload
+from .given import Backward, Dtype, Schedule, Spec, Sram, algorithm, heads_of
 
 
 def command(
@@ -29,6 +29,7 @@ def command(
     """Compare GPUs: the chosen tiles, predicted time, what limits it; refusals with their reason."""
     from flashgen.driver import emit_source, lower_spec
     from flashgen.plan.compare import compare, comparison
+    from flashgen.plan.plan import Workload
     from flashgen.plan.size import parse_size
     from flashgen.plan.target import load_target, target_names
     from flashgen.spec import load_spec
@@ -39,7 +40,8 @@ def command(
     size = None if sram is None else parse_size(sram)
     gpus = [g for g in map(load_target, target or target_names()) if g.backend == "triton"]
     gpus = [g.with_sram(size) for g in gpus]
-    work = workload(known, batch, heads, seqlen_q or seqlen, seqlen)
+    hq, hkv = heads_of(heads, known)
+    work = Workload(batch, hq, hkv, seqlen_q or seqlen, seqlen)
     dtypes = known.dtypes if dtype is None else [dtype]
     if confirm:
         with progress("compiling candidates") as tell:

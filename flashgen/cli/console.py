@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from flashgen.errors import FlashgenError, Place, SpecError
@@ -41,6 +42,35 @@ def progress(what: str) -> Iterator[Callable[[str], None]]:
         return
     with console.status(Text(what)) as status:
         yield lambda line: status.update(Text(f"{what}: {line}"))
+
+
+@contextmanager
+def bar() -> Iterator[Callable[[str, int, int], object]]:
+    """A progress bar on stderr for work in parts, each told as (what, done, of); where stderr is no
+    terminal, a line at each tenth."""
+    console = err()
+    if not console.is_terminal:
+        told: dict[str, int] = {}
+
+        def line(what: str, done: int, of: int) -> None:
+            tenth = 10 * done // max(of, 1)
+            if told.setdefault(what, -1) < tenth:
+                told[what] = tenth
+                console.print(f"{what}: {done} of {of}", markup=False)
+
+        yield line
+        return
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console
+    ) as shown:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(what: str, done: int, of: int) -> None:
+            if what not in tasks:
+                tasks[what] = shown.add_task(what, total=of)
+            shown.update(tasks[what], completed=done, total=of)
+
+        yield advance
 
 
 def print_error(error: FlashgenError) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from .console import out, progress
 from .derivatives import derivative_lines
-from .given import Backward, Dtype, Schedule, Spec, Sram, algorithm, given, workload
+from .given import Backward, Dtype, Schedule, Spec, Sram, algorithm, given, heads_of
 
 
 def command(
@@ -29,9 +29,11 @@ def command(
     from flashgen.driver import emit_source, lower_spec
     from flashgen.plan.confirm import ranking
     from flashgen.plan.explain import explain
+    from flashgen.plan.plan import Workload
 
     known, gpu, kind = given(spec, target, dtype, sram)
-    work = workload(known, batch, heads, seqlen_q or seqlen, seqlen)
+    hq, hkv = heads_of(heads, known)
+    work = Workload(batch, hq, hkv, seqlen_q or seqlen, seqlen)
     lowered = lower_spec(known, algorithm(schedule, backward))
     ranked = None
     if confirm and gpu.backend == "triton":

@@ -9,7 +9,6 @@ import typer
 from flashgen.errors import PlanError
 
 if TYPE_CHECKING:
-    from flashgen.plan.plan import Workload
     from flashgen.plan.target import Target
     from flashgen.spec.model import AttentionSpec
 
@@ -66,17 +65,10 @@ def given(spec: str, target: str, dtype: str | None, sram: str | None) -> tuple[
     return known, gpu, chosen
 
 
-def workload(spec: AttentionSpec, batch: int, heads: str | None, seqlen_q: int, seqlen_k: int) -> Workload:
-    """The sizes to plan for; ``heads`` is 32 or 32/8, by default the spec's or 16. Raises ``PlanError``."""
-    from flashgen.plan.plan import Workload
-
-    hq, hkv = _heads(heads, (spec.heads.q, spec.heads.kv) if spec.heads else (16, 16))
-    return Workload(batch, hq, hkv, seqlen_q, seqlen_k)
-
-
-def _heads(text: str | None, default: tuple[int, int]) -> tuple[int, int]:
+def heads_of(text: str | None, spec: AttentionSpec) -> tuple[int, int]:
+    """Query heads and key heads: as given, else the spec's own, else 16. Raises ``PlanError``."""
     if text is None:
-        return default
+        return (spec.heads.q, spec.heads.kv) if spec.heads else (16, 16)
     parts = text.split("/")
     if len(parts) > 2 or not all(p.isascii() and p.isdigit() and 0 < int(p) <= 1 << 20 for p in parts):
         raise PlanError(f"--heads {text!r}: write 32 or 32/8")

@@ -7,7 +7,8 @@ holds no text of a backend and no tensor.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -39,6 +40,19 @@ class Workload:
     def names(self) -> dict[str, int]:
         """The lengths by the names a ``Program`` uses."""
         return {"B": self.B, "Hq": self.Hq, "Hkv": self.Hkv, "Nq": self.Nq, "Nk": self.Nk}
+
+    def distance(self, other: Workload) -> float:
+        """How far apart two workloads are: the largest ratio, in powers of two, between their numbers of
+        rows, of query heads in all, of heads a KV head, and of keys."""
+        return max(
+            abs(math.log2(max(x, 1) / max(y, 1)))
+            for x, y in (
+                (self.Nq, other.Nq),
+                (self.Nk, other.Nk),
+                (self.B * self.Hq, other.B * other.Hq),
+                (self.Hq // max(self.Hkv, 1), other.Hq // max(other.Hkv, 1)),
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -107,6 +121,7 @@ class Plan:
     ``spill_bytes`` is None until then. ``pace`` is, for each kernel, (blocks that run
     at a time, nanoseconds of a block without passes, nanoseconds a pass): enough to compare plans at a
     call's sizes in integer arithmetic. ``inline_ptx``: the target takes NVIDIA's inline assembly.
+    ``measured_us``: the time of each kernel at ``workload``, where the plan was found by measuring.
     """
 
     schedule: str
@@ -120,6 +135,7 @@ class Plan:
     compiled: tuple[Measured, ...] | None = None
     pace: tuple[tuple[int, int, int], ...] = ()
     inline_ptx: bool = False
+    measured_us: tuple[float, ...] = ()
 
     @property
     def spill_bytes(self) -> int | None:
@@ -184,11 +200,24 @@ class Plan:
             d["kernels"] = tuple(_kernel(k) for k in d["kernels"])
             d["workload"] = None if d["workload"] is None else Workload(**d["workload"])
             d["pace"] = tuple(tuple(int(n) for n in p) for p in d["pace"])
+            d["measured_us"] = tuple(float(t) for t in d.get("measured_us", ()))
             if d["compiled"] is not None:
                 d["compiled"] = tuple(Measured(**m) for m in d["compiled"])
             return cls(**d)
         except (ValueError, TypeError, KeyError, AttributeError) as e:
             raise PlanError(f"not a plan written by this version of flashgen: {e}") from e
+
+
+def nearest(plans: Sequence[Plan], w: Workload) -> int:
+    """The index of the plan for a call of sizes ``w``: that measured nearest to them, within a factor of
+    two, else the one with the least predicted time."""
+    measured = [
+        (p.workload.distance(w), i) for i, p in enumerate(plans) if p.measured_us and p.workload is not None
+    ]
+    if measured and min(measured)[0] <= 1:
+        return min(measured)[1]
+    predicted = [i for i, p in enumerate(plans) if not p.measured_us]
+    return min(predicted, key=lambda i: plans[i].nanoseconds(w))
 
 
 def _work(kernel: KernelPlan, w: Workload) -> tuple[int, int]:

@@ -276,15 +276,3 @@ def variants(
 
 def _tiles(p: Plan) -> tuple[Mapping[str, int] | object, ...]:
     return tuple((k.sides, k.num_warps, k.num_stages, k.loads) for k in p.kernels)
-
-
-def pick(plans: list[Plan], w: Workload) -> int:
-    """The index of the plan for a call of sizes ``w``: least time by waves, in integer arithmetic."""
-    if len(plans) == 1:
-        return 0
-    best, index = -1, 0
-    for i, p in enumerate(plans):
-        ns = p.nanoseconds(w)
-        if best < 0 or ns < best:
-            best, index = ns, i
-    return index

@@ -5,7 +5,8 @@ tensors (checks, variant, grid, strides) and kept; later calls of that layout al
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
@@ -21,7 +22,7 @@ from .descriptor import Descriptor, described
 from .device import target_of
 from .launch import VECTOR_BYTES
 from .layout import Made, nothing, nothing_to_do, results_of
-from .record import value
+from .record import Record, value
 from .signature import signature
 from .variants import Variant, Variants, element
 
@@ -91,24 +92,34 @@ def _known(results: dict[str, Made], device: torch.device) -> Call:
     return call
 
 
-def _launches(
-    variant: Variant,
-    tensors: dict[str, Tensor],
-    results: dict[str, Made],
-    work: Workload,
-    device: torch.device,
-) -> Call:
-    """The call that allocates, launches the kernels of ``variant`` in order, and sums what they leave."""
+@dataclass(frozen=True)
+class Step:
+    """One kernel's launch: where pointers and descriptors go into its arguments."""
+
+    run: Callable[[int, int, list[Any]], None]
+    programs: int
+    arguments: list[Any]
+    pointers: list[tuple[int, int]]  # argument, tensor
+    descriptors: list[tuple[int, int, list[int], list[int]]]  # argument, tensor, shape, strides
+
+    def __call__(self, addresses: Sequence[int], stream: int) -> None:
+        """Launch on ``stream`` with tensors at ``addresses``."""
+        filled = self.arguments.copy()
+        for at, tensor in self.pointers:
+            filled[at] = addresses[tensor]
+        for at, tensor, shape, stride in self.descriptors:
+            filled[at] = Descriptor(addresses[tensor], shape, stride)
+        self.run(self.programs, stream, filled)
+
+
+def steps(variant: Variant, tensors: Mapping[str, Tensor], work: Workload) -> list[Step]:
+    """The launches of ``variant`` at ``work``. ``tensors``: all it reads and writes by name, given ones,
+    results and workspaces; addresses come in this order. Raises ``TensorError`` for too large a grid."""
     record, compiled = variant
-    lengths, elem = work.names(), tensors["q"].dtype
-    for w in record.workspaces:
-        shape = [value(d, lengths) for d in w.dims]
-        tensors[w.name] = torch.empty(shape, dtype=element(w, elem), device="meta")
-    own_names = [*results, *(w.name for w in record.workspaces)]
-    made = [*results.values(), *(_made(tensors[w.name]) for w in record.workspaces)]
+    lengths = work.names()
     strides = {name: t.stride() for name, t in tensors.items()}
     place = {name: i for i, name in enumerate(tensors)}
-    launches = []
+    made = []
     for n, (kernel, ready) in enumerate(zip(record.kernels, compiled, strict=True)):
         programs = kernel.programs(lengths)
         if programs > PROGRAMS:
@@ -122,7 +133,33 @@ def _launches(
             for i, a in enumerate(kernel.args)
             if a.kind == "descriptor" and a.tensor
         ]
-        launches.append((ready.launch, programs, arguments, holes, maps))
+        made.append(Step(ready.launch, programs, arguments, holes, maps))
+    return made
+
+
+def workspaces(record: Record, work: Workload, elem: torch.dtype, device: str) -> dict[str, Tensor]:
+    """What the kernels pass on between them, by name; ``elem`` is the dtype of q."""
+    lengths = work.names()
+    return {
+        w.name: torch.empty([value(d, lengths) for d in w.dims], dtype=element(w, elem), device=device)
+        for w in record.workspaces
+    }
+
+
+def _launches(
+    variant: Variant,
+    tensors: dict[str, Tensor],
+    results: dict[str, Made],
+    work: Workload,
+    device: torch.device,
+) -> Call:
+    """The call that allocates, launches the kernels of ``variant`` in order, and sums what they leave."""
+    record, _ = variant
+    spaces = workspaces(record, work, tensors["q"].dtype, "meta")
+    own_names = [*results, *spaces]
+    made = [*results.values(), *map(_made, spaces.values())]
+    launches = steps(variant, {**tensors, **spaces}, work)
+    lengths = work.names()
 
     sums, count = record.sums, len(results)
     zeroed = [own_names.index(name) for name in dict.fromkeys(s.dst for s in sums)]
@@ -133,13 +170,8 @@ def _launches(
         own = [empty(shape, stride, dtype=dtype, device=device) for shape, stride, dtype in made]
         pointers += [t.data_ptr() for t in own]
         stream = current_stream(index)
-        for launch, programs, arguments, holes, maps in launches:
-            filled: list[Any] = arguments.copy()
-            for at, tensor in holes:
-                filled[at] = pointers[tensor]
-            for at, tensor, shape, stride in maps:
-                filled[at] = Descriptor(pointers[tensor], shape, stride)
-            launch(programs, stream, filled)
+        for launch in launches:
+            launch(pointers, stream)
         if sums:
             for i in zeroed:
                 own[i].zero_()

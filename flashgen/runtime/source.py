@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from flashgen.plan.plan import Plan, Workload
+from flashgen.plan.plan import Plan, Workload, nearest
 
 from .cache import entry
 from .record import Record, record, texts
 from .signature import default_dtype, signature
+from .tuned import recall
 
 if TYPE_CHECKING:
     from flashgen.driver import Lowered
@@ -37,9 +38,10 @@ def lowered(spec: str, schedule: str = "flash2") -> Lowered:
 def plans(
     spec: str, target: str, dtype: str, described: bool = True, schedule: str = "flash2"
 ) -> tuple[Plan, ...]:
-    """The plans for every workload, that for long sequences first. Raises ``PlanError`` for none.
+    """The plans that the model chooses for every workload, that for long sequences first.
 
-    ``described``: what loops read is laid out so that tensor descriptors can read it.
+    ``described``: what loops read is laid out so that tensor descriptors can read it. Raises ``PlanError``
+    where there is none.
     """
 
     def make() -> dict[str, str]:
@@ -54,9 +56,16 @@ def plans(
     return tuple(Plan.from_json(p) for p in json.loads(files["plans.json"]))
 
 
+def measured(spec: str, schedule: str, dtype: str, target: str, described: bool) -> tuple[Plan, ...]:
+    """The plans that ``flashgen tune`` found for this spec and GPU, as far as these layouts can run them."""
+    found = recall(spec, schedule, dtype, target)
+    return tuple(p for p in found if described or all(k.loads == "pointer" for k in p.kernels))
+
+
 def best_plan(spec: str, target: str, dtype: str, work: Workload, schedule: str = "flash2") -> Plan:
-    """The plan with the least predicted time for a call of these sizes."""
-    return min(plans(spec, target, dtype, schedule=schedule), key=lambda p: p.nanoseconds(work))
+    """The plan for a call of these sizes."""
+    found = plans(spec, target, dtype, schedule=schedule)
+    return found[nearest(found, work)]
 
 
 def choices(spec: str, best: Plan, kernel: int, described: bool) -> Iterator[tuple[Plan, float]]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from flashgen.errors import PlanError
-from flashgen.plan.plan import Plan, Workload
+from flashgen.plan.plan import Plan, Workload, nearest
 
 from .arguments import POINTERS
 from .check import DTYPES
@@ -21,7 +21,7 @@ from .descriptor import describable
 from .device import Known
 from .launch import VECTOR_BYTES, Compiled, Kind, build, loaded
 from .record import Launch, Record, Workspace
-from .source import SPILL_LIMIT_BYTES, choices, generated, plans
+from .source import SPILL_LIMIT_BYTES, choices, generated, measured, plans
 
 #: How many plans are compiled in place of one that the compiler refuses.
 TRIES = 8
@@ -38,10 +38,14 @@ Variant: TypeAlias = tuple[Record, tuple[Compiled, ...]]
 
 
 class Variants:
-    """The variants of one spec; ``inputs`` names the tensors whose innermost stride is free."""
+    """The variants of one spec; ``inputs`` names the tensors whose innermost stride is free. ``tuned``: plans
+    found by measuring take part."""
 
-    def __init__(self, spec: str, inputs: tuple[str, ...], schedule: str = "flash2") -> None:
+    def __init__(
+        self, spec: str, inputs: tuple[str, ...], schedule: str = "flash2", tuned: bool = True
+    ) -> None:
         self.spec = spec
+        self.tuned = tuned
         self.schedule = schedule
         self.inputs = inputs
         self._sets: dict[object, list[Variant]] = {}
@@ -60,8 +64,11 @@ class Variants:
             streamed = ("k", "v") if self.schedule == "flash2" else STREAMED
             described = all(kinds[n].described for n in streamed)
             found = plans(self.spec, target.name, DTYPES[elem], described, self.schedule)
+            if self.tuned:
+                found += measured(self.spec, self.schedule, DTYPES[elem], target.name, described)
             self._sets[key] = [self._first_that_fits(p, elem, kinds, target, described) for p in found]
-        return min(self._sets[key], key=lambda v: v[0].plan.nanoseconds(work))
+        variants = self._sets[key]
+        return variants[nearest([v[0].plan for v in variants], work)]
 
     def _first_that_fits(
         self, plan: Plan, elem: torch.dtype, kinds: Mapping[str, Kind], target: Known, described: bool

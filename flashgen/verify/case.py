@@ -83,14 +83,18 @@ class Case:
         kv_shape = (self.batch, self.kv_heads, self.seqlen_k)
         draw = Draw(gen, q_shape, (*kv_shape, spec.d_qk), (*kv_shape, spec.d_v), scale_of(spec))
         drawn = DISTRIBUTIONS[self.distribution](draw)
-        own = torch.Generator().manual_seed(self.seed + 1)  # inputs do not depend on the distribution
-        inputs = {name: self._input(spec, name, own, device) for name in spec.inputs}
+        inputs = self.inputs(spec, device)
         dtype = DTYPES[self.dtype]
         q, k, v = (x.clamp(-LARGEST, LARGEST).to(dtype).to(device) for x in drawn)
         if self.poison:
             k, v = self._poisoned(spec, k, v, inputs)
         q, k, v = (LAYOUTS[name](x) for name, x in zip(self.layouts, (q, k, v), strict=True))
         return q, k, v, inputs
+
+    def inputs(self, spec: AttentionSpec, device: str | torch.device = "cpu") -> dict[str, Tensor]:
+        """The spec's inputs by name; they do not depend on the distribution."""
+        gen = torch.Generator().manual_seed(self.seed + 1)
+        return {name: self._input(spec, name, gen, device) for name in spec.inputs}
 
     def upstream(
         self, spec: AttentionSpec, device: str | torch.device = "cpu"

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flashgen.errors import PlanError
-from flashgen.plan.plan import ITEM_BYTES, Measured, Plan, Workload
+from flashgen.plan.plan import ITEM_BYTES, Measured, Plan, Workload, nearest
 from flashgen.plan.resources import MAX_SPILL_BYTES
-from flashgen.plan.search import LONG, SHORT, candidates, choose, pick, variants
+from flashgen.plan.search import LONG, SHORT, candidates, choose, variants
 from flashgen.plan.target import load_target, target_names
 
 from .programs import program
@@ -117,12 +117,12 @@ def test_heads_are_grouped_evenly_with_those_that_share_k_and_v(
 def test_variants_are_few_and_picked_by_size_at_once() -> None:
     plans = variants(program(64, "causal"), "h100")
     assert 1 <= len(plans) <= 3
-    assert pick(plans, Workload(4, 16, 16, 16384, 16384)) == 0
-    short = plans[pick(plans, SHORT)]
+    assert nearest(plans, Workload(4, 16, 16, 16384, 16384)) == 0
+    short = plans[nearest(plans, SHORT)]
     assert short.kernels[0].side("BLOCK_M") <= plans[0].kernels[0].side("BLOCK_M")
     start = time.process_time()
     for n in range(1000):
-        pick(plans, Workload(1, 8, 8, n, n))
+        nearest(plans, Workload(1, 8, 8, n, n))
     assert (time.process_time() - start) / 1000 < 200e-6
 
 

@@ -1,0 +1,173 @@
+"""The suites ``choice`` and ``choice-backward``: the model's plans for the gallery beside the fastest found.
+
+Every spec at several lengths: all candidates that the planner does not reject (``top`` of them, where the
+table says so) are compiled, timed, and the fastest timed again beside what a call would run. What the model
+predicts for each stands beside what was measured. Its constants come from full and lower-triangular masks.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
+
+import torch
+
+from flashgen.plan.plan import Plan, Workload
+from flashgen.spec.gallery import gallery
+from flashgen.spec.load import load_spec
+from flashgen.spec.model import AttentionSpec
+from flashgen.tune.compiling import Job, compile_all
+from flashgen.tune.search import Ranking, candidates, job, rank, stage
+from flashgen.tune.timing import Stage
+
+from .cases import table
+from .report import CandidateRow, Figure
+from .suites import Session
+
+#: Inputs over q and k larger than this are left out: they would be most of what is measured.
+LARGEST_INPUT = 1 << 30
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One spec by one schedule at one shape, and how many candidates are timed (None: all)."""
+
+    name: str
+    spec: AttentionSpec
+    schedule: str
+    work: Workload
+    top: int | None
+
+    @property
+    def label(self) -> str:
+        """How it is called in tables."""
+        w = self.work
+        return f"{self.name} D={self.spec.d_qk} B={w.B} H={w.Hq}/{w.Hkv} N={w.Nq}"
+
+
+def pairs(suite: str) -> Iterator[Pair]:
+    """The pairs of a suite: as many tokens and as wide a model as the forward's cases have."""
+    row: dict[str, Any] = table()[suite]
+    for name, path in gallery().items():
+        spec = load_spec(path)
+        if name in row.get("without", ()):
+            continue
+        heads = max(row["width"] // spec.d_qk, 1)
+        hq, hkv = (spec.heads.q, spec.heads.kv) if spec.heads else (heads, heads)
+        for n in row["seqlens"]:
+            b = max(row["tokens"] * row["width"] // (n * hq * spec.d_qk), 1)
+            work = Workload(b, hq, hkv, n, n)
+            if _largest_input(spec, work) <= LARGEST_INPUT:
+                yield Pair(name, spec, row["schedule"], work, row.get("top"))
+
+
+def _largest_input(spec: AttentionSpec, w: Workload) -> int:
+    sizes = {"batch": w.B, "heads": w.Hq, "kv_heads": w.Hkv, "seqlen_q": w.Nq, "seqlen_k": w.Nk}
+    return max(
+        (4 * math.prod(sizes[d] if isinstance(d, str) else d for d in i.shape) for i in spec.inputs.values()),
+        default=0,
+    )
+
+
+def run(suite: str, session: Session) -> None:
+    """Measure a suite; the times of all candidates go into the report as well."""
+    if session.device == "cpu":
+        return  # nothing is compiled there
+    found = list(pairs(suite))
+    workers = max((os.cpu_count() or 2) - 1, 1)
+    session.say(f"what calls would run: {len({p.name for p in found})} specs")
+    _in_processes(list({p.name: p for p in found}.values()), workers)
+    jobs: dict[Job, int] = {}
+    needed: list[list[list[tuple[Plan, float]]]] = []
+    for p in found:
+        on = _stage(p, session)
+        needed.append([candidates(on, k, p.top) for k in range(len(on.base[0].kernels))])
+        for kernel, found_plans in enumerate(needed[-1]):
+            for plan, _ in found_plans:
+                jobs.setdefault(job(on, plan, kernel), len(jobs))
+        del on
+    session.say(f"compiling {len(jobs)} candidates in {workers} processes")
+    told = time.monotonic()
+
+    def tell(done: int) -> None:
+        nonlocal told
+        if time.monotonic() > told + 20:
+            told = time.monotonic()
+            session.say(f"    {done} of {len(jobs)}")
+
+    failed = compile_all(list(jobs), workers, tell)
+    ratios: list[float] = []
+    for number, (p, of_kernels) in enumerate(zip(found, needed, strict=True), 1):
+        if session.spent():
+            session.report.problems.append(f"out of time: {len(found) - number + 1} pairs from {p.label} on")
+            break
+        on = _stage(p, session)
+        rankings = [
+            rank(on, k, plans, [failed[jobs[job(on, plan, k)]] for plan, _ in plans])
+            for k, plans in enumerate(of_kernels)
+        ]
+        ratios.append(_report(suite, p, rankings, session))
+        del on
+        torch.cuda.empty_cache()
+    _summary(suite, ratios, session)
+
+
+def _stage(p: Pair, session: Session) -> Stage:
+    return stage(p.spec, p.schedule, p.work, session.dtype)
+
+
+def _in_processes(some: Sequence[Pair], workers: int) -> None:
+    """Compile what calls of ``some`` would run."""
+    with ProcessPoolExecutor(min(workers, len(some)), mp_context=get_context("spawn")) as pool:
+        list(pool.map(_call, some))
+
+
+def _call(p: Pair) -> None:
+    small = Workload(1, p.work.Hq, p.work.Hkv, 128, 128)
+    stage(p.spec, p.schedule, small, torch.bfloat16)
+
+
+def _report(suite: str, p: Pair, rankings: Sequence[Ranking], session: Session) -> float:
+    chosen = sum(r.chosen.measured_us for r in rankings)
+    best = sum(r.timed[0].measured_us for r in rankings)
+    goal = table()[suite]["worst"]
+    session.report.figures.append(
+        Figure(suite, p.label, "time of the model's choice / fastest found", chosen / best, "x", goal)
+    )
+    for r in rankings:
+        session.report.candidates.extend(
+            CandidateRow(
+                suite, p.label, r.kernel, str(t.plan), round(t.predicted_us, 2), round(t.measured_us, 2),
+                t.compiled.smem_bytes, t.compiled.registers, t.compiled.spill_bytes, t.plan == r.chosen.plan,
+            )
+            for t in r.timed
+        )  # fmt: skip
+        session.report.problems.extend(
+            f"{suite} {p.label}: {r.kernel}: {plan}: {why}" for plan, why in r.failed if "esource" not in why
+        )
+    first = ", ".join(f"{r.timed[0].plan} beside {r.chosen.plan}" for r in rankings)
+    session.say(f"    {p.label}: {chosen:.1f} us, {chosen / best:.3f} of the fastest: {first}")
+    session.save()
+    return chosen / best
+
+
+def _summary(suite: str, ratios: Sequence[float], session: Session) -> None:
+    if not ratios:
+        return
+    near = sum(r <= 1.05 for r in ratios) / len(ratios)
+    mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+    add = session.report.figures.append
+    add(Figure(suite, "all pairs", "within 5% of the fastest", 100 * near, "%", 90.0, at_least=True))
+    add(Figure(suite, "all pairs", "geometric mean of the ratios", mean, "x"))
+    errors = [math.log(c.predicted_us / c.measured_us) for c in session.report.candidates if c.chosen]
+    if errors:
+        middle = sum(errors) / len(errors)
+        spread = math.sqrt(sum((e - middle) ** 2 for e in errors) / len(errors))
+        add(Figure(suite, "all pairs", "predicted / measured, geometric mean", math.exp(middle), "x"))
+        add(Figure(suite, "all pairs", "its spread (rms of the logarithm)", 100 * spread, "%"))

@@ -1,0 +1,113 @@
+"""One program on the GPU with its tensors, so that one kernel of it can be timed in many plans."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from flashgen.plan.plan import Plan, Workload
+from flashgen.runtime.cuda import steps, workspaces
+from flashgen.runtime.device import Known, target_of
+from flashgen.runtime.launch import Compiled, Kind, build, loaded
+from flashgen.runtime.layout import results_of
+from flashgen.runtime.signature import signature
+from flashgen.runtime.source import generated
+from flashgen.runtime.variants import Variant, Variants, kind
+
+#: Cycles that the GPU is kept busy while the host queues launches.
+HEAD_START_CYCLES = 400_000
+
+
+@dataclass
+class Stage:
+    """A spec's program by one schedule, its tensors and workspaces on the current CUDA device.
+
+    ``given`` are its tensors by name as ``Signature.given`` lists them. Workspaces hold what the kernels
+    of ``base``, the plan that a call would run untuned, leave there.
+    """
+
+    spec: str
+    schedule: str
+    work: Workload
+    given: Mapping[str, Tensor]
+    target: Known = field(init=False)
+    base: Variant = field(init=False)
+    everything: dict[str, Tensor] = field(init=False)
+    kinds: dict[str, Kind] = field(init=False)
+
+    def __post_init__(self) -> None:
+        sig = signature(self.spec)
+        made = results_of(sig, self.schedule, dict(self.given))
+        elem = self.given["q"].dtype
+        results = {
+            name: torch.empty_strided(shape, stride, dtype=dtype, device="cuda")
+            for name, (shape, stride, dtype) in made.items()
+        }
+        self.everything = {**self.given, **results}
+        index = torch.cuda.current_device()
+        self.target = target_of(index)
+        variants = Variants(self.spec, sig.names, self.schedule, tuned=False)
+        self.base = variants.get(self.everything, self.work, self.target, index)
+        self.everything |= workspaces(self.base[0], self.work, elem, "cuda")
+        self.kinds = {n: kind(n, t, free=n in sig.names) for n, t in self.everything.items()}
+        for step in steps(self.base, self.everything, self.work):
+            step(self._addresses(), _stream())
+        torch.cuda.synchronize()
+
+    @property
+    def gpu(self) -> tuple[str, int | str, int]:
+        """The device as Triton names targets."""
+        device = torch.cuda.get_device_properties(torch.cuda.current_device())
+        if torch.version.hip is not None:
+            return "hip", str(device.gcnArchName).split(":")[0], 64
+        return "cuda", 10 * device.major + device.minor, 32
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that a call of these tensors runs where nothing is tuned."""
+        return self.base[0].plan
+
+    def _addresses(self) -> list[int]:
+        return [t.data_ptr() for t in self.everything.values()]
+
+    def load(self, plan: Plan, kernel: int) -> Variant | str:
+        """``plan`` with its kernel of this number on the device, the others as in ``base``; or why not."""
+        record = generated(self.spec, plan)
+        try:
+            ready = loaded(build(record, record.kernels[kernel], self.kinds))
+        except Exception as e:  # out of resources, or what the compiler raised
+            return f"{type(e).__name__}: {e}".splitlines()[0][:200]
+        _, others = self.base
+        compiled: tuple[Compiled, ...] = (*others[:kernel], ready, *others[kernel + 1 :])
+        return record, compiled
+
+    def times(self, variants: Sequence[Variant], kernel: int, rounds: int) -> list[float]:
+        """The median time in microseconds of each variant's kernel, in alternating rounds."""
+        launches = [steps(v, self.everything, self.work)[kernel] for v in variants]
+        addresses, stream = self._addresses(), _stream()
+        for launch in launches:
+            launch(addresses, stream)
+        taken: list[list[float]] = [[] for _ in launches]
+        for number in range(rounds):
+            events = {}
+            torch.cuda.synchronize()
+            torch.cuda._sleep(HEAD_START_CYCLES)  # type: ignore[no-untyped-call]
+            turn = number % len(launches)
+            for i in (*range(turn, len(launches)), *range(turn)):
+                start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+                start.record()
+                launches[i](addresses, stream)
+                end.record()
+                events[i] = start, end
+            torch.cuda.synchronize()
+            for i, (start, end) in events.items():
+                taken[i].append(1e3 * start.elapsed_time(end))
+        return [statistics.median(t) for t in taken]
+
+
+def _stream() -> int:
+    return int(torch.cuda.current_stream().cuda_stream)
