@@ -5,10 +5,10 @@ AlphaFold 2's row-wise attention with pair bias
 spec      score s + pair[h, q, k]
 hash      sha256 1da40dcc85d5b4fb6883699c884b2024e8e8936a2628596e15d50d2f28cac92f (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      evoformer_fwd: BLOCK_M 32 x BLOCK_N 64, 1 warp, 1 stage
+plan      evoformer_fwd: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 5d5db3ac244d08eaae4af67cb9e27bf2005e75307703722458c7197b93efdf6b
+code      sha256 a6df2c73597d6b22b60e0b5d9f3bc00d48edfde08c40652c70cd43140ec6524b
 """
 
 import torch
@@ -107,13 +107,13 @@ def evoformer_fwd(
         p = tl.exp2(s - m_ref[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_ref)
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     # partial tiles: some pairs are hidden
@@ -144,8 +144,6 @@ def evoformer_fwd(
         p = tl.exp2(s - m_ref[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_ref)
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = tl.load(
@@ -155,6 +153,8 @@ def evoformer_fwd(
         )
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     # a row that saw nothing: l = 0, O = 0
@@ -184,7 +184,7 @@ def forward(q, k, v, pair):
     assert q.stride(-1) == k.stride(-1) == v.stride(-1) == 1, "rows must be contiguous"
     o = torch.empty((B, Hq, Nq, 32), dtype=q.dtype, device=q.device)
     lse = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
-    programs = B * Hq * triton.cdiv(Nq, 32)
+    programs = B * Hq * triton.cdiv(Nq, 128)
     if programs:
         evoformer_fwd[(programs,)](
             q, k, v, pair, o, lse,
@@ -195,8 +195,9 @@ def forward(q, k, v, pair):
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             Hq, Hkv, Nq, Nk,
-            BLOCK_M=32, BLOCK_N=64,
-            num_warps=1,
-            num_stages=1,
+            BLOCK_M=128, BLOCK_N=64,
+            num_warps=8,
+            num_stages=3,
+            maxnreg=128,
         )
     return o, lse

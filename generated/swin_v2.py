@@ -5,10 +5,10 @@ Swin Transformer V2's cosine attention, with a learned temperature for each head
 spec      score s * exp(min(log_scale[h], most)) + bias[h, q, k], where most = 4.605170185988092
 hash      sha256 849af2d85aec634bf071e0e3dc117c2de24d199c0186a564fa321a8eafcefc45 (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      swin_v2_fwd: BLOCK_M 256 x BLOCK_N 32, 4 warps, 1 stage
+plan      swin_v2_fwd: BLOCK_M 256 x BLOCK_N 64, 8 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 860ebf8b504ade05da6da72d6e09f1d93ffb5ea67c1507982ed30db078364d7e
+code      sha256 5a06c382354a78865522eb84aea97febdde621b3e629fbd8e14b5fdca94df216
 """
 
 import torch
@@ -200,8 +200,8 @@ def forward(q, k, v, log_scale, bias):
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             Hq, Hkv, Nq, Nk,
-            BLOCK_M=256, BLOCK_N=32,
-            num_warps=4,
-            num_stages=1,
+            BLOCK_M=256, BLOCK_N=64,
+            num_warps=8,
+            num_stages=3,
         )
     return o, lse

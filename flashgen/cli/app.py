@@ -28,6 +28,9 @@ COMMANDS = (
     "verify",
     "build",
     "explain",
+    "targets",
+    "compare-targets",
+    "resources",
     "tune",
     "demo",
     "generate",
@@ -74,7 +77,7 @@ def reports_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 for _name in COMMANDS:
-    _command = importlib.import_module(f"flashgen.cli.{_name}").command
+    _command = importlib.import_module(f"flashgen.cli.{_name.replace('-', '_')}").command
     app.command(_name)(reports_errors(_command))
 
 

@@ -6,16 +6,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from flashgen.errors import FlashgenError, Place, SpecError
 
+#: Columns of a wide table where the output is no terminal.
+WIDTH = 140
+
 
 def out() -> Console:
     """Standard output. Made anew, so that a redirected stream is the one written to."""
     return Console(highlight=False, soft_wrap=True)
+
+
+def wide(table: RenderableType) -> None:
+    """Print a table of many columns: as wide as a terminal is, or ``WIDTH`` where there is none."""
+    width = None if out().is_terminal else WIDTH
+    Console(highlight=False, width=width).print(table)
 
 
 def err() -> Console:

@@ -1,4 +1,4 @@
-"""What ``build`` and ``explain`` are given, read by both in the same way."""
+"""What commands that plan are given, read by all in the same way."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from functools import cache
 from typing import Any
 
@@ -174,7 +175,8 @@ def _manifest(
                 "num_warps": k.num_warps,
                 "num_stages": k.num_stages,
                 "max_registers": k.max_registers,
+                "compiled": None if m is None else asdict(m),
             }
-            for k in kernels
+            for k, m in zip(kernels, plan.compiled or [None] * len(kernels), strict=True)
         ],
     }

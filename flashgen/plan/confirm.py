@@ -27,7 +27,7 @@ from .cost import kernel_cost
 from .facts import facts
 from .plan import ITEM_BYTES, Measured, Plan, Workload
 from .resources import MAX_SPILL_BYTES, tiling
-from .search import Candidate, best_of, candidates, check_dtype, make_plan
+from .search import Candidate, best_of, candidates, check_dtype, choose, make_plan
 from .size import show_size
 from .target import Target
 
@@ -45,6 +45,7 @@ _POINTERS = {
     "fp32": "*fp32",
     "acc": "*fp32",
     "int32": "*i32",
+    "int64": "*i64",
     "bool": "*i1",
 }
 
@@ -273,9 +274,12 @@ def confirmed(
     with its reasons.
     """
     check_dtype(target, dtype)
-    best = []
-    for i in range(len(program.kernels)):
-        ranked = ranking(program, i, target, dtype, workload, emit, tries, workers, tell)
-        best.append(best_of(ranked, target, program))
+    kernels = range(len(program.kernels))
+    if any(c[0].rejected for c in (candidates(program, i, target, dtype, workload) for i in kernels)):
+        choose(program, target, dtype, workload)  # says why, before anything is compiled
+    best = [
+        best_of(ranking(program, i, target, dtype, workload, emit, tries, workers, tell), target, program)
+        for i in kernels
+    ]
     plan = make_plan(program, target, dtype, best, workload)
     return replace(plan, compiled=tuple(c.measured for c in best if c.measured is not None))

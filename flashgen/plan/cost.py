@@ -23,7 +23,8 @@ from flashgen.expr.nodes import variables
 
 from .facts import Axes, BodyFacts
 from .plan import Workload
-from .resources import Tiling, blocks_per_sm, registers, smem_bytes, spilled
+from .resources import Tiling, blocks_per_sm, registers, spilled
+from .smem import smem_bytes
 from .trips import extent, trips
 
 #: Clocks of a block that makes so many passes of each loop, when so many blocks share an SM.
@@ -222,7 +223,7 @@ def kernel_cost(
     if not all(t.wgmma(d) for loop in f.loops for d in loop.dots):
         enter += WARP_ENTRY_CLOCKS
     rates: dict[int, list[float]] = {}
-    slots = int(g.number("sms")) * per_sm
+    slots = g.integer("sms") * per_sm
     clocks = _makespan(blocks, slots, per_sm, counts, duration) if blocks else 0.0
     mean = [sum(c[i] for c in counts) / max(len(counts), 1) for i in range(len(passes))]
     l2 = blocks * (
@@ -235,7 +236,8 @@ def kernel_cost(
         n * sum(2 * t.count(d.m) * t.count(d.n) * t.sizes[d.k] for d in loop.dots)
         for n, loop in zip(mean, f.loops, strict=True)
     )
-    peak = t.target.number("sustained") * g.flops_per_clock(t.dtype, _tf32(t)) * g.number("sms") * clock
+    tf32 = any(d.precision == "tf32" for loop in f.loops for d in loop.dots)
+    peak = t.target.number("sustained") * g.flops_per_clock(t.dtype, tf32) * g.number("sms") * clock
     compute_us = max(compute_us, flops / peak)
     start = g.number("launch") + (DESCRIPTOR_LAUNCH_US if t.described else 0.0)
     return Cost(
@@ -244,10 +246,6 @@ def kernel_cost(
         flops=flops, passes=passes, trips=tuple(mean), block_clocks=once,
         pass_clocks=max((per_sm * p.clocks(per_sm) for p in passes), default=0.0),
     )  # fmt: skip
-
-
-def _tf32(t: Tiling) -> bool:
-    return any(d.precision == "tf32" for loop in t.facts.loops for d in loop.dots)
 
 
 def _axis_of(t: Tiling, name: str) -> str:

@@ -22,7 +22,7 @@ from .facts import KernelFacts, facts
 from .formulas import flops_text, on_chip_text, register_text, smem_text, traffic_text
 from .plan import KernelPlan, Plan, Workload
 from .resources import Tiling, blocks_per_sm, on_chip_bytes, registers, tiling
-from .search import LONG, Candidate, best_of, candidates, check_dtype, choose
+from .search import LONG, Candidate, best_of_each, candidates, check_dtype, choose
 from .size import counted, show_size
 from .target import Target
 
@@ -45,9 +45,10 @@ def explain(
         return _interpreter(program, choose(program, target, dtype, w), target)
     parts: list[RenderableType] = [_head(program, target, dtype, w)]
     parts += [Text(f"note: {note}", style="yellow") for note in target.notes()]
-    for i, f in enumerate(facts(program)):
-        found = ranked[i] if ranked else candidates(program, i, target, dtype, w)
-        parts += _kernel(f, best_of(found, target, program), found, target, dtype, w)
+    kernels = facts(program)
+    found = ranked or tuple(candidates(program, i, target, dtype, w) for i in range(len(kernels)))
+    for f, best, tried in zip(kernels, best_of_each(found, target, program), found, strict=True):
+        parts += _kernel(f, best, tried, target, dtype, w)
     return Group(*parts)
 
 
@@ -180,15 +181,10 @@ def _next_best(best: Candidate, found: list[Candidate]) -> Table:
     for c in [c for c in found if c is not best and c.cost and not c.rejected][:SHOWN]:
         assert c.cost is not None
         table.add_row(
-            _short(c.plan), f"{c.cost.us:,.1f}", show_size(c.smem_bytes), str(c.registers),
+            c.plan.short(), f"{c.cost.us:,.1f}", show_size(c.smem_bytes), str(c.registers),
             str(c.spill_bytes), str(c.cost.per_sm), c.cost.bound,
         )  # fmt: skip
     return table
-
-
-def _short(plan: KernelPlan) -> str:
-    sides = "x".join(str(n) for _, n in plan.sides)
-    return f"{sides} w{plan.num_warps} s{plan.num_stages}"
 
 
 def _rejected(found: list[Candidate]) -> Text:

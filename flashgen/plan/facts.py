@@ -28,9 +28,11 @@ from flashgen.ir.program import (
     Stmt,
     Store,
     Tile,
+    statements,
 )
 
-from .count_live import used_tiles
+from .liveness import largest, leads_to_dot, liveness
+from .steps import Step, steps, turned
 
 if TYPE_CHECKING:
     from .count import Counts
@@ -84,6 +86,9 @@ class BodyFacts:
     special: dict[Axes, float] = field(default_factory=dict)  # special-function results an element
     pressure: list[tuple[Tile, ...]] = field(default_factory=list)  # sets of matrices in registers at once
     loops: list[LoopFacts] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)  # what shared memory holds at its statements
+    turned: frozenset[str] = frozenset()  # operands that are only read transposed
+    reduces: bool = False  # rows of a matrix
 
 
 @dataclass
@@ -148,14 +153,15 @@ class _Reader:
     loaded: dict[str, Tile] = field(default_factory=dict)
     in_smem: frozenset[str] = frozenset()  # operands loaded so far
 
-    def read(self, body: tuple[Stmt, ...], out: BodyFacts) -> None:
+    def read(self, body: tuple[Stmt, ...], out: BodyFacts, var: str | None = None) -> None:
         in_loop = isinstance(out, LoopFacts)
-        leads = _leads_to_dot(body)
-        operands = {t for s in _all(body) if isinstance(s, Dot) for t in (s.a.name, s.b.name)}
+        outer = dict(self.loaded)
+        leads = leads_to_dot(body)
+        operands = {t for s in statements(body) if isinstance(s, Dot) for t in (s.a.name, s.b.name)}
         for s in body:
             if isinstance(s, Loop):
                 loop = LoopFacts(domain=s.domain, mask=s.mask, note=s.note)
-                self.read(s.body, loop)
+                self.read(s.body, loop, s.var)
                 out.loops.append(loop)
             elif isinstance(s, Coords):
                 self.axes[s.dst.name] = s.dst.axes
@@ -181,10 +187,12 @@ class _Reader:
                 _add(out.slots, s.dst.axes, DRAW_SLOTS)
             elif isinstance(s, Reduce):
                 self.axes[s.dst.name] = s.dst.axes
+                out.reduces = True
                 _add(out.slots, s.src.axes, 1.0)
                 _add(out.slots, s.dst.axes, SHUFFLE_SLOTS)
-        alive = _liveness(body)
-        out.pressure = _largest(
+        out.steps, out.turned = steps(body, operands, outer, var), turned(body)
+        alive = liveness(body)
+        out.pressure = largest(
             [tuple(x for x in tiles if len(x.axes) > 1 and x.name not in self.in_smem) for tiles in alive]
         )
 
@@ -224,76 +232,3 @@ def _known_order(axes: Axes) -> Axes:
 def _add(table: dict[Axes, float], axes: Axes, n: float) -> None:
     if n:
         table[axes] = table.get(axes, 0.0) + n
-
-
-def _all(body: tuple[Stmt, ...]) -> list[Stmt]:
-    return [t for s in body for t in ([s, *_all(s.body)] if isinstance(s, Loop) else [s])]
-
-
-def used(s: Stmt) -> set[str]:
-    """Names of tiles (and scalars) that a statement reads, for a loop those from outside and the carried."""
-    if isinstance(s, Loop):
-        made = {dst.name for t in s.body if (dst := defined(t)) is not None}
-        return set(s.carried) | ({v for t in s.body for v in used(t)} - made)
-    return used_tiles(s)
-
-
-def defined(s: Stmt) -> Tile | None:
-    """The tile a statement assigns."""
-    return s.dst if isinstance(s, Coords | Load | Dot | Map | Reduce | Keep) else None
-
-
-def _leads_to_dot(body: tuple[Stmt, ...]) -> set[str]:
-    """Names that some dot of ``body`` (not of loops in it) depends on."""
-    need: set[str] = set()
-    for s in reversed(body):
-        dst = defined(s)
-        if isinstance(s, Dot) or (dst is not None and dst.name in need):
-            need |= used(s)
-    return need
-
-
-def _largest(sets: list[tuple[Tile, ...]]) -> list[tuple[Tile, ...]]:
-    """``sets`` without repeats and without those inside another."""
-    unique = list(dict.fromkeys(sets))
-    return [a for a in unique if not any(a != b and set(a) <= set(b) for b in unique)]
-
-
-def _liveness(body: tuple[Stmt, ...]) -> list[tuple[Tile, ...]]:
-    """For each statement of a body, the tiles that hold registers or scratch while it runs.
-
-    A tile lives from its definition to its last use; carried and outer tiles are live throughout when
-    used anywhere. A Map may write over an operand of the same shape and dtype that dies there.
-    """
-    tiles: dict[str, Tile] = {}
-    for s in _all(body):
-        dst = defined(s)
-        if dst is not None:
-            tiles[dst.name] = dst
-    last: dict[str, int] = {}
-    first: dict[str, int] = {}
-    carried: set[str] = set()
-    for i, s in enumerate(body):
-        dst = defined(s)
-        for name in used(s):
-            if name in tiles:
-                last[name] = i
-                if name not in first:
-                    carried.add(name)
-        if dst is not None and dst.name not in first:
-            first[dst.name] = i
-    for name in carried:
-        first[name], last[name] = 0, len(body) - 1
-    out = []
-    for i, s in enumerate(body):
-        dst = defined(s)
-        alive = {n for n in first if first[n] <= i <= last.get(n, first[n])}
-        if isinstance(s, Map) and dst is not None and dst.name in alive:
-            dying = [
-                n for n in used(s)
-                if n in tiles and last.get(n) == i and n not in carried and n != dst.name
-                and tiles[n].axes == dst.axes and tiles[n].dtype == dst.dtype
-            ]  # fmt: skip
-            alive -= set(dying[:1])
-        out.append(tuple(tiles[n] for n in sorted(alive)))
-    return out

@@ -11,7 +11,8 @@ from flashgen.expr.nodes import Const
 
 from .count_walk import head_dims
 from .plan import ACC_BYTES, ITEM_BYTES
-from .resources import Term, Tiling, register_parts, smem_terms
+from .resources import Tiling, register_parts
+from .smem import Term, smem_terms
 
 if TYPE_CHECKING:
     from sympy import Expr

@@ -91,6 +91,11 @@ class KernelPlan:
         """The side called ``name`` (``BLOCK_M``)."""
         return dict(self.sides)[name]
 
+    def short(self) -> str:
+        """Sides, warps and stages in a few letters."""
+        sides = "x".join(str(n) for _, n in self.sides)
+        return f"{sides} w{self.num_warps} s{self.num_stages}"
+
     def __str__(self) -> str:
         sides = " x ".join(f"{n} {s}" for n, s in self.sides)
         extra = ", descriptors" if self.loads == "descriptor" else ""

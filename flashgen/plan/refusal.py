@@ -27,11 +27,16 @@ def no_plan(found: Sequence[Candidate], target: Target, program: Program) -> Pla
     if not big:
         reason = found[0].rejected if found else "there are no candidates"
         return PlanError(f"{what}: no tile works: {reason}")
-    small = min(big, key=lambda c: (c.smem_bytes, -c.plan.num_warps))
+    small = min(big, key=lambda c: (c.smem_bytes, -c.plan.num_warps))  # of as much, with most warps
     return PlanError(
         f"{what}: no tile fits {show_size(target.smem_bytes)} of shared memory a thread block; "
         f"the smallest that works needs {show_size(small.smem_bytes)} ({small.plan})"
     )
+
+
+def smallest(found: Sequence[Candidate]) -> int:
+    """The least bytes of shared memory with which one of ``found`` works."""
+    return min((c.smem_bytes for c in found if c.too_big), default=0)
 
 
 def _refusals(refused: Sequence[Candidate], target: Target) -> str:

@@ -1,22 +1,21 @@
-"""Shared memory, registers and occupancy of one kernel with numbers for its tiles.
+"""Tiles, registers and occupancy of one kernel with numbers for its sides.
 
-Three sizes, three names: ``on_chip_bytes`` is liveness of all tiles (the papers' M); ``smem_bytes`` is
-what Triton will take of shared memory, a rule over pipelined loads and dot operands; registers are an
-estimate, replaced by the compiler's number when a plan is confirmed.
+Three sizes, three names: ``on_chip_bytes`` is liveness of all tiles (the papers' M); ``smem.smem_bytes`` is
+what Triton will take of shared memory; registers are an estimate, replaced by the compiler's number when
+a plan is confirmed.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
 
 from flashgen.expr.nodes import Call, Const, Expr, Var
 from flashgen.expr.ops import OPS
 from flashgen.ir.program import Tile
 
-from .facts import Axes, BodyFacts, DotFacts, KernelFacts, LoadFacts, LoopFacts
+from .facts import Axes, BodyFacts, DotFacts, KernelFacts, LoadFacts
 from .plan import ACC_BYTES, ITEM_BYTES, KernelPlan
 from .target import Target
 
@@ -34,8 +33,6 @@ DESCRIBED_REGISTERS = 34.0
 #: And for each product of a pass beyond two, whose results and operands are in flight together; under a
 #: stated limit one of them is not.
 FURTHER_DOT_REGISTERS = 25.0
-#: Shared memory of barriers where dots have a memory of their own (sm_100), at most.
-BARRIER_BYTES = 1024
 #: Spilled bytes a thread above which a plan is rejected once compiled.
 MAX_SPILL_BYTES = 256
 
@@ -122,89 +119,6 @@ def side(size: Expr, sides: Mapping[str, int]) -> int:
         return sides[size.name]
     assert isinstance(size, Call)
     return int(OPS[size.op].python(*(side(a, sides) for a in size.args)))
-
-
-@dataclass(frozen=True)
-class Term:
-    """A part of shared memory: ``copies`` (in words: ``each``) of a tile over ``axes``."""
-
-    what: str
-    kind: Literal["kept", "buffer", "scratch"]
-    copies: int
-    each: str
-    axes: Axes
-    item: int
-
-
-def smem_terms(t: Tiling) -> list[Term]:
-    """The shared memory Triton takes, part by part.
-
-    Operands loaded before a loop stay (Q). In a loop every load that a dot depends on has a buffer for
-    each stage where the dot is asynchronous, for each stage but one where it is not; without
-    pipelining operands come one at a time. A computed operand (P) of the older units goes through
-    scratch where the result is wider than tall, since the warps then share its rows; that of fp32
-    lanes always does.
-    """
-    most = max((_buffers(t, loop) for loop in t.facts.loops), key=lambda b: terms_bytes(t, b), default=[])
-    kept = [Term(x.name, "kept", 1, "", x.axes, t.item(x.dtype)) for x in t.facts.body.loads if x.feeds_dot]
-    if t.target.matrix == "mfma":  # operands move on to registers: Q is gone before the loop begins
-        return max(kept, most + _scratch(t), key=lambda terms: terms_bytes(t, terms))
-    if not t.target.async_copies:  # Q comes through registers, with a copy of its own
-        return kept + [replace(x, kind="scratch") for x in kept] + most
-    return kept + most + _scratch(t) + _barriers(t)
-
-
-def terms_bytes(t: Tiling, terms: list[Term]) -> int:
-    """Bytes of ``terms``."""
-    return sum(x.copies * t.count(x.axes) * x.item for x in terms)
-
-
-def smem_bytes(t: Tiling) -> int:
-    """Bytes of shared memory a block takes."""
-    return terms_bytes(t, smem_terms(t))
-
-
-def _buffers(t: Tiling, loop: LoopFacts) -> list[Term]:
-    loads = [x for x in loop.loads if x.leads_to_dot and x.axes]
-    if not t.target.async_copies:
-        loads = [x for x in loads if x.feeds_dot]
-        copies, each = 1, ""
-    elif t.stages <= 1:
-        alone = [x for x in loads if x.feeds_dot]
-        loads = [max(alone, key=t.bytes_of)] if alone else []
-        copies, each = 1, "one at a time"
-    elif any(t.wgmma(d) for d in loop.dots):
-        copies, each = t.stages, "stages"
-    else:
-        copies, each = t.stages - 1, "stages - 1"
-    return [Term(x.name, "buffer", copies, each, x.axes, t.item(x.dtype)) for x in loads]
-
-
-def _barriers(t: Tiling) -> list[Term]:
-    """Barriers of descriptor loads or of dots with a memory of their own: 32 to 1,024 bytes, as the most."""
-    dots = [d for loop in t.facts.loops for d in loop.dots]
-    asynchronous = t.target.matrix == "tcgen05" and any(t.wgmma(d) for d in dots)
-    if asynchronous or (t.described and t.stages > 1):
-        return [Term("barriers", "scratch", 1, "", (), BARRIER_BYTES)]
-    return []
-
-
-def _scratch(t: Tiling) -> list[Term]:
-    dots = [*t.facts.body.dots, *(d for loop in t.facts.loops for d in loop.dots)]
-    for d in dots:
-        if d.a_loaded or t.wgmma(d):
-            continue
-        width = sum(t.count(n) for n in {o.n for o in dots if o.a == d.a})
-        tile = Term(d.a, "scratch", 1, "", (*d.m, d.k), t.item(d.dtype))
-        if t.fma(d):  # its rows are padded by an element against bank conflicts
-            return [tile, Term(f"{d.a} padding", "scratch", 1, "", d.m, t.item(d.dtype))]
-        if t.target.matrix == "mfma":  # 32 rows a wave
-            shared = t.warps * 32 > t.count(d.m)
-        else:
-            shared = t.warps > 1 and width > t.count(d.m)
-        if shared:
-            return [tile]
-    return []
 
 
 def on_chip_bytes(t: Tiling) -> int:

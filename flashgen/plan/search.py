@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -12,18 +12,18 @@ from flashgen.ir.program import Program
 from .cost import Cost, kernel_cost
 from .facts import KernelFacts, facts
 from .plan import ITEM_BYTES, KernelPlan, Measured, Order, Plan, Workload
-from .refusal import no_plan
+from .refusal import no_plan, smallest
 from .resources import (
     MAX_SPILL_BYTES,
     Tiling,
     blocks_per_sm,
     register_parts,
     registers,
-    smem_bytes,
     spilled,
     tiling,
 )
 from .size import show_size
+from .smem import smem_bytes
 from .target import Target, load_target
 
 ROW_SIDES = (16, 32, 64, 128, 256)
@@ -135,25 +135,26 @@ def _with_room(f: KernelFacts, c: Candidate, dtype: str, target: Target) -> list
     return [replace(c.plan, max_registers=cap)]
 
 
-def _promise(c: Candidate) -> tuple[bool, float, int, int]:
-    """Best first; those the compiler may well refuse after the others."""
-    us = c.cost.us if c.cost else 0.0
-    return c.spill_bytes > MAX_SPILL_BYTES, us, c.smem_bytes, c.plan.num_warps
+def _promise(c: Candidate) -> tuple[bool, float, float, int, int]:
+    """Best first; those the compiler may well refuse after the others. Of those that wait for DRAM equally
+    long, the one with the least other work."""
+    us, busy = (c.cost.us, c.cost.compute_us) if c.cost else (0.0, 0.0)
+    return c.spill_bytes > MAX_SPILL_BYTES, us, busy, c.smem_bytes, c.plan.num_warps
 
 
 def _judge(t: Tiling, plan: KernelPlan, w: Workload) -> Candidate:
     smem = smem_bytes(t)
     limit = t.target.smem_bytes
     why = _misfit(t)
-    fits = smem <= limit
-    if not why and not fits:
-        why = f"needs {show_size(smem)} of shared memory, {show_size(limit)} exist"
     regs = 0.0 if why else registers(t)
     spill = spilled(t, regs)
     if spill > MAX_SPILL_BYTES + SPILL_DOUBT:
         why = f"would spill about {spill} bytes a thread, {MAX_SPILL_BYTES} are allowed"
+    too_big = not why and smem > limit
+    if too_big:
+        why = f"needs {show_size(smem)} of shared memory, {show_size(limit)} exist"
     if why:
-        return Candidate(plan, smem, round(regs), spill, None, why, too_big=not fits and not _misfit(t))
+        return Candidate(plan, smem, round(regs), spill, None, why, too_big)
     cost = kernel_cost(t, w, smem, round(regs), spill)
     return Candidate(plan, smem, round(regs), spill, cost)
 
@@ -193,9 +194,8 @@ def choose(
         from .interpreter import interpreter_plan
 
         return interpreter_plan(program, g, dtype, workload)
-    found = (candidates(program, i, g, dtype, workload, described) for i in range(len(program.kernels)))
-    best = [best_of(ranked, g, program) for ranked in found]
-    return make_plan(program, g, dtype, best, workload)
+    found = [candidates(program, i, g, dtype, workload, described) for i in range(len(program.kernels))]
+    return make_plan(program, g, dtype, best_of_each(found, g, program), workload)
 
 
 def check_dtype(target: Target, dtype: str) -> None:
@@ -217,11 +217,19 @@ def best_of(found: list[Candidate], target: Target, program: Program) -> Candida
     raise no_plan(found, target, program)
 
 
+def best_of_each(found: Sequence[list[Candidate]], target: Target, program: Program) -> list[Candidate]:
+    """``best_of`` of every kernel. Where the shared memory is too small, the error names what is enough for
+    all kernels."""
+    stuck = [ranked for ranked in found if ranked[0].rejected]
+    if stuck and all(any(c.too_big for c in ranked) for ranked in stuck):
+        raise no_plan(max(stuck, key=smallest), target, program)
+    return [best_of(ranked, target, program) for ranked in found]
+
+
 def make_plan(
     program: Program, target: Target, dtype: str, best: list[Candidate], workload: Workload | None
 ) -> Plan:
     """A ``Plan`` of one candidate for each kernel."""
-    f = facts(program)[0]
     return Plan(
         schedule=program.schedule,
         target=target.name,
@@ -231,12 +239,12 @@ def make_plan(
         registers=max(c.registers for c in best),
         predicted_us=round(sum(c.cost.us for c in best if c.cost), 2),
         workload=workload,
-        pace=tuple(_pace(c, f, target) for c in best),
+        pace=tuple(_pace(c, target) for c in best),
         inline_ptx=target.arch.startswith("sm_"),
     )
 
 
-def _pace(c: Candidate, f: KernelFacts, target: Target) -> tuple[int, int, int]:
+def _pace(c: Candidate, target: Target) -> tuple[int, int, int]:
     assert c.cost is not None
     ns = 1 / target.number("clock")
     return (

@@ -42,6 +42,11 @@ GPU_NUMBERS: dict[str, tuple[str, str]] = {
     "hbm_sustained": ("share of hbm_rate", "time of the DRAM traffic"),
     "launch": ("us", "time of a short call"),
 }
+#: What a GPU may be without, and what it then cannot do.
+OPTIONAL_NUMBERS: dict[str, tuple[str, str]] = {
+    "bf16_rate": ("TFLOP/s", "bf16 kernels"),
+    "tf32_rate": ("TFLOP/s", "time of dots of fp32 tensors on matrix units"),
+}
 CPU_NUMBERS: dict[str, tuple[str, str]] = {
     "working_set": ("bytes", "tile sides"),
     "side_min": ("rows", "tile sides"),
@@ -85,7 +90,7 @@ class Target(BaseModel):
         """The value of ``name``; raises ``PlanError`` naming the prediction it is needed for."""
         found = self.numbers.get(name)
         if found is None:
-            _, what = {**GPU_NUMBERS, **CPU_NUMBERS}.get(name, ("", "the plan"))
+            _, what = {**GPU_NUMBERS, **OPTIONAL_NUMBERS, **CPU_NUMBERS}.get(name, ("", "the plan"))
             raise PlanError(f"target {self.name}: number {name!r} is missing, so there is no {what}")
         return found.value
 
@@ -102,6 +107,11 @@ class Target(BaseModel):
         """FLOPs of one SM's matrix unit (or of its fp32 lanes, for IEEE fp32) a clock."""
         name = "tf32_rate" if dtype == "fp32" and tf32 else f"{dtype}_rate"
         return self.number(name) * 1e3 / (self.number("sms") * self.number("clock"))
+
+    def missing(self) -> dict[str, str]:
+        """Numbers that the file lacks, and the prediction (or the kernels) that each would give."""
+        wanted = {**GPU_NUMBERS, **OPTIONAL_NUMBERS} if self.backend == "triton" else CPU_NUMBERS
+        return {name: what for name, (_, what) in wanted.items() if name not in self.numbers}
 
     def supports(self, dtype: str) -> bool:
         """Whether kernels of ``dtype`` run here."""
@@ -150,36 +160,47 @@ def target_names() -> list[str]:
 
 @lru_cache(maxsize=64)
 def load_target(name: str, sram: int | None = None) -> Target:
-    """The target called ``name``; ``sram`` replaces the bytes of shared memory a thread block may use.
+    """The target called ``name``, or of the YAML file of that path; ``sram`` replaces the bytes of shared
+    memory a thread block may use.
 
     Raises ``PlanError`` with the known names and the nearest one, or naming what a file lacks.
     """
+    if name.endswith((".yaml", ".yml")):
+        return read_target(Path(name)).with_sram(sram)
     known = target_names()
     if name not in known:
         near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else "."
-        raise PlanError(f"unknown target {name!r}{hint} Known targets: {', '.join(known)}")
+        listed = ", ".join(known)
+        raise PlanError(
+            f"unknown target {name!r}{hint} Known targets: {listed}; or the path of a target's YAML file"
+        )
     return read_target(folder("specs") / "targets" / f"{name}.yaml").with_sram(sram)
 
 
-def read_target(path: Path) -> Target:
-    """The target in the YAML file ``path``, checked: every number present, with its unit and source."""
+def read_target(path: Path, partial: bool = False) -> Target:
+    """The target in the YAML file ``path``, checked: every number present, with its unit and source.
+
+    ``partial``: numbers may be missing (``Target.missing`` says which). Raises ``PlanError``.
+    """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
         target = Target.model_validate(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
-    except YAMLError as e:
+    except OSError as e:
+        raise PlanError(f"{path} cannot be read: {e.strerror}") from e
+    except (YAMLError, UnicodeDecodeError) as e:
         raise PlanError(f"{path}: {e}") from e
     except ValidationError as e:
         first = e.errors()[0]
         raise PlanError(f"{path}: {'.'.join(str(p) for p in first['loc'])}: {first['msg']}") from e
     needed = GPU_NUMBERS if target.backend == "triton" else CPU_NUMBERS
     missing = [f"{n} ({unit}; gives {what})" for n, (unit, what) in needed.items() if n not in target.numbers]
-    if missing:
+    if missing and not partial:
         raise PlanError(f"{path}: missing numbers: {', '.join(missing)}")
     for n, number in target.numbers.items():
-        unit = needed.get(n, (number.unit,))[0]
+        unit = {**needed, **OPTIONAL_NUMBERS}.get(n, (number.unit,))[0]
         if number.unit != unit:
             raise PlanError(f"{path}: {n} is in {number.unit!r}, expected {unit!r}")
         if number.source not in target.sources:

@@ -40,7 +40,10 @@ def test_the_compiler_confirms_it(here: Path) -> None:
     result = run("small.yaml", "--dtype", "fp16")
     assert result.exit_code == 0, result.output
     assert "B of spills a thread" in result.output
-    assert (here / "out" / "small" / "kernel.py").exists()
+    manifest = json.loads((here / "out" / "small" / "manifest.json").read_text(encoding="utf-8"))
+    (kernel,) = manifest["kernels"]
+    assert kernel["compiled"].keys() == {"smem_bytes", "registers", "spill_bytes"}
+    assert kernel["compiled"]["registers"] > 0
 
 
 def test_a_gpu_that_does_not_exist_is_called_so(here: Path) -> None:

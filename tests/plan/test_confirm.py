@@ -14,8 +14,9 @@ from flashgen.plan import confirm
 from flashgen.plan.confirm import REFUSALS, Verdict, compiled, confirmed, job, ranking, verdicts
 from flashgen.plan.facts import facts
 from flashgen.plan.plan import KernelPlan, Measured, Plan, Workload
-from flashgen.plan.resources import MAX_SPILL_BYTES, smem_bytes, tiling
+from flashgen.plan.resources import MAX_SPILL_BYTES, tiling
 from flashgen.plan.search import choose, order_of
+from flashgen.plan.smem import smem_bytes
 from flashgen.plan.target import load_target
 
 from .programs import lowered, module

@@ -16,11 +16,11 @@ from flashgen.plan.resources import (
     blocks_per_sm,
     on_chip_bytes,
     registers,
-    smem_bytes,
     spilled,
     tiling,
 )
 from flashgen.plan.search import order_of
+from flashgen.plan.smem import smem_bytes
 from flashgen.plan.target import load_target
 
 from .programs import program

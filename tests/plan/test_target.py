@@ -15,7 +15,7 @@ from flashgen.plan.size import counted, parse_size, show_size
 from flashgen.plan.target import load_target, read_target, target_names
 from flashgen.resources import folder
 
-NAMES = {"h100", "h200", "a100", "b200", "rtx4090", "t4", "mi300x", "cpu"}
+NAMES = {"h100", "h200", "a100", "b200", "rtx3090", "rtx4090", "rtx5090", "t4", "mi300x", "cpu"}
 
 
 def test_the_targets_are_there() -> None:
@@ -36,7 +36,7 @@ def test_shared_memory_a_block_may_use() -> None:
     sizes = {n: load_target(n).smem_bytes for n in NAMES - {"cpu"}}
     assert sizes["h100"] == sizes["h200"] == sizes["b200"] == 227 * 1024
     assert sizes["a100"] == 163 * 1024
-    assert sizes["rtx4090"] == 99 * 1024
+    assert sizes["rtx3090"] == sizes["rtx4090"] == sizes["rtx5090"] == 99 * 1024
     assert sizes["t4"] == sizes["mi300x"] == 64 * 1024
 
 

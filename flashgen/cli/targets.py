@@ -1,0 +1,32 @@
+"""``flashgen targets``: the GPUs that can be planned for, their main numbers, and what is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import out, wide
+
+
+def command(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Target files of your own, checked too.")
+    ] = None,
+) -> None:
+    """List the targets: main numbers, what is missing, and which prediction that disables."""
+    from flashgen.plan.compare import targets_table
+    from flashgen.plan.target import read_target, target_names
+    from flashgen.resources import folder
+
+    own = folder("specs") / "targets"
+    paths = files or [own / f"{name}.yaml" for name in target_names()]
+    targets = [read_target(path, partial=True) for path in paths]
+    wide(targets_table(targets))
+    for t in targets:
+        for name, what in t.missing().items():
+            out().print(f"{t.name}: no {name}, so no {what}", markup=False)
+    for t in targets:
+        if t.note:
+            out().print(f"{t.name}: {t.note}", markup=False)

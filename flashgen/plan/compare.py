@@ -1,0 +1,137 @@
+"""GPUs side by side: their numbers, and the plan of one program on each, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from flashgen.errors import PlanError
+from flashgen.ir.program import Program
+
+from .confirm import Emit, ranking
+from .facts import facts
+from .plan import KernelPlan, Workload
+from .resources import blocks_per_sm, tiling
+from .search import best_of_each, candidates, check_dtype
+from .size import show_size
+from .target import Target
+
+#: Columns of ``flashgen targets``: a number of the file, its heading, how it is shown.
+COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("sms", "SMs", lambda x: f"{x:,.0f}"),
+    ("clock", "GHz", lambda x: f"{x:.2f}"),
+    ("smem_per_block", "SRAM a block", lambda x: show_size(int(x))),
+    ("smem_per_sm", "an SM", lambda x: show_size(int(x))),
+    ("l2", "L2", lambda x: show_size(int(x))),
+    ("hbm_rate", "DRAM GB/s", lambda x: f"{x:,.0f}"),
+    ("hbm_capacity", "DRAM GB", lambda x: f"{x / 1e9:,.0f}"),
+    ("fp16_rate", "fp16 TFLOP/s", lambda x: f"{x:,.0f}"),
+    ("bf16_rate", "bf16", lambda x: f"{x:,.0f}"),
+    ("fp32_rate", "fp32", lambda x: f"{x:,.0f}"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kernel of a program on one target, or why there is no plan.
+
+    ``us`` is the predicted time, ``tflops`` that of its dots, ``smem`` bytes a block.
+    """
+
+    target: Target
+    dtype: str
+    kernel: str = ""
+    plan: KernelPlan | None = None
+    us: float = 0.0
+    tflops: float = 0.0
+    bound: str = ""
+    smem: int = 0
+    per_sm: int = 0
+    limit: str = ""
+    confirmed: bool = False
+    refused: str = ""
+
+
+def compare(
+    program: Program, targets: Sequence[Target], dtypes: Sequence[str], workload: Workload,
+    emit: Emit | None = None, tell: Callable[[str], object] = lambda line: None,
+) -> list[Row]:  # fmt: skip
+    """A row for each kernel of ``program`` on each target, with the first of ``dtypes`` that the target has.
+
+    With ``emit`` the most promising candidates are compiled. What is refused is a row with its reason.
+    """
+    rows: list[Row] = []
+    for g in targets:
+        dtype = next((d for d in dtypes if g.supports(d)), dtypes[0])
+        try:
+            rows += _on(program, g, dtype, workload, emit, lambda line, g=g: tell(f"{g.name}: {line}"))  # type: ignore[misc]
+        except PlanError as e:
+            rows.append(Row(g, dtype, refused=str(e)))
+    return rows
+
+
+def _on(
+    program: Program, g: Target, dtype: str, w: Workload, emit: Emit | None, tell: Callable[[str], object]
+) -> list[Row]:
+    check_dtype(g, dtype)
+    kernels = range(len(program.kernels))
+    found = [candidates(program, i, g, dtype, w) for i in kernels]
+    best_of_each(found, g, program)  # what fits nowhere is not compiled
+    if emit is not None:
+        found = [ranking(program, i, g, dtype, w, emit, tell=tell) for i in kernels]
+    rows = []
+    for f, c in zip(facts(program), best_of_each(found, g, program), strict=True):
+        assert c.cost is not None
+        t = tiling(f, c.plan, dtype, g)
+        per_sm, limit = blocks_per_sm(t, c.smem_bytes, c.registers)
+        tflops = c.cost.flops / max(c.cost.us, 1e-9) / 1e6
+        rows.append(
+            Row(g, dtype, f.kernel.name, c.plan, c.cost.us, tflops, c.cost.bound, c.smem_bytes,
+                per_sm, limit, c.measured is not None)
+        )  # fmt: skip
+    return rows
+
+
+def comparison(name: str, rows: Sequence[Row], w: Workload) -> Table:
+    """The rows as a table; several kernels on one target end with the sum of their times."""
+    title = f"{name}: B={w.B} Hq={w.Hq} Hkv={w.Hkv} Nq={w.Nq} Nk={w.Nk}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("target", "dtype", "kernel", "plan", "us", "TFLOP/s", "bound by", "SRAM", "blocks/SM"):
+        right = heading in ("us", "TFLOP/s", "SRAM", "blocks/SM")
+        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+    for i, r in enumerate(rows):
+        if r.plan is None:
+            table.add_row(r.target.name, r.dtype, "", Text(f"refused: {r.refused}", style="yellow"))
+            continue
+        smem = f"{show_size(r.smem)} of {show_size(r.target.smem_bytes)}"
+        where = f"{r.per_sm} ({r.limit})"
+        kernel = r.kernel.removeprefix(f"{name}_")
+        times = f"{r.us:,.0f}", f"{r.tflops:,.0f}"
+        table.add_row(r.target.name, r.dtype, kernel, _words(r.plan), *times, r.bound, smem, where)
+        mine = [x for x in rows if x.target is r.target]
+        if len(mine) > 1 and (i + 1 == len(rows) or rows[i + 1].target is not r.target):
+            table.add_row("", "", "together", "", f"{sum(x.us for x in mine):,.0f}")
+    return table
+
+
+def _words(plan: KernelPlan) -> str:
+    """Sides in the kernel's order, warps, stages, and whether tensor descriptors (TMA) load."""
+    return plan.short() + (" tma" if plan.loads == "descriptor" else "")
+
+
+def targets_table(targets: Sequence[Target]) -> Table:
+    """The main numbers of GPUs; a dash where a file lacks one."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("target")
+    table.add_column("arch")
+    for _, heading, _ in COLUMNS:
+        table.add_column(heading, justify="right")
+    table.add_column("description")
+    for t in targets:
+        shown = [show(t.number(n)) if n in t.numbers else "-" for n, _, show in COLUMNS]
+        table.add_row(t.name, t.arch, *shown, t.description)
+    return table
