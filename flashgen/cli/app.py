@@ -28,6 +28,7 @@ COMMANDS = (
     "verify",
     "build",
     "explain",
+    "explore",
     "tune",
     "demo",
     "generate",
