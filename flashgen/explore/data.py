@@ -9,13 +9,14 @@ from typing import Any
 from flashgen.driver import Lowered
 from flashgen.plan.explain import PASS_CAUSES, order_text
 from flashgen.plan.facts import KernelFacts, facts
-from flashgen.plan.formulas import on_chip_text, smem_text, traffic_text
+from flashgen.plan.formulas import on_chip_text, smem_text
 from flashgen.plan.plan import ITEM_BYTES, KernelPlan, Plan, Workload
 from flashgen.plan.resources import MAX_SPILL_BYTES, on_chip_bytes, tiling
 from flashgen.plan.search import REFINED, Candidate, best_of, candidates, check_dtype, make_plan
 from flashgen.plan.target import Target, load_target, target_names
 
 from .papers import papers
+from .requests import counted, formula
 from .rows import Row, Time, rows_of
 from .sources import Sources, emitted, shown
 
@@ -89,7 +90,7 @@ def _kernel(
     measured: Mapping[KernelPlan, float], sources: Sources,
 ) -> dict[str, Any]:  # fmt: skip
     target, dtype = asked.target, asked.dtype
-    rows = rows_of(f, target, dtype, asked.workload, asked.most, compiled)
+    rows = rows_of(asked.lowered.program, i, target, dtype, asked.workload, asked.most, compiled)
     srams = {target.smem_bytes, *range(asked.least, asked.most + 1, KIB)}
     texts = {n: sources.add(emitted(asked.lowered, plan, i, rows[n])) for n in shown(rows, srams, target)}
     t = tiling(f, plan.kernels[i], dtype, target)
@@ -98,10 +99,11 @@ def _kernel(
         "note": f.kernel.note,
         "order": order_text(plan.kernels[i], f),
         "loops": [loop.note or f"{loop.mask} tiles" for loop in f.loops],
+        "counted": counted(asked.lowered.program, i),
         "formulas": [
             ["shared memory, bytes a block", smem_text(t)],
             ["on chip (the papers' M), bytes", f"{on_chip_text(t)} = {on_chip_bytes(t):,}"],
-            ["requested, bytes", traffic_text(t)],
+            ["requested, bytes", formula(asked.lowered.program, i, t)],
         ],
         "proved": next((n for n, r in enumerate(rows) if r.compiled and r.plan == plan.kernels[i]), None),
         "rows": [_row(r, texts.get(n), measured.get(r.plan)) for n, r in enumerate(rows)],

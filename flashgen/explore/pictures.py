@@ -18,6 +18,7 @@ from flashgen.plan.size import show_size
 
 from .data import KIB, Question
 from .papers import papers
+from .requests import requested
 
 BLUE, ORANGE, GREY = "#0b5cad", "#a8480a", "#55606a"
 #: Sizes of SRAM at which the traffic is worked out, evenly spaced on a logarithmic axis.
@@ -45,7 +46,7 @@ def draw(asked: Question, paths: Mapping[str, Path], ranked: Sequence[list[Candi
             found = ranked[i] if ranked else candidates(program, i, asked.target, asked.dtype, asked.workload)
             best = best_of(found, asked.target, program)
             _heat(axes[0], found, best, program.kernels[i].name)
-            _roofline(axes[1], asked, found, best)
+            _roofline(axes[1], asked, i, found, best)
             _traffic(axes[2], asked, i)
         sram = f"{show_size(asked.target.smem_bytes)} of SRAM a thread block"
         figure.suptitle(f"{program.name} on {asked.target.name}, {asked.dtype}, {sram}")
@@ -71,6 +72,10 @@ def _cost(c: Candidate) -> Cost:
     return c.cost
 
 
+def _requested(asked: Question, kernel: int, c: Candidate) -> int:
+    return requested(asked.lowered.program, kernel, c.plan, _cost(c), asked.workload, asked.dtype)
+
+
 def _heat(axes: Any, found: Sequence[Candidate], best: Candidate, name: str) -> None:
     cells = _cells(found)
     times = {at: _cost(c).us for at, c in cells.items()}
@@ -91,15 +96,19 @@ def _heat(axes: Any, found: Sequence[Candidate], best: Candidate, name: str) -> 
     axes.set(xlabel="BLOCK_N", ylabel="BLOCK_M", title=f"{name}: predicted time, {unit}; ★ the plan")
 
 
-def _roofline(axes: Any, asked: Question, found: Sequence[Candidate], best: Candidate) -> None:
+def _roofline(axes: Any, asked: Question, kernel: int, found: Sequence[Candidate], best: Candidate) -> None:
     g, tf32 = asked.target, asked.lowered.spec.tf32
     peak = g.flops_per_clock(asked.dtype, tf32) * g.number("sms") * g.number("clock") / 1e3
     rates = {"L2": g.number("l2_rate"), "DRAM": g.number("hbm_rate") * g.number("hbm_sustained")}
     cost = _cost(best)
     reached = cost.flops / cost.us / 1e6
-    points = {"a byte from L2": (cost.l2_bytes, "o"), "a byte from DRAM": (cost.hbm_bytes, "D")}
-    others = [_cost(c) for c in _cells(found).values() if c is not best]
-    x, y = [c.flops / max(c.l2_bytes, 1) for c in others], [c.flops / c.us / 1e6 for c in others]
+    points = {
+        "a byte from L2": (_requested(asked, kernel, best), "o"),
+        "a byte from DRAM": (cost.hbm_bytes, "D"),
+    }
+    others = [c for c in _cells(found).values() if c is not best]
+    x = [_cost(c).flops / max(_requested(asked, kernel, c), 1) for c in others]
+    y = [_cost(c).flops / _cost(c).us / 1e6 for c in others]
     axes.loglog(x, y, ".", color=GREY, label="best of the other tiles (L2)")
     ends = [cost.flops / max(n, 1) for n, _ in points.values()] + [peak * 1e3 / r for r in rates.values()]
     low, high = min(ends) / 4, max(ends) * 3
@@ -123,8 +132,8 @@ def _traffic(axes: Any, asked: Question, kernel: int) -> None:
         found = candidates(asked.lowered.program, kernel, at, asked.dtype, asked.workload)
         good = [c for c in found if not c.rejected]
         if good:
-            requested = [_cost(c).l2_bytes / 1e9 for c in good]
-            points.append((sram / KIB, requested[0], min(requested)))
+            asks = [_requested(asked, kernel, c) / 1e9 for c in good]
+            points.append((sram / KIB, asks[0], min(asks)))
     x = [p[0] for p in points]
     axes.step(x, [p[1] for p in points], color=BLUE, where="post", label="requested by the plan")
     axes.step(x, [p[2] for p in points], color=ORANGE, where="post", label="by the thriftiest tiles")

@@ -7,16 +7,19 @@ kept with its time at every number of blocks, and with what it would be bettered
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from flashgen.ir.program import Program
 from flashgen.plan.cost import Cost, kernel_cost
 from flashgen.plan.explain import SENSELESS, kind_of, pass_clocks
-from flashgen.plan.facts import KernelFacts
+from flashgen.plan.facts import facts
 from flashgen.plan.plan import KernelPlan, Workload
 from flashgen.plan.resources import Tiling, block_limits, tiling
 from flashgen.plan.search import REFINEMENTS, Candidate, judge, tilings, with_room
 from flashgen.plan.target import Target
+
+from .requests import requested
 
 #: Shared memory without end, so that nothing is ruled out by it.
 ENDLESS = 1 << 40
@@ -76,13 +79,14 @@ class Row:
 
 
 def rows_of(
-    f: KernelFacts, target: Target, dtype: str, w: Workload, largest: int,
+    program: Program, kernel: int, target: Target, dtype: str, w: Workload, largest: int,
     compiled: Mapping[KernelPlan, Candidate],
 ) -> list[Row]:  # fmt: skip
     """Every candidate of a kernel, for SRAM of up to ``largest`` bytes a thread block.
 
     ``compiled``: candidates that the compiler was asked about, by plan; its numbers replace predictions.
     """
+    f = facts(program)[kernel]
     endless = target.with_sram(ENDLESS)
     found = [(judge(f, plan, dtype, endless, w), True) for plan in tilings(f)]
     bettered: list[list[Better]] = [[] for _ in found]
@@ -93,17 +97,20 @@ def rows_of(
                 bettered[i].append(Better(step, len(found), needs))
                 found.append((judge(f, plan, dtype, endless, w), False))
                 bettered.append([])
+
+    def asks(plan: KernelPlan, cost: Cost) -> int:
+        return requested(program, kernel, plan, cost, w, dtype)
+
     return [
-        _row(compiled.get(c.plan, c), tried, better, f, target, dtype, w, largest)
+        _row(compiled.get(c.plan, c), tried, better, tiling(f, c.plan, dtype, target), w, largest, asks)
         for (c, tried), better in zip(found, bettered, strict=True)
     ]
 
 
 def _row(
-    c: Candidate, tried: bool, better: list[Better], f: KernelFacts, target: Target, dtype: str, w: Workload,
-    largest: int,
+    c: Candidate, tried: bool, better: list[Better], t: Tiling, w: Workload, largest: int,
+    asks: Callable[[KernelPlan, Cost], int],
 ) -> Row:  # fmt: skip
-    t = tiling(f, c.plan, dtype, target)
     limits = block_limits(t, c.smem_bytes, c.registers)
     del limits["shared memory"]
     costs = [] if c.rejected else _costs(t, c, w, min(limits.values()), largest)
@@ -112,7 +119,7 @@ def _row(
     return Row(
         plan=c.plan, tried=tried, smem_bytes=c.smem_bytes, registers=c.registers, spill_bytes=c.spill_bytes,
         limits=limits, times=tuple(_time(cost) for cost in costs),
-        flops=one.flops if one else 0.0, requested_bytes=one.l2_bytes if one else 0,
+        flops=one.flops if one else 0.0, requested_bytes=asks(c.plan, one) if one else 0,
         blocks=one.blocks if one else 0,
         passes=tuple(tuple(round(x) for x in pass_clocks(p)) for p in one.passes) if one else (),
         better=tuple(better), rejected=c.rejected, kind=kind,

@@ -69,7 +69,7 @@ function traffic(kernel, sram) {
 
 const SERIES = [
   ["standard", "standard attention, Θ(N d + N²)"], ["flash", "FlashAttention, Θ(N² d² / M)"],
-  ["plan", "requested by the plan, counted"], ["least", "requested by the thriftiest tiles, counted"],
+  ["plan", "requested by the plan"], ["least", "requested by the thriftiest tiles"],
 ];
 
 function drawTraffic(kernel, curve, now) {

@@ -94,6 +94,7 @@ function start() {
     byId("measured-choice").hidden = !any;
     byId("measured").checked = state.measured;
     byId("kernel-note").textContent = here().note;
+    byId("counted").textContent = here().counted ? "They are counted: each load and store within its bounds." : "They are an estimate here: whole tiles of all loads.";
     fill("formulas", table("Sizes of the plan at the size stated", ["size", "formula"], here().formulas.map(([name, text]) => [name, make("code", {}, text)])));
     show();
   };

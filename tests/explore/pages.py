@@ -10,6 +10,7 @@ from typing import Any
 from flashgen.driver import emit_source
 from flashgen.explore.data import Question, page_data
 from flashgen.explore.page import page
+from flashgen.plan.count import counts
 from flashgen.plan.plan import KernelPlan, Workload
 from flashgen.plan.search import Candidate, candidates, choose
 from flashgen.plan.target import load_target
@@ -21,8 +22,9 @@ WORK = Workload(2, 16, 16, 2048, 2048)
 
 @lru_cache(maxsize=8)
 def question(schedule: str = "flash2", target: str = "h100") -> Question:
-    """A causal attention on a GPU."""
-    return Question(lowered(64, "causal", schedule=schedule), load_target(target), "bf16", WORK)
+    """An attention on a GPU: a causal forward, a backward that sees every key."""
+    mask = "causal" if schedule == "flash2" else None
+    return Question(lowered(64, mask, schedule=schedule), load_target(target), "bf16", WORK)
 
 
 @lru_cache(maxsize=64)
@@ -36,8 +38,8 @@ def planned(schedule: str, kernel: int, sram: int, target: str = "h100") -> list
 
 @lru_cache(maxsize=8)
 def data(schedule: str) -> dict[str, Any]:
-    """The page's data."""
-    return page_data(question(schedule))
+    """The page's data; the forward is tuned."""
+    return page_data(question(schedule), measured=measured() if schedule == "flash2" else None)
 
 
 def measured() -> list[dict[KernelPlan, float]]:
@@ -50,6 +52,11 @@ def written(path: Path, held: dict[str, Any]) -> str:
     """The address of the page as a file."""
     path.write_text(page(held), encoding="utf-8")
     return path.as_uri()
+
+
+def requests(plan: KernelPlan) -> int:
+    """The bytes that the forward requests under ``plan``, counted."""
+    return counts(question().lowered.program).at(WORK, dict(plan.sides), "bf16").requested
 
 
 def source(schedule: str, i: int, plan: KernelPlan) -> str:

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from flashgen.errors import PlanError
-from flashgen.explore.data import page_data
 from flashgen.plan.explain import kind_of
 from flashgen.plan.search import best_of
 
-from .pages import KIB, data, measured, planned, question, source, written
+from .pages import KIB, data, measured, planned, question, requests, source, written
 
 SCRIPTS = Path(__file__).parent
 REAL = question().target.smem_bytes
@@ -53,7 +52,7 @@ class Page:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Addresses of a page of a tuned forward, and of one of the backward's two kernels."""
     folder = tmp_path_factory.mktemp("pages")
-    made = {"forward": page_data(question(), measured=measured()), "backward": data("backward")}
+    made = {"forward": data("flash2"), "backward": data("backward")}
     return {name: written(folder / f"{name}.html", held) for name, held in made.items()}
 
 
@@ -127,7 +126,7 @@ def test_the_slider_moves_everything(chromium: Any, pages: dict[str, str]) -> No
         assert page.text("#code-head").endswith(title)
         assert page.text("#source") == source("flash2", 0, best.plan)
         facts = page.text("#facts")
-        assert f"{best.cost.l2_bytes / 1e6:#.3g}".rstrip(".") + " MB" in facts
+        assert f"{requests(best.plan) / 1e6:#.3g}".rstrip(".") + " MB" in facts
         assert page.text("#limits caption").endswith(f"limited by {best.cost.limit}")
         here = page.run(
             "return [...document.querySelectorAll('#traffic-table tbody tr')].map(r => r.textContent)"

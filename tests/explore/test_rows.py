@@ -11,16 +11,18 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from flashgen.cli.app import app
+from flashgen.driver import lower_spec
 from flashgen.explore.page import page
 from flashgen.explore.papers import papers
+from flashgen.explore.requests import counted
 from flashgen.explore.rows import rows_of
-from flashgen.plan.facts import facts
 from flashgen.plan.plan import Workload
+from flashgen.spec.model import AttentionSpec
 
-from .pages import KIB, WORK, data, planned, question
+from .pages import KIB, WORK, data, planned, question, requests
 
 ROWS = {
-    target: rows_of(facts(q.lowered.program)[0], q.target, q.dtype, WORK, q.most, {})
+    target: rows_of(q.lowered.program, 0, q.target, q.dtype, WORK, q.most, {})
     for target in ("h100", "a100")
     for q in (question(target=target),)
 }
@@ -36,7 +38,6 @@ def test_times_are_the_planners_at_any_sram(target: str, sram: int) -> None:
             row = rows[c.plan]
             assert row.us(sram, asked.target) == c.cost.us
             assert (row.smem_bytes, row.registers) == (c.smem_bytes, c.registers)
-            assert row.requested_bytes == c.cost.l2_bytes
         elif c.too_big:
             assert rows[c.plan].us(sram, asked.target) is None
 
@@ -50,6 +51,17 @@ def test_the_best_of_every_cell_has_its_source(sram: int) -> None:
         if not c.rejected and cell not in seen:
             seen.add(cell)
             assert stored[str(c.plan)]["source"], c.plan
+
+
+def test_requested_bytes_are_counted_or_said_not_to_be() -> None:
+    row = next(r for r in ROWS["h100"] if r.times and dict(r.plan.sides) == {"BLOCK_M": 128, "BLOCK_N": 32})
+    assert row.requested_bytes == requests(row.plan)
+    assert data("flash2")["kernels"][0]["counted"]
+    inputs = {"bias": {"shape": ["heads", 8], "grad": True}}
+    score = "s + bias[h, min(max(k - q, 0), 7)]"
+    spec = AttentionSpec(name="by_distance", head_dim=32, score=score, inputs=inputs)
+    table = lower_spec(spec, "backward").program
+    assert not counted(table, 0)
 
 
 def test_no_text_of_a_spec_ends_the_data() -> None:
