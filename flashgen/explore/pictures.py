@@ -83,9 +83,11 @@ def _heat(axes: Any, found: Sequence[Candidate], best: Candidate, name: str) -> 
     unit, scale = ("ms", 1e3) if low >= 1000 else ("µs", 1)
     grid = [[times.get((m, n), math.nan) for n in COLUMN_SIDES] for m in ROW_SIDES]
     logs = [[math.log(us) if us > 0 else math.nan for us in line] for line in grid]
-    axes.imshow(logs, cmap="viridis_r", aspect="auto", vmin=math.log(low), vmax=math.log(high) + 1e-9)
+    axes.imshow(
+        logs, cmap="viridis_r", aspect="auto", vmin=math.log(low), vmax=math.log(max(high, 1.1 * low))
+    )
     for (m, n), us in times.items():
-        dark = math.log(us) - math.log(low) > 0.6 * (math.log(high) - math.log(low))
+        dark = us / low > max(high / low, 1.1) ** 0.6
         at = COLUMN_SIDES.index(n), ROW_SIDES.index(m)
         chosen = cells[m, n] is best
         weight = "bold" if chosen else "normal"
@@ -101,6 +103,10 @@ def _roofline(axes: Any, asked: Question, kernel: int, found: Sequence[Candidate
     peak = g.flops_per_clock(asked.dtype, tf32) * g.number("sms") * g.number("clock") / 1e3
     rates = {"L2": g.number("l2_rate"), "DRAM": g.number("hbm_rate") * g.number("hbm_sustained")}
     cost = _cost(best)
+    if not cost.flops:
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "no dots in a loop, no roofline", ha="center", va="center")
+        return
     reached = cost.flops / cost.us / 1e6
     points = {
         "a byte from L2": (_requested(asked, kernel, best), "o"),

@@ -76,7 +76,7 @@ function drawTraffic(kernel, curve, now) {
   const values = curve.flatMap((p) => SERIES.map(([name]) => p[name])).filter((v) => v);
   const { least, most } = data.slider;
   const y = { low: Math.min(...values) / 1.3e9, high: Math.max(...values) * 1.3e-9, show: (v) => digits(v, 6), title: "GB" };
-  const x = { low: least, high: most, show: (v) => digits(v / KIB), title: "SRAM a thread block may use, KiB" };
+  const x = { low: least, high: most, show: (v) => digits(v / KIB), title: "SRAM of a thread block, KiB" };
   x.ticks = [4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048].map((k) => k * KIB).filter((v) => v >= least && v <= most);
   y.ticks = ticks(y.low, y.high);
   const said = now.plan ? `With ${showSize(now.sram)} the plan requests ${showBytes(now.plan)}.` : "";

@@ -2,6 +2,9 @@
 const state = { kernel: 0, sram: data.slider.start, cell: null, measured: false, kind: "", words: "" };
 const here = () => data.kernels[state.kernel];
 
+/** The colours span at least this range of times, so that equal ones look equal. */
+const LEAST_RANGE = 1.1;
+
 /** The selected cell's best where one is selected and has any; else the plan. */
 function selected(ranked, best) {
   const found = state.cell && best.get(state.cell);
@@ -23,7 +26,8 @@ function show() {
   const time = timeOf(row, state.sram);
   showPlan(kernel, ranked);
   showSource(kernel, row);
-  showRoofline(kernel, row, time, [...best.values()].map((i) => kernel.rows[i]));
+  byId("roof").hidden = !row.flops; // a softmax alone has no dots
+  if (row.flops) showRoofline(kernel, row, time, [...best.values()].map((i) => kernel.rows[i]));
   showOccupancy(kernel, row, ranked);
   showPasses(kernel, row, time);
 }
@@ -51,8 +55,8 @@ function showPlan(kernel, ranked) {
   const { blocks, limit } = sharing(row, state.sram);
   byId("plan-head").textContent = `The plan at ${showSize(state.sram)}`;
   const facts = [
-    ["predicted time", showTime(time.us)], ["dots", `${short(rate(row, time.us))} TFLOP/s`],
-    ["requested from L2", showBytes(row.requested)], ["from DRAM", showBytes(time.dramBytes)],
+    ["predicted time", showTime(time.us)], ["dots", row.flops ? `${short(rate(row, time.us))} TFLOP/s` : "none"],
+    ["requested of L2", showBytes(row.requested)], ["from DRAM", showBytes(time.dramBytes)],
     ["shared memory a block", showSize(row.smem)], ["registers a thread", `${row.compiled ? "" : "≈ "}${row.registers}`],
     ["blocks an SM", digits(blocks)], ["limited by", time.bound],
   ];
@@ -85,13 +89,14 @@ function showHeat(kernel, ranked, best) {
     if (i === undefined) {
       return make("td", {}, make("button", { ...common, class: "out", "aria-label": `BLOCK_M ${m}, BLOCK_N ${n}: ${whyEmpty(kernel, key)}` }, "–"));
     }
-    const { back, ink } = colour(fast === slow ? 1 : 1 - Math.log(timeIn(i) / fast) / Math.log(slow / fast));
+    const { back, ink } = colour(1 - Math.log(timeIn(i) / fast) / Math.log(Math.max(slow / fast, LEAST_RANGE)));
+    const doubtful = kernel.rows[i].spill > data.rules.spill;
     const plan = ranked[0] === i;
-    const label = `BLOCK_M ${m}, BLOCK_N ${n}: ${showTime(timeIn(i))}, ${nameOf(kernel.rows[i])}${plan ? ", the plan" : ""}`;
-    const button = make("button", { ...common, class: plan ? "plan" : null, style: `background:${back};color:${ink}`, "aria-pressed": String(i === chosen), "aria-label": label, title: label }, short(timeIn(i) / scale));
+    const label = `BLOCK_M ${m}, BLOCK_N ${n}: ${showTime(timeIn(i))}, ${nameOf(kernel.rows[i])}${plan ? ", the plan" : ""}${doubtful ? ", may spill too much" : ""}`;
+    const button = make("button", { ...common, class: plan ? "plan" : null, style: `background:${back};color:${ink}`, "aria-pressed": String(i === chosen), "aria-label": label, title: label }, `${short(timeIn(i) / scale)}${doubtful ? "*" : ""}`);
     return make("td", {}, button);
   };
-  const head = make("tr", {}, make("th", { scope: "col", class: "corner" }, "BLOCK_M \\ BLOCK_N"), ...columns.map((n) => make("th", { scope: "col" }, String(n))));
+  const head = make("tr", {}, make("th", { scope: "col", class: "corner" }, "M ↓ N →"), ...columns.map((n) => make("th", { scope: "col" }, String(n))));
   const body = rowsOf.map((m) => make("tr", {}, make("th", { scope: "row" }, String(m)), ...columns.map((n) => cell(m, n))));
   const kept = document.activeElement && document.activeElement.dataset.cell;
   const caption = make("caption", {}, `${state.measured ? "Measured" : "Predicted"} time in ${unit}, the best over warps and stages`);

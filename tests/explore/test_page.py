@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flashgen.errors import PlanError
+from flashgen.explore.data import page_data
 from flashgen.plan.explain import kind_of
+from flashgen.plan.plan import Measured
 from flashgen.plan.search import best_of
 
 from .pages import KIB, data, measured, planned, question, requests, source, written
@@ -194,7 +197,7 @@ def test_cells_hold_the_planners_times(chromium: Any, pages: dict[str, str]) -> 
             times.setdefault(f"{c.plan.side('BLOCK_M')},{c.plan.side('BLOCK_N')}", c.cost.us)
     assert {cell for cell, text in shown.items() if text != "–"} == set(times)
     for cell, us in times.items():
-        assert float(shown[cell].replace(",", "")) == pytest.approx(us, rel=6e-3)
+        assert float(shown[cell].replace(",", "").rstrip("*")) == pytest.approx(us, rel=6e-3)
 
 
 @pytest.mark.parametrize("figure, column", [("traffic", 3), ("roofline", 2)])
@@ -232,6 +235,15 @@ def test_each_kernel_of_a_backward_has_its_page(chromium: Any, pages: dict[str, 
     assert page.text("#code-head").endswith(str(best.plan).split(", ", 1)[1])
 
 
+def test_a_kernel_without_dots_has_no_roofline(chromium: Any, tmp_path: Path) -> None:
+    held = data("backward")
+    kernels = [{**k, "rows": [{**r, "flops": 0} for r in k["rows"]]} for k in held["kernels"]]
+    page = Page(chromium, written(tmp_path / "softmax.html", {**held, "kernels": kernels}))
+    assert chromium.get_log("browser") == []
+    assert page.run("return byId('roof').hidden")
+    assert page.text("#facts").count("none") == 1
+
+
 def test_the_rejected_can_be_filtered_and_sources_copied(chromium: Any, pages: dict[str, str]) -> None:
     page = Page(chromium, pages["forward"])
     out = [c for c in planned("flash2", 0, REAL) if c.rejected]
@@ -250,3 +262,20 @@ def test_the_rejected_can_be_filtered_and_sources_copied(chromium: Any, pages: d
     from selenium.webdriver.support.ui import WebDriverWait
 
     WebDriverWait(chromium, 5).until(lambda _: page.text("#copied") == f"Copied {lines} lines.")
+
+
+def test_the_compilers_word_decides_where_it_was_asked(chromium: Any, tmp_path: Path) -> None:
+    asked, found = question(), planned("flash2", 0, REAL)
+    refused = replace(
+        found[0], cost=None, rejected="spills 300 bytes a thread, 256 are allowed", refused=True
+    )
+    passed = replace(found[3], measured=Measured(found[3].smem_bytes + 512, 200, 0))
+    held = page_data(asked, ranked=[[passed, *found[1:3], *found[4:], refused]])
+    page = Page(chromium, written(tmp_path / "compiled.html", held))
+    first = "return data.kernels[0].rows[ranking(data.kernels[0], arguments[0])[0]].name"
+    assert page.run(first, REAL) == str(passed.plan)
+    assert "confirmed by the compiler" in page.text("#words")
+    assert "≈" not in page.text("#facts")
+    assert page.run(first, REAL + KIB) == str(found[1].plan)  # of which the compiler said nothing
+    out = "return data.kernels[0].rows.find((row) => row.name === arguments[0]).rejected"
+    assert page.run(out, str(refused.plan)) == refused.rejected
