@@ -48,12 +48,16 @@ def command(
     png: Annotated[Path | None, typer.Option("--png", help="Write the charts to this PNG file too.")] = None,
     svg: Annotated[Path | None, typer.Option("--svg", help="Write the charts to this SVG file too.")] = None,
 ) -> None:
-    """Write one page on SRAM and tiles: a slider, times, traffic, roofline, sources. It needs no network."""
+    """Write one page on SRAM and tiles: a slider, times, traffic, roofline, sources. It needs no network.
+
+    What `flashgen tune` measured at the same sizes is shown too."""
     from flashgen.driver import emit_source, lower_spec
     from flashgen.explore.data import Question, page_data
     from flashgen.explore.page import page
     from flashgen.explore.pictures import draw
     from flashgen.plan.confirm import ranking
+    from flashgen.runtime.tuned import file_name
+    from flashgen.tune.timings import timings
 
     known, gpu, kind = given(spec, target, dtype, sram)
     if gpu.backend == "interpreter":
@@ -69,10 +73,11 @@ def command(
                 for i in range(len(lowered.program.kernels))
             ]
     path = output or Path("out") / known.name / "explore.html"
+    name = file_name(known.canonical_json(), lowered.program.schedule, kind, gpu.name, work)
     with progress("drawing") as tell:
-        pictures = {name: file for name, file in (("png", png), ("svg", svg)) if file}
+        pictures = {end: file for end, file in (("png", png), ("svg", svg)) if file}
         if pictures:
             draw(asked, pictures, ranked)
-        write(path.parent, {path.name: page(page_data(asked, ranked, tell=tell))})
+        write(path.parent, {path.name: page(page_data(asked, ranked, timings(name), tell))})
     for file in (path, *pictures.values()):
         out().print(f"wrote {file}", markup=False)

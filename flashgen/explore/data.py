@@ -23,8 +23,8 @@ from .sources import Sources, emitted, shown
 KIB = 1024
 #: The slider's ends: no GPU of today has less or more.
 LEAST, MOST = 16 * KIB, 512 * KIB
-#: Measured microseconds of candidates, for each kernel.
-Times = Sequence[Mapping[KernelPlan, float]]
+#: Measured microseconds by kernel and candidate, as ``tune.timings`` gives them.
+Times = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def page_data(
     for i, f in enumerate(facts(program)):
         tell(f"kernel {f.kernel.name}")
         of = {c.plan: c for c in found[i] if c.measured or c.refused}
-        times = measured[i] if measured else {}
+        times = (measured or {}).get(f.kernel.name, {})
         kernels.append(_kernel(asked, i, f, plan, of, times, sources))
     return {
         "title": program.name,
@@ -87,12 +87,13 @@ def page_data(
 
 def _kernel(
     asked: Question, i: int, f: KernelFacts, plan: Plan, compiled: Mapping[KernelPlan, Candidate],
-    measured: Mapping[KernelPlan, float], sources: Sources,
+    measured: Mapping[str, float], sources: Sources,
 ) -> dict[str, Any]:  # fmt: skip
     target, dtype = asked.target, asked.dtype
     rows = rows_of(asked.lowered.program, i, target, dtype, asked.workload, asked.most, compiled)
     srams = {target.smem_bytes, *range(asked.least, asked.most + 1, KIB)}
-    texts = {n: sources.add(emitted(asked.lowered, plan, i, rows[n])) for n in shown(rows, srams, target)}
+    wanted = {n for n, r in enumerate(rows) if str(r.plan) in measured} | set(shown(rows, srams, target))
+    texts = {n: sources.add(emitted(asked.lowered, plan, i, rows[n])) for n in sorted(wanted)}
     t = tiling(f, plan.kernels[i], dtype, target)
     return {
         "name": f.kernel.name,
@@ -106,7 +107,7 @@ def _kernel(
             ["requested, bytes", formula(asked.lowered.program, i, t)],
         ],
         "proved": next((n for n, r in enumerate(rows) if r.compiled and r.plan == plan.kernels[i]), None),
-        "rows": [_row(r, texts.get(n), measured.get(r.plan)) for n, r in enumerate(rows)],
+        "rows": [_row(r, texts.get(n), measured.get(str(r.plan))) for n, r in enumerate(rows)],
     }
 
 

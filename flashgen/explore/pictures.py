@@ -150,5 +150,5 @@ def _traffic(axes: Any, asked: Question, kernel: int) -> None:
     ticks = [2**n for n in range(4, 11) if x and x[0] <= 2**n <= x[-1]]
     axes.set_xticks(ticks, ticks)
     axes.axvline(asked.target.smem_bytes / KIB, color=BLUE, lw=0.8, ls=":")
-    axes.set(xlabel="SRAM a thread block may use, KiB", ylabel="GB", title="Requested bytes against SRAM")
+    axes.set(xlabel="SRAM of a thread block, KiB", ylabel="GB", title="Requested bytes against SRAM")
     axes.legend(frameon=False, fontsize=7)

@@ -16,8 +16,15 @@ from flashgen.explore.page import page
 from flashgen.explore.papers import papers
 from flashgen.explore.requests import counted
 from flashgen.explore.rows import rows_of
-from flashgen.plan.plan import Workload
+from flashgen.plan.plan import Measured, Workload
+from flashgen.plan.search import candidates
+from flashgen.plan.target import load_target
+from flashgen.runtime.tuned import file_name
+from flashgen.spec.gallery import find
+from flashgen.spec.load import load_spec
 from flashgen.spec.model import AttentionSpec
+from flashgen.tune.search import Ranking, Timed
+from flashgen.tune.timings import remember
 
 from .pages import KIB, WORK, data, planned, question, requests
 
@@ -89,14 +96,21 @@ def test_the_papers_curves_are_theirs() -> None:
     assert known["flash"] / (100 * KIB) == pytest.approx(heads * item * n**2 * d**2 / elements)
 
 
-def test_the_command_writes_a_page_and_pictures(tmp_path: Path) -> None:
+def test_the_command_writes_a_page_and_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'flashgen[explore]'")
+    monkeypatch.setenv("FLASHGEN_CACHE_DIR", str(tmp_path))
+    spec = load_spec(find("full"))
+    first = candidates(lower_spec(spec).program, 0, load_target("t4"), "fp16")[0]
+    timed = Timed(first.plan, 1.0, 123.456, Measured(1, 1, 0))
+    name = file_name(spec.canonical_json(), "flash2", "fp16", "t4", Workload(2, 4, 2, 1024, 1024))
+    remember(name, [Ranking("full_fwd", (timed,), timed, ())])
     names = [str(tmp_path / name) for name in ("e.html", "e.png", "e.svg")]
     options = ["-t", "t4", "-o", names[0], "--png", names[1], "--svg", names[2], "--seqlen", "1024"]
     done = CliRunner().invoke(app, ["explore", "full", *options, "--heads", "4/2"])
     assert done.exit_code == 0, done.output
     text = Path(names[0]).read_text(encoding="utf-8")
     assert "Hq 4, Hkv 2, Nq 1,024" in text
+    assert text.count('"measured":123.46') == 1
     assert Path(names[1]).read_bytes().startswith(b"\x89PNG")
     assert "<svg" in Path(names[2]).read_text(encoding="utf-8")
 
