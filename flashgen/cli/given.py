@@ -9,6 +9,7 @@ import typer
 from flashgen.errors import PlanError
 
 if TYPE_CHECKING:
+    from flashgen.plan.plan import Workload
     from flashgen.plan.target import Target
     from flashgen.spec.model import AttentionSpec
 
@@ -25,8 +26,10 @@ Sram: TypeAlias = Annotated[
         "default: what one block may use on the target.",
     ),
 ]
-
-
+Seqlen: TypeAlias = Annotated[int, typer.Option(min=1, help="Key length, and query length.")]
+SeqlenQ: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Query length.")]
+Batch: TypeAlias = Annotated[int, typer.Option(min=1, help="Batch size.")]
+Heads: TypeAlias = Annotated[str | None, typer.Option(help="Query heads, or query/key heads: 32 or 32/8.")]
 Schedule: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -63,6 +66,15 @@ def given(spec: str, target: str, dtype: str | None, sram: str | None) -> tuple[
     if chosen not in known.dtypes:
         raise PlanError(f"{known.name} is declared for {', '.join(known.dtypes)}, not for {chosen}")
     return known, gpu, chosen
+
+
+def workload(
+    known: AttentionSpec, seqlen: int, seqlen_q: int | None, batch: int, heads: str | None
+) -> Workload:
+    """The sizes of a call. Raises ``PlanError``."""
+    from flashgen.plan.plan import Workload
+
+    return Workload(batch, *heads_of(heads, known), seqlen_q or seqlen, seqlen)
 
 
 def heads_of(text: str | None, spec: AttentionSpec) -> tuple[int, int]:

@@ -1,8 +1,7 @@
 """``Program`` + ``Plan`` -> a standalone Triton module.
 
 The module holds the kernels in launch order and ``forward(q, k, v, ...)``, which launches them on torch
-tensors; it imports nothing of flashgen. The only Jinja environment of flashgen is here: a template gets
-finished texts and places them.
+tensors; it imports nothing of flashgen. A template gets finished texts and places them.
 """
 
 from __future__ import annotations
@@ -10,16 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
-from functools import cache
 from typing import Any
-
-import jinja2
 
 from flashgen.expr.nodes import Expr, Var
 from flashgen.ir.program import Keep, Kernel, Program, Tensor, statements
 from flashgen.plan.arrange import arrange
 from flashgen.plan.plan import KernelPlan, Plan
-from flashgen.resources import folder
 
 from .address import stride_names
 from .body import Body, Style
@@ -28,25 +23,14 @@ from .host import function, host_facts
 from .launch import GROUP, decode, extents
 from .layout import Line, fold, needed, render
 from .source import Arg, KernelSource, Provenance, Source
+from .templates import environment
 from .text import dialect
 
 LENGTHS = ("B", "Hq", "Hkv", "Nq", "Nk")
 
 
-@cache
-def environment() -> jinja2.Environment:
-    """The templates of this backend; an undefined name is an error."""
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder("templates") / "triton"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,
-    )
-
-
 def _render(template: str, **facts: Any) -> str:
-    return environment().get_template(template).render(**facts)
+    return environment("triton").get_template(template).render(**facts)
 
 
 def emit(program: Program, plan: Plan, provenance: Provenance) -> Source:

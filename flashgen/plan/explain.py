@@ -28,6 +28,10 @@ from .target import Target
 
 #: Alternatives and rejected candidates that are shown.
 SHOWN = 5
+#: What a pass of a loop spends clocks on.
+PASS_CAUSES = ("dots", "operands", "issue", "exp", "L2", "waits", "spills")
+#: The kind of those that are rejected before anything is computed of them.
+SENSELESS = "shape that wastes warps or stages"
 
 
 def explain(
@@ -144,14 +148,15 @@ def _formulas(t: Tiling, best: Candidate, cost: Cost, w: Workload) -> Table:
 
 
 def _passes(f: KernelFacts, cost: Cost) -> Table:
-    table = _table("loop", "dots", "operands", "issue", "exp", "L2", "waits", "spills", "together")
+    table = _table("loop", *PASS_CAUSES, "together")
     for loop, p in zip(f.loops, cost.passes, strict=True):
-        clocks = [f"{x:,.0f}" for x in (*_clocks(p), p.clocks(cost.per_sm))]
+        clocks = [f"{x:,.0f}" for x in (*pass_clocks(p), p.clocks(cost.per_sm))]
         table.add_row(f"{loop.mask} tiles", *clocks)
     return table
 
 
-def _clocks(p: Pass) -> tuple[float, ...]:
+def pass_clocks(p: Pass) -> tuple[float, ...]:
+    """The clocks of a pass by cause, in the order of ``PASS_CAUSES``."""
     return (p.matrix, p.operands, p.issue * p.stall, p.special, p.fetch, p.waits, p.spills)
 
 
@@ -189,21 +194,22 @@ def _next_best(best: Candidate, found: list[Candidate]) -> Table:
 
 def _rejected(found: list[Candidate]) -> Text:
     """The reasons, each with how many it rules out and the nearest example."""
-    kinds = Counter(_kind(c) for c in found if c.rejected)
+    kinds = Counter(kind_of(c) for c in found if c.rejected)
     lines = []
     for kind, n in kinds.most_common():
-        these = [c for c in found if c.rejected and _kind(c) == kind]
+        these = [c for c in found if c.rejected and kind_of(c) == kind]
         example = min(these, key=lambda c: (c.smem_bytes, c.spill_bytes))
         lines.append(f"{n:4d}  {kind}; for example {example.plan}: {example.rejected}")
     return Text("\n".join(lines) or "none")
 
 
-def _kind(c: Candidate) -> str:
+def kind_of(c: Candidate) -> str:
+    """The group of reasons a rejected candidate belongs to."""
     if c.too_big or "shared memory" in c.rejected:
         return "too much shared memory"
     if "spill" in c.rejected:
         return "too many registers"
-    return "refused by the compiler" if "compile" in c.rejected else "shape that wastes warps or stages"
+    return "refused by the compiler" if "compile" in c.rejected else SENSELESS
 
 
 def _table(*columns: str) -> Table:

@@ -176,11 +176,11 @@ def spilled(t: Tiling, wanted: float) -> int:
     return max(0, round(4 * (wanted - t.register_limit)))
 
 
-def blocks_per_sm(t: Tiling, smem: int, regs: int) -> tuple[int, str]:
-    """Blocks one SM holds at a time, and what limits them."""
+def block_limits(t: Tiling, smem: int, regs: int) -> dict[str, int]:
+    """How many blocks one SM would hold if only this were scarce, for everything that is."""
     g = t.target
     rounded = -(-min(max(regs, 32), t.register_limit) // 8) * 8
-    limits = {
+    return {
         "shared memory": g.integer("smem_per_sm") // (smem + g.integer("smem_reserved_per_block"))
         if smem
         else 99,
@@ -188,5 +188,10 @@ def blocks_per_sm(t: Tiling, smem: int, regs: int) -> tuple[int, str]:
         "threads": g.integer("threads_per_sm") // t.threads,
         "blocks": g.integer("blocks_per_sm"),
     }
+
+
+def blocks_per_sm(t: Tiling, smem: int, regs: int) -> tuple[int, str]:
+    """Blocks one SM holds at a time, and what limits them."""
+    limits = block_limits(t, smem, regs)
     limit = min(limits, key=lambda name: limits[name])
     return limits[limit], limit
