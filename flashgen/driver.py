@@ -22,6 +22,7 @@ from flashgen.schedule.backward import backward
 from flashgen.schedule.flash1 import flash1
 from flashgen.schedule.flash1_backward import flash1_backward
 from flashgen.schedule.flash2 import flash2
+from flashgen.schedule.numbers import numbers
 from flashgen.schedule.standard import standard
 from flashgen.schedule.standard_backward import standard_backward
 
@@ -55,9 +56,16 @@ class Lowered:
 
 
 def lower_spec(spec: AttentionSpec, schedule: str = "flash2") -> Lowered:
-    """spec -> AttentionIR -> Program, each level verified. Raises ``PlanError`` for an unknown schedule."""
+    """spec -> AttentionIR -> Program, each level verified.
+
+    Raises ``PlanError`` for an unknown schedule, and for a backward of a spec that refuses it.
+    """
     if schedule not in SCHEDULES:
         raise PlanError(f"no schedule is called {schedule!r}; there are {', '.join(SCHEDULES)}")
+    if "backward" in schedule and not spec.backward:
+        raise PlanError(
+            f"{spec.name} has no backward (its field `backward` is false): leave `backward` out of the spec"
+        )
     ir = lower(spec)
     verify_ir(ir)
     program = SCHEDULES[schedule](ir)
@@ -82,5 +90,14 @@ def emit_source(lowered: Lowered, plan: Plan) -> Source:
 
     spec = lowered.spec
     versions = (f"flashgen {__version__}", f"triton {version('triton')}")
-    provenance = Provenance(spec.canonical_json(), spec.description, spec.score, spec.mask, versions)
+    notes = []
+    if f"{lowered.program.schedule}_lse" in SCHEDULES:
+        notes += [
+            (
+                "gradient",
+                f"of out alone; `--schedule {lowered.program.schedule}_lse` takes that of lse too, dlse",
+            )
+        ]
+    words = spec.canonical_json(), spec.description, spec.score, spec.mask
+    provenance = Provenance(*words, versions, numbers(lowered.ir), tuple(notes))
     return emit(lowered.program, plan, provenance)

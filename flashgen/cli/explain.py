@@ -27,13 +27,15 @@ from .given import (
 def command(
     spec: Spec,
     target: Annotated[str, typer.Option("--target", "-t", help="The GPU, or cpu.")] = "h100",
-    seqlen: Seqlen = 8192,
+    seqlen: Seqlen = None,
     seqlen_q: SeqlenQ = None,
-    batch: Batch = 2,
+    batch: Batch = None,
     heads: Heads = None,
     dtype: Dtype = None,
     sram: Sram = None,
-    confirm: Annotated[bool, typer.Option("--confirm", help="Compile the best candidates.")] = False,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Compile the best candidates, as build does.")
+    ] = False,
     schedule: Schedule = None,
     backward: Backward = False,
 ) -> None:
@@ -44,7 +46,7 @@ def command(
     from flashgen.plan.explain import explain
 
     known, gpu, kind = given(spec, target, dtype, sram)
-    work = workload(known, seqlen, seqlen_q, batch, heads)
+    work = workload(known, batch, heads, seqlen_q, seqlen)
     lowered = lower_spec(known, algorithm(schedule, backward))
     ranked = None
     if confirm and gpu.backend == "triton":

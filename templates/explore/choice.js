@@ -44,7 +44,8 @@ function ranked(kernel, sram) {
   const promise = new Map();
   const add = (list, more) => {
     for (const i of more.filter(fits)) {
-      promise.set(i, [rows[i].spill > data.rules.spill ? 1 : 0, timeOf(rows[i], sram).us, rows[i].smem, rows[i].warps]);
+      const { us, compute } = timeOf(rows[i], sram);
+      promise.set(i, [rows[i].spill > data.rules.spill ? 1 : 0, us, compute, rows[i].smem, rows[i].warps]);
       list.push(i);
     }
     return list.sort((a, b) => {
