@@ -14,7 +14,7 @@ plan      evoformer_bwd_dkv: BLOCK_N 128 x BLOCK_M 32, 8 warps, 3 stages, at mos
 plan      evoformer_bwd_pair: BLOCK_M 64 x BLOCK_N 128, 4 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 da28c7ceaa92da6720685149636eabb617b6c300ca65635a449bdf16a809dbfc
+code      sha256 abb67f5694f52cb906b33716388b565c997035dfefce8a1d5a03f59496f3000c
 """
 
 import torch

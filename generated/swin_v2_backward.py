@@ -12,7 +12,7 @@ plan      swin_v2_bwd_dkv: BLOCK_N 128 x BLOCK_M 32, 8 warps, 3 stages, at most 
 plan      swin_v2_bwd_bias: BLOCK_M 64 x BLOCK_N 128, 4 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 0374bf6457ed7a14ef39b5aeebccdb7236d6cfc746214279dbd6cb03c4164884
+code      sha256 a8a2551a65574b40d166a6fe630b61e8d43ded89c9df4e13f1a4ec6524d2026f
 """
 
 import torch
@@ -171,8 +171,6 @@ def swin_v2_bwd_dq(
         ds = p * (dp - delta[:, None])
         # dS by log_scale
         dlog_scale_rows_ds = ds * tl.where(log_scale_h <= 4.605170185988092, c * s, 0.0)
-        # what log_scale gets
-        dlog_scale_rows = dlog_scale_rows + tl.sum(dlog_scale_rows_ds, axis=1)
         # dS * d score / d s, in the input precision, for the matrix units
         ds_elem = (ds * c).to(q_ptr.dtype.element_ty)
         # dQ = dQ + dS K
@@ -215,8 +213,6 @@ def swin_v2_bwd_dq(
         ds = tl.where(visible, p * (dp - delta[:, None]), 0.0)
         # dS by log_scale
         dlog_scale_rows_ds = ds * tl.where(log_scale_h <= 4.605170185988092, c * s, 0.0)
-        # what log_scale gets
-        dlog_scale_rows = dlog_scale_rows + tl.sum(dlog_scale_rows_ds, axis=1)
         # dS * d score / d s, in the input precision, for the matrix units
         ds_elem = (ds * c).to(q_ptr.dtype.element_ty)
         # dQ = dQ + dS K
