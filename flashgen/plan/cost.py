@@ -210,8 +210,8 @@ def kernel_cost(
     edge = pass_cost(t, f.body, 0)
     clock = g.number("clock") * 1e3  # clocks a microsecond
     latency = g.number("latency") * clock
-    stored = sum(t.count(a) * t.item(d) for a, d in f.body.stores)
-    once = edge.softmax + edge.fetch + stored / STORED_PER_CLOCK + BLOCK_LATENCIES * latency
+    stored = t.stored_bytes(f.body) / STORED_PER_CLOCK
+    once = edge.dots + edge.softmax + edge.fetch + stored + BLOCK_LATENCIES * latency
 
     def duration(count: tuple[int, ...], share: int) -> float:
         if share not in rates:
@@ -226,15 +226,12 @@ def kernel_cost(
     slots = g.integer("sms") * per_sm
     clocks = _makespan(blocks, slots, per_sm, counts, duration) if blocks else 0.0
     mean = [sum(c[i] for c in counts) / max(len(counts), 1) for i in range(len(passes))]
-    l2 = blocks * (
-        sum(n * sum(t.bytes_of(x) for x in loop.loads) for n, loop in zip(mean, f.loops, strict=True))
-        + sum(t.bytes_of(x) for x in f.body.loads)
-    )
+    work = list(zip((1.0, *mean), (f.body, *f.loops), strict=True))
+    l2 = blocks * sum(n * sum(t.bytes_of(x) for x in body.loads) for n, body in work)
     hbm = _hbm_bytes(t, w, blocks, slots, mean, sides)
     compute_us, hbm_us = clocks / clock, hbm / (g.number("hbm_rate") * g.number("hbm_sustained") * 1e3)
     flops = blocks * sum(
-        n * sum(2 * t.count(d.m) * t.count(d.n) * t.sizes[d.k] for d in loop.dots)
-        for n, loop in zip(mean, f.loops, strict=True)
+        n * sum(2 * t.count(d.m) * t.count(d.n) * t.sizes[d.k] for d in body.dots) for n, body in work
     )
     tf32 = any(d.precision == "tf32" for loop in f.loops for d in loop.dots)
     peak = t.target.number("sustained") * g.flops_per_clock(t.dtype, tf32) * g.number("sms") * clock
@@ -277,11 +274,10 @@ def _hbm_bytes(
 ) -> float:
     """DRAM traffic: every tensor once, and K and V again as far as L2 cannot hold the running heads'."""
     f = t.facts
-    once = blocks * (
-        sum(t.bytes_of(x) for x in f.body.loads) + sum(t.count(a) * t.item(d) for a, d in f.body.stores)
-    )
+    once = blocks * (sum(t.bytes_of(x) for x in f.body.loads) + t.stored_bytes(f.body))
     streamed = reused = 0.0
     for n, loop in zip(mean, f.loops, strict=True):
+        streamed += n * t.stored_bytes(loop)
         for x in loop.loads:
             if x.reused:
                 reused += n * t.bytes_of(x)

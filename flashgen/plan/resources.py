@@ -50,6 +50,10 @@ class Tiling:
     described: bool = False  # loops read K and V by tensor descriptors
     max_registers: int = 0  # stated to the compiler; 0 is the target's limit
 
+    def stored_bytes(self, body: BodyFacts) -> int:
+        """Bytes that one pass through ``body`` stores."""
+        return sum(self.count(axes) * self.item(dtype) for axes, dtype in body.stores)
+
     @property
     def sides(self) -> dict[str, int]:
         """The plan's sides by name."""

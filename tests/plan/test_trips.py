@@ -8,6 +8,8 @@ from flashgen.driver import lower_spec
 from flashgen.ir.program import Loop
 from flashgen.plan.facts import facts
 from flashgen.plan.plan import Workload
+from flashgen.plan.search import candidates
+from flashgen.plan.target import load_target
 from flashgen.plan.trips import trips
 from flashgen.spec.model import AttentionSpec
 
@@ -23,3 +25,15 @@ def test_a_loop_in_a_loop_runs_as_often_as_its_bounds_say() -> None:
     assert (start, keys, results) == (64, 64, 64)
     assert full + partial == pytest.approx(64 * 65 / 2, rel=0.01)
     assert 64 <= partial <= 2 * 64
+
+
+def test_work_outside_of_loops_and_stores_inside_of_them_count() -> None:
+    """Standard attention: a dot for each pair of tiles, then S read twice and P written, row by row."""
+    program = lower_spec(AttentionSpec(name="c", head_dim=64), "standard").program
+    target, w = load_target("h100"), Workload(1, 8, 8, 4096, 4096)
+    scores, softmax = (candidates(program, i, target, "bf16", w)[0].cost for i in (0, 1))
+    assert scores is not None
+    assert softmax is not None
+    pairs = 8 * 4096**2
+    assert scores.flops == 2 * pairs * 64
+    assert softmax.hbm_bytes >= pairs * (4 + 4 + 2)
