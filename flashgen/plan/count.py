@@ -26,8 +26,8 @@ what lies past a length, by the stores, and by that sampling.
 
 Where bounds or guards depend on data (``k < length[b]``), the formula holds that element as a function of
 its index (``length(b)``), and ``at`` takes the tensors; without them each counts as Nk, the most that a
-length can mean. Everything is exact, in integers; ``tests/plan/test_count.py`` compares it with what the
-interpreter really takes.
+length can mean, or as true. Everything is exact, in integers; ``tests/plan/test_count.py`` compares it with
+what the interpreter really takes.
 """
 
 from __future__ import annotations
