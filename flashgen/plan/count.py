@@ -7,7 +7,8 @@
     c.at(Workload(1, 8, 8, 4096, 4096), {"BLOCK_M": 128, "BLOCK_N": 64}, "bf16").requested      # a number
     c.of_kernel(0)                                        # the same of one kernel, which has sides of its own
 
-``at`` takes some milliseconds. The symbols stand at ``symbolic_counts.Formulas``.
+``at`` takes some milliseconds; sympy takes up to half a minute for the exact formulas of masks of many spans.
+The symbols stand at ``symbolic_counts.Formulas``.
 
 What the words mean:
 

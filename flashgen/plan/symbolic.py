@@ -68,9 +68,9 @@ def to_sympy(e: Expr) -> Any:
         case "abs":
             return sympy.Abs(a[0])
         case "where" if e.type != "bool":
-            return sympy.Piecewise((a[1], a[0]), (a[2], True))
+            return sympy.Piecewise((a[1], a[0]), (a[2], True), evaluate=False)
         case "int":
-            return sympy.Piecewise((1, a[0]), (0, True))
+            return sympy.Piecewise((1, a[0]), (0, True), evaluate=False)
     if e.op in _RELATIONS:
         return _RELATIONS[e.op](*a)
     return sympy.Function(e.op)(*a)
@@ -116,7 +116,7 @@ def _indicator(test: Expr) -> Any:
     """1 where ``test`` holds, else 0; a long test stays a function, ``inside``, of what it depends on."""
     if larger_than(test, MOST_NODES):
         return sympy.Function("inside", integer=True)(*map(symbol, sorted(variables(test))))
-    return sympy.Piecewise((1, to_sympy(test)), (0, True))
+    return sympy.Piecewise((1, to_sympy(test)), (0, True), evaluate=False)
 
 
 def exact(amounts: Iterable[Amount]) -> Any:
