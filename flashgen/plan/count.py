@@ -7,7 +7,8 @@
     c.at(Workload(1, 8, 8, 4096, 4096), {"BLOCK_M": 128, "BLOCK_N": 64}, "bf16").requested      # a number
     c.of_kernel(0)                                        # the same of one kernel, which has sides of its own
 
-``at`` takes some milliseconds. The symbols stand at ``symbolic_counts.Formulas``.
+``at`` takes some milliseconds; sympy takes up to half a minute for the exact formulas of masks of many spans.
+The symbols stand at ``symbolic_counts.Formulas``.
 
 What the words mean:
 
@@ -26,8 +27,8 @@ what lies past a length, by the stores, and by that sampling.
 
 Where bounds or guards depend on data (``k < length[b]``), the formula holds that element as a function of
 its index (``length(b)``), and ``at`` takes the tensors; without them each counts as Nk, the most that a
-length can mean. Everything is exact, in integers; ``tests/plan/test_count.py`` compares it with what the
-interpreter really takes.
+length can mean, or as true. Everything is exact, in integers; ``tests/plan/test_count.py`` compares it with
+what the interpreter really takes.
 """
 
 from __future__ import annotations

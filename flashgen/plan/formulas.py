@@ -80,7 +80,9 @@ def register_text(t: Tiling) -> str:
 
 def traffic_text(t: Tiling) -> str:
     """The bytes all programs of the kernel request, in symbols, and how they grow with M bytes on chip."""
-    closed = _closed(t)
+    closed, data = _closed(t), t.facts.counts.data
+    if data:
+        return f"decided by the elements of {', '.join(sorted(data))}; the value takes each as Nk, or true"
     if not closed.assuming:
         return "a sum over tiles without a closed form: the loops' domains vary with the row"
     import sympy

@@ -13,12 +13,14 @@ from typing import Any
 import sympy
 
 from flashgen.expr import algebra as al
-from flashgen.expr.nodes import Const, Expr, Read, Var
+from flashgen.expr.nodes import Const, Expr, Read, Var, larger_than, variables
 
 from .count_amount import Amount, Over, Span
 
 #: Symbols that are never 0. Lengths may be.
 POSITIVE = ("BLOCK_M", "BLOCK_N", "d", "d_v", "elem_bytes", "acc_bytes", "M")
+#: A test with more nodes is not written out: sympy would unfold its cases without end.
+MOST_NODES = 40
 
 _RELATIONS = {
     "lt": sympy.Lt, "le": sympy.Le, "gt": sympy.Gt, "ge": sympy.Ge, "eq": sympy.Eq, "ne": sympy.Ne,
@@ -66,9 +68,9 @@ def to_sympy(e: Expr) -> Any:
         case "abs":
             return sympy.Abs(a[0])
         case "where" if e.type != "bool":
-            return sympy.Piecewise((a[1], a[0]), (a[2], True))
+            return sympy.Piecewise((a[1], a[0]), (a[2], True), evaluate=False)
         case "int":
-            return sympy.Piecewise((1, a[0]), (0, True))
+            return sympy.Piecewise((1, a[0]), (0, True), evaluate=False)
     if e.op in _RELATIONS:
         return _RELATIONS[e.op](*a)
     return sympy.Function(e.op)(*a)
@@ -110,6 +112,13 @@ def grouped(
     return out
 
 
+def _indicator(test: Expr) -> Any:
+    """1 where ``test`` holds, else 0; a long test stays a function, ``inside``, of what it depends on."""
+    if larger_than(test, MOST_NODES):
+        return sympy.Function("inside", integer=True)(*map(symbol, sorted(variables(test))))
+    return sympy.Piecewise((1, to_sympy(test)), (0, True), evaluate=False)
+
+
 def exact(amounts: Iterable[Amount]) -> Any:
     """The sum of ``amounts`` for all lengths and sides."""
     total = sympy.Integer(0)
@@ -119,6 +128,6 @@ def exact(amounts: Iterable[Amount]) -> Any:
             factor *= 1 if s in inside else span_to_sympy(s)
         body = sympy.Mul(*(span_to_sympy(s) for s in inside))
         for t in tests:
-            body *= sympy.Piecewise((1, to_sympy(t)), (0, True))
+            body *= _indicator(t)
         total += factor * over_to_sympy(body, over)
     return total

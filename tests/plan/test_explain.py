@@ -9,8 +9,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from flashgen.cli.app import app
+from flashgen.driver import lower_spec
 from flashgen.plan.explain import explain
 from flashgen.plan.target import load_target
+from flashgen.spec import load_spec
+from flashgen.spec.gallery import find
 
 from .programs import program
 
@@ -39,6 +42,14 @@ def test_it_prints_the_traffic_and_how_it_grows() -> None:
     assert "where Nq = Nk = N, BLOCK_M divides N, BLOCK_N divides BLOCK_M" in said
     assert "Theta(N^2 d^2 / M): 24*B*Hq*N**2*d**2/M leads" in said
     assert "4*BLOCK_M*BLOCK_N + 6*BLOCK_M*d + 12*BLOCK_M + 2*BLOCK_N*d" in said
+
+
+def test_it_tells_what_data_decide() -> None:
+    p = lower_spec(load_spec(find("padded"))).program
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(explain(p, load_target("h100")))
+    assert "the elements of lengths; the value takes each as Nk, or true" in captured.get()
 
 
 def test_it_tells_the_domains_of_the_loops() -> None:

@@ -11,6 +11,8 @@ from flashgen.plan.plan import Workload
 from flashgen.plan.symbolic import symbol
 from flashgen.plan.symbolic_counts import Formulas
 from flashgen.plan.symbolic_memory import filled, leading_of, theta
+from flashgen.spec import load_spec
+from flashgen.spec.gallery import find
 from flashgen.spec.model import AttentionSpec
 
 from .programs import program
@@ -109,3 +111,9 @@ def test_two_head_dims_have_two_symbols() -> None:
     c = counts(lower_spec(spec).program)
     B, Hq, Nq, Nk, d, d_v = map(symbol, ("B", "Hq", "Nq", "Nk", "d", "d_v"))
     assert sympy.expand(c.closed.flops - 2 * B * Hq * Nq * Nk * (d + d_v)) == 0
+
+
+def test_a_guard_over_computed_places_is_named() -> None:
+    """A table read at a bucket of the distance: its guard has more cases than sympy should unfold."""
+    c = counts(lower_spec(load_spec(find("t5_bias"))).program)
+    assert "inside(" in str(c.exact.requested)
