@@ -78,9 +78,11 @@ def _moments(t: Tiling, body: BodyFacts, outer: list[Term]) -> Iterator[list[Ter
 
 def _held(t: Tiling, body: BodyFacts, step: Step) -> list[Term]:
     """Operands that lie in shared memory; the older units take one that they only read transposed from
-    registers."""
+    registers. Scratch no larger than an operand that just went may be placed beside it."""
+    scratch = _moved(t, body, step.moved) if step.moved else 0
     lie = {n for d in body.dots if t.wgmma(d) or t.fma(d) for n in (d.a, d.b)}
-    held = [x for x in step.held if x.name in lie or x.name not in body.turned]
+    alive = [*step.held, *(x for x in step.past if t.bytes_of(x) >= scratch)]
+    held = [x for x in alive if x.name in lie or x.name not in body.turned]
     return [Term(x.name, "kept", 1, "", x.axes, t.item(x.dtype)) for x in held]
 
 
