@@ -153,6 +153,9 @@ def _computed(t: Tiling, body: BodyFacts, name: str) -> list[Term]:
     if t.wgmma(d):
         return []
     tile = Term(name, "scratch", 1, "", (*d.m, d.k), t.item(d.dtype))
+    both = {o.a for o in body.dots if not o.a_loaded}
+    if t.fma(d) and len(both) > 1:  # P and dS are there together
+        return [Term(" and ".join(sorted(both)), "scratch", len(both), "", tile.axes, tile.item)]
     if t.fma(d):  # its rows are padded by an element against bank conflicts
         return [tile, Term(f"{name} padding", "scratch", 1, "", d.m, t.item(d.dtype))]
     return [tile] if _abreast(t, body) > 1 else []
