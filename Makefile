@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format typecheck golden generated schema clean
+.PHONY: help setup demo test browser lint format typecheck golden generated schema clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,8 +23,15 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## from a spec to a checked kernel, in under two minutes
 	@$(BIN)/python -m flashgen demo
 
-test: lint typecheck ## everything that CI runs
+test: lint typecheck browser ## everything that CI runs
 	@$(BIN)/python -m pytest -q -n 2
+
+browser: ## Chromium for the explorer's tests; without it they are skipped
+	@{ command -v chromium && command -v chromedriver; } >/dev/null || \
+		{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "installing Chromium (once)" && \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
+		chromium chromium-driver fonts-dejavu-core >/dev/null; } || \
+		echo "no Chromium, so its tests are skipped; on Debian: apt-get install chromium chromium-driver"
 
 lint: $(STAMP) ## ruff's rules and format
 	@$(BIN)/ruff check .

@@ -19,7 +19,10 @@ from flashgen.ir.attention import AttentionIR, lower
 from flashgen.ir.program import Program
 from flashgen.ir.verify import verify_ir, verify_program
 from flashgen.schedule.backward import backward
+from flashgen.schedule.flash1 import flash1
+from flashgen.schedule.flash1_backward import flash1_backward
 from flashgen.schedule.flash2 import flash2
+from flashgen.schedule.numbers import numbers
 from flashgen.schedule.standard import standard
 from flashgen.schedule.standard_backward import standard_backward
 
@@ -32,9 +35,12 @@ if TYPE_CHECKING:
 #: The algorithms: each turns what to compute into loops over tiles.
 SCHEDULES: dict[str, Callable[[AttentionIR], Program]] = {
     "flash2": flash2,
+    "flash1": flash1,
     "standard": standard,
     "backward": backward,
     "backward_lse": partial(backward, through_lse=True),
+    "flash1_backward": flash1_backward,
+    "flash1_backward_lse": partial(flash1_backward, through_lse=True),
     "standard_backward": standard_backward,
     "standard_backward_lse": partial(standard_backward, through_lse=True),
 }
@@ -50,9 +56,16 @@ class Lowered:
 
 
 def lower_spec(spec: AttentionSpec, schedule: str = "flash2") -> Lowered:
-    """spec -> AttentionIR -> Program, each level verified. Raises ``PlanError`` for an unknown schedule."""
+    """spec -> AttentionIR -> Program, each level verified.
+
+    Raises ``PlanError`` for an unknown schedule, and for a backward of a spec that refuses it.
+    """
     if schedule not in SCHEDULES:
         raise PlanError(f"no schedule is called {schedule!r}; there are {', '.join(SCHEDULES)}")
+    if "backward" in schedule and not spec.backward:
+        raise PlanError(
+            f"{spec.name} has no backward (its field `backward` is false): leave `backward` out of the spec"
+        )
     ir = lower(spec)
     verify_ir(ir)
     program = SCHEDULES[schedule](ir)
@@ -77,5 +90,14 @@ def emit_source(lowered: Lowered, plan: Plan) -> Source:
 
     spec = lowered.spec
     versions = (f"flashgen {__version__}", f"triton {version('triton')}")
-    provenance = Provenance(spec.canonical_json(), spec.description, spec.score, spec.mask, versions)
+    notes = []
+    if f"{lowered.program.schedule}_lse" in SCHEDULES:
+        notes += [
+            (
+                "gradient",
+                f"of out alone; `--schedule {lowered.program.schedule}_lse` takes that of lse too, dlse",
+            )
+        ]
+    words = spec.canonical_json(), spec.description, spec.score, spec.mask
+    provenance = Provenance(*words, versions, numbers(lowered.ir), tuple(notes))
     return emit(lowered.program, plan, provenance)

@@ -3,6 +3,10 @@
 AlphaFold 2's row-wise attention with pair bias
 
 spec      score s + pair[h, q, k]
+number    0.1767766952966369 is scale = 1 / sqrt(32)
+number    0.25503486164919736 is scale * log2(e), as exponentials are taken in base 2
+number    1.4426950408889634 is log2(e)
+gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 1da40dcc85d5b4fb6883699c884b2024e8e8936a2628596e15d50d2f28cac92f (canonical JSON)
 schedule  backward: 3 kernel(s)
 plan      evoformer_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
@@ -10,7 +14,7 @@ plan      evoformer_bwd_dkv: BLOCK_N 128 x BLOCK_M 32, 8 warps, 3 stages, at mos
 plan      evoformer_bwd_pair: BLOCK_M 64 x BLOCK_N 128, 4 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 a77165ccd2cb59375a82987e92b3138335494a16e8c43eeea28ccb3cf1815374
+code      sha256 abb67f5694f52cb906b33716388b565c997035dfefce8a1d5a03f59496f3000c
 """
 
 import torch
@@ -202,6 +206,7 @@ def evoformer_bwd_dq(
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 
+    # dQ = scale * dQ
     dq0_elem = (dq0 * 0.1767766952966369).to(q_ptr.dtype.element_ty)
     dq_base = (
         dq_ptr
@@ -419,6 +424,7 @@ def evoformer_bwd_dkv(
             # dK = dK + dS^T Q
             dk0 = tl.dot(ds_elem, q0, dk0)
 
+    # dK = scale * dK
     dk0_elem = (dk0 * 0.1767766952966369).to(k_ptr.dtype.element_ty)
     dk_base = (
         dk_ptr

@@ -3,6 +3,8 @@
 Swin Transformer V2's cosine attention, with a learned temperature for each head and a bias
 
 spec      score s * exp(min(log_scale[h], most)) + bias[h, q, k], where most = 4.605170185988092
+number    1.4426950408889634 is log2(e)
+gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 849af2d85aec634bf071e0e3dc117c2de24d199c0186a564fa321a8eafcefc45 (canonical JSON)
 schedule  backward: 3 kernel(s)
 plan      swin_v2_bwd_dq: BLOCK_M 256 x BLOCK_N 32, 8 warps, 3 stages
@@ -10,7 +12,7 @@ plan      swin_v2_bwd_dkv: BLOCK_N 128 x BLOCK_M 32, 8 warps, 3 stages, at most 
 plan      swin_v2_bwd_bias: BLOCK_M 64 x BLOCK_N 128, 4 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 5888f0611f8c93d2ec013d00e24ba57199ca7acef37e065976d5020f1cdd70a5
+code      sha256 a8a2551a65574b40d166a6fe630b61e8d43ded89c9df4e13f1a4ec6524d2026f
 """
 
 import torch
@@ -169,7 +171,7 @@ def swin_v2_bwd_dq(
         ds = p * (dp - delta[:, None])
         # dS by log_scale
         dlog_scale_rows_ds = ds * tl.where(log_scale_h <= 4.605170185988092, c * s, 0.0)
-        # in the input precision, for the matrix units
+        # dS * d score / d s, in the input precision, for the matrix units
         ds_elem = (ds * c).to(q_ptr.dtype.element_ty)
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
@@ -211,7 +213,7 @@ def swin_v2_bwd_dq(
         ds = tl.where(visible, p * (dp - delta[:, None]), 0.0)
         # dS by log_scale
         dlog_scale_rows_ds = ds * tl.where(log_scale_h <= 4.605170185988092, c * s, 0.0)
-        # in the input precision, for the matrix units
+        # dS * d score / d s, in the input precision, for the matrix units
         ds_elem = (ds * c).to(q_ptr.dtype.element_ty)
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
@@ -379,7 +381,7 @@ def swin_v2_bwd_dkv(
             p_elem = p.to(k_ptr.dtype.element_ty)
             # dV = dV + P^T dO
             dv0 = tl.dot(p_elem, do0, dv0)
-            # in the input precision, for the matrix units
+            # dS * d score / d s, in the input precision, for the matrix units
             ds_elem = (ds * c).to(k_ptr.dtype.element_ty)
             # dK = dK + dS^T Q
             dk0 = tl.dot(ds_elem, q0, dk0)
@@ -443,7 +445,7 @@ def swin_v2_bwd_dkv(
             p_elem = p.to(k_ptr.dtype.element_ty)
             # dV = dV + P^T dO
             dv0 = tl.dot(p_elem, do0, dv0)
-            # in the input precision, for the matrix units
+            # dS * d score / d s, in the input precision, for the matrix units
             ds_elem = (ds * c).to(k_ptr.dtype.element_ty)
             # dK = dK + dS^T Q
             dk0 = tl.dot(ds_elem, q0, dk0)

@@ -31,6 +31,7 @@ COMMANDS = (
     "targets",
     "compare-targets",
     "resources",
+    "explore",
     "tune",
     "demo",
     "generate",

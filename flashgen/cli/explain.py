@@ -8,19 +8,34 @@ import typer
 
 from .console import out, progress
 from .derivatives import derivative_lines
-from .given import Backward, Dtype, Schedule, Spec, Sram, algorithm, given, heads_of
+from .given import (
+    Backward,
+    Batch,
+    Dtype,
+    Heads,
+    Schedule,
+    Seqlen,
+    SeqlenQ,
+    Spec,
+    Sram,
+    algorithm,
+    given,
+    workload,
+)
 
 
 def command(
     spec: Spec,
     target: Annotated[str, typer.Option("--target", "-t", help="The GPU, or cpu.")] = "h100",
-    seqlen: Annotated[int, typer.Option(min=1, help="Key length, and query length.")] = 8192,
-    seqlen_q: Annotated[int | None, typer.Option(min=1, help="Query length.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Batch size.")] = 2,
-    heads: Annotated[str | None, typer.Option(help="Query heads, or query/key heads: 32 or 32/8.")] = None,
+    seqlen: Seqlen = None,
+    seqlen_q: SeqlenQ = None,
+    batch: Batch = None,
+    heads: Heads = None,
     dtype: Dtype = None,
     sram: Sram = None,
-    confirm: Annotated[bool, typer.Option("--confirm", help="Compile the best candidates.")] = False,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Compile the best candidates, as build does.")
+    ] = False,
     schedule: Schedule = None,
     backward: Backward = False,
 ) -> None:
@@ -29,11 +44,9 @@ def command(
     from flashgen.driver import emit_source, lower_spec
     from flashgen.plan.confirm import ranking
     from flashgen.plan.explain import explain
-    from flashgen.plan.plan import Workload
 
     known, gpu, kind = given(spec, target, dtype, sram)
-    hq, hkv = heads_of(heads, known)
-    work = Workload(batch, hq, hkv, seqlen_q or seqlen, seqlen)
+    work = workload(known, batch, heads, seqlen_q, seqlen)
     lowered = lower_spec(known, algorithm(schedule, backward))
     ranked = None
     if confirm and gpu.backend == "triton":

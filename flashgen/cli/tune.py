@@ -11,7 +11,7 @@ from rich.table import Table
 from flashgen.errors import PlanError
 
 from .console import bar, out
-from .given import Backward, Spec, heads_of
+from .given import Backward, Batch, Heads, Seqlen, SeqlenQ, Spec, workload
 
 if TYPE_CHECKING:
     from flashgen.tune.search import Ranking
@@ -22,10 +22,10 @@ SHOWN = 6
 
 def command(
     spec: Spec,
-    seqlen: Annotated[int, typer.Option(min=1, help="Key length, and query length.")] = 8192,
-    seqlen_q: Annotated[int | None, typer.Option(min=1, help="Query length.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Batch size.")] = 2,
-    heads: Annotated[str | None, typer.Option(help="Query heads, or query/key heads: 32 or 32/8.")] = None,
+    seqlen: Seqlen = None,
+    seqlen_q: SeqlenQ = None,
+    batch: Batch = None,
+    heads: Heads = None,
     dtype: Annotated[str | None, typer.Option("--dtype", help="fp16, bf16 or fp32.")] = None,
     backward: Backward = False,
     top: Annotated[
@@ -44,11 +44,11 @@ def command(
     """
     import torch
 
-    from flashgen.plan.plan import Workload
     from flashgen.runtime.tuned import VARIABLE, own_folder
     from flashgen.spec import load_spec
     from flashgen.spec.gallery import find
     from flashgen.tune.search import tune
+    from flashgen.tune.timings import remember
     from flashgen.verify.case import DTYPES
 
     known = load_spec(find(spec))
@@ -57,8 +57,7 @@ def command(
     able = [d for d in known.dtypes if d != "fp64"]
     if dtype is not None and dtype not in able:
         raise PlanError(f"{known.name} is declared for {', '.join(able)}, not for {dtype}")
-    hq, hkv = heads_of(heads, known)
-    work = Workload(batch, hq, hkv, seqlen_q or seqlen, seqlen)
+    work = workload(known, batch, heads, seqlen_q, seqlen)
     schedule = "backward" if backward else "flash2"
     with bar() as tell:
         tuned, rankings = tune(known, schedule, work, DTYPES[dtype or able[0]], top or None, jobs, tell)
@@ -68,6 +67,7 @@ def command(
             out().print(f"  {plan}: {why}", markup=False, highlight=False)
     before, after = sum(tuned.untuned_us), sum(tuned.plan.measured_us)
     path = tuned.write(folder or own_folder())
+    remember(tuned.file_name, rankings)
     out().print(f"{before:,.1f} us untuned, {after:,.1f} us tuned ({before / after:.3f} x), {tuned.device}")
     used = "" if folder is None else f"; {VARIABLE}={folder} makes calls use it"
     out().print(f"wrote {path}{used}", markup=False, soft_wrap=True)

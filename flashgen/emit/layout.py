@@ -57,8 +57,9 @@ def _live(lines: list[Line], after: set[str]) -> tuple[list[Line], set[str]]:
                 if more <= live | needs:
                     break
                 needs |= more
-            kept = [head, *inside, *kept]
-            live |= needs | head.uses
+            if inside:  # a loop of nothing is no statement
+                kept = [head, *inside, *kept]
+                live |= needs | head.uses
         elif head.defines is None:
             kept = [head, *kept]
             live |= head.uses

@@ -1,25 +1,21 @@
 """``Program`` + ``Plan`` -> a standalone Triton module.
 
 The module holds the kernels in launch order and ``forward(q, k, v, ...)``, which launches them on torch
-tensors; it imports nothing of flashgen. The only Jinja environment of flashgen is here: a template gets
-finished texts and places them.
+tensors; it imports nothing of flashgen. A template gets finished texts and places them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict
-from functools import cache
 from typing import Any
-
-import jinja2
 
 from flashgen.expr.nodes import Expr, Var
 from flashgen.ir.program import Keep, Kernel, Program, Tensor, statements
 from flashgen.plan.arrange import arrange
 from flashgen.plan.plan import KernelPlan, Plan
-from flashgen.resources import folder
 
 from .address import stride_names
 from .body import Body, Style
@@ -28,25 +24,14 @@ from .host import function, host_facts
 from .launch import GROUP, decode, extents
 from .layout import Line, fold, needed, render
 from .source import Arg, KernelSource, Provenance, Source
+from .templates import environment
 from .text import dialect
 
 LENGTHS = ("B", "Hq", "Hkv", "Nq", "Nk")
 
 
-@cache
-def environment() -> jinja2.Environment:
-    """The templates of this backend; an undefined name is an error."""
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder("templates") / "triton"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,
-    )
-
-
 def _render(template: str, **facts: Any) -> str:
-    return environment().get_template(template).render(**facts)
+    return environment("triton").get_template(template).render(**facts)
 
 
 def emit(program: Program, plan: Plan, provenance: Provenance) -> Source:
@@ -58,7 +43,7 @@ def emit(program: Program, plan: Plan, provenance: Provenance) -> Source:
     host = _render("host.j2", **host_facts(program, plan, sources, _signature(program)))
     kernels = [text for text, _ in printed]
     digest = hashlib.sha256("\n".join([*kernels, host]).encode()).hexdigest()
-    header = _header(program, plan, provenance, digest)
+    header = _header(program, plan, provenance, digest, "\n".join(kernels))
     facts = {
         "descriptors": any(a.kind == "descriptor" for source in sources for a in source.args),
         "draws": any(isinstance(s, Keep) for k in program.kernels for s in statements(k.body)),
@@ -112,12 +97,17 @@ def plain(text: str) -> str:
     return " ".join(printable.replace("\\", "/").replace('"""', "'''").split()).rstrip('"')
 
 
-def _header(program: Program, plan: Plan, provenance: Provenance, digest: str) -> dict[str, Any]:
-    mask = f", mask {provenance.mask}" if provenance.mask else ""
-    constants = json.loads(provenance.spec_json).get("constants") or {}
-    where = ", ".join(f"{name} = {value}" for name, value in constants.items())
+def _header(
+    program: Program, plan: Plan, provenance: Provenance, digest: str, kernels: str
+) -> dict[str, Any]:
+    spec = json.loads(provenance.spec_json)
+    said = [f"score {provenance.score}", *([f"mask {provenance.mask}"] if provenance.mask else [])]
+    said += [f"{field} {spec[field]}" for field in ("sink", "dropout") if spec.get(field)]
+    where = ", ".join(f"{name} = {value}" for name, value in (spec.get("constants") or {}).items())
     facts = [
-        ("spec", f"score {provenance.score}{mask}{f', where {where}' if where else ''}"),
+        ("spec", f"{', '.join(said)}{f', where {where}' if where else ''}"),
+        *(("number", f"{n!r} is {what}") for n, what in provenance.numbers if holds(kernels, n)),
+        *provenance.notes,
         ("hash", f"sha256 {hashlib.sha256(provenance.spec_json.encode()).hexdigest()} (canonical JSON)"),
         ("schedule", f"{program.schedule}: {len(program.kernels)} kernel(s)"),
         *(("plan", f"{k.name}: {p}") for k, p in zip(program.kernels, plan.kernels, strict=True)),
@@ -131,6 +121,11 @@ def _header(program: Program, plan: Plan, provenance: Provenance, digest: str) -
         "words": fold(plain(provenance.description), 100),
         "facts": [(name, "\n          ".join(fold(plain(value), 90))) for name, value in facts if value],
     }
+
+
+def holds(code: str, number: float | int) -> bool:
+    """Whether ``number`` is a literal of ``code``."""
+    return re.search(rf"(?<![\w.]){re.escape(repr(number))}(?![\w.])", code) is not None
 
 
 def _signature(program: Program) -> str:

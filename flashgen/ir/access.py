@@ -190,6 +190,17 @@ def write(dst: torch.Tensor, where: Sequence[Any], value: torch.Tensor, guard: A
     dst.copy_(value.expand(dst.shape))
 
 
+def scatter(
+    dst: torch.Tensor, index: Sequence[torch.Tensor], value: torch.Tensor, wanted: torch.Tensor, check: bool
+) -> None:
+    """Stores (B, H, *axes) where ``wanted`` holds, each element at its own place; ``index`` broadcasts."""
+    shape = wanted.shape
+    places = [i.expand(shape)[wanted] for i in index]
+    if check and any(bool(((p < 0) | (p >= n)).any()) for p, n in zip(places, dst.shape, strict=True)):
+        raise OutOfBounds("a store that its guard lets through leaves the tensor")
+    dst[tuple(places)] = value.expand(shape)[wanted].to(dst.dtype)
+
+
 def tile_number(i: int, los: list[torch.Tensor], counts: list[torch.Tensor]) -> torch.Tensor:
     """The i-th tile of the ranges one after another."""
     number, before = los[0] + i, counts[0]

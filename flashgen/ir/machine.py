@@ -21,7 +21,7 @@ from flashgen.expr.limits import INT_RANGE
 from flashgen.expr.nodes import Const, Expr, Read, Var
 from flashgen.expr.ops import Op
 
-from .access import gather, read_slice, tile_number, write
+from .access import gather, read_slice, scatter, tile_number, write
 from .aligned import Aligned
 from .philox import numbers, threshold
 from .program import (
@@ -38,6 +38,7 @@ from .program import (
     Stmt,
     Store,
     Tile,
+    statements,
 )
 from .traffic import Chip, Traffic
 
@@ -67,10 +68,12 @@ class Machine:
     sides: dict[str, int] = field(default_factory=dict)  # of tiles, by axis
     programs: tuple[int, int] = (1, 1)  # batches and heads that run at once
     active: torch.Tensor | None = None  # (B|1, H|1): programs still looping, None for all
+    written: frozenset[str] = frozenset()  # the tensors that the kernel stores to
 
     def launch(self, chunk_bytes: int) -> None:
         """Every point of the grid."""
         self.sides = {a.name: int(self.number(a.size)) for a in self.kernel.axes}
+        self.written = frozenset(s.dst for s in statements(self.kernel.body) if isinstance(s, Store))
         extents = {a.name: int(self.number(a.extent)) for a in self.kernel.grid}
         batch, head = self._lead("b"), self._lead("h", "hkv")
         rest = [a.name for a in self.kernel.grid if a.name not in (batch, head)]
@@ -144,7 +147,7 @@ class Machine:
 
     def _assign(self, dst: Tile, value: Value, in_place: bool = False) -> None:
         if not isinstance(value, torch.Tensor):
-            value = torch.tensor(value)
+            value = torch.tensor(value, dtype=self.acc if isinstance(value, float) else None)
         if value.dim() < 2 + len(dst.axes):
             value = value.reshape((1, 1) + (1,) * (len(dst.axes) - max(0, value.dim() - 2)) + value.shape[2:])
         if dst.dtype == "elem":
@@ -191,6 +194,8 @@ class Machine:
             tile = gather(src, index, guard, s.fill, self.active, self.check)
         if self.check:
             self._count(self.traffic.read, s.src, guard, s.dst)
+        if s.src in self.written:
+            tile = tile.clone()  # what a program stores later must not show in what it has loaded
         if s.dst.dtype == "int32":  # saturated as kernels do, then 64-bit: nothing wraps
             tile = tile.clamp(-INT_RANGE, INT_RANGE).to(torch.int64)
         return tile
@@ -205,30 +210,26 @@ class Machine:
         value = self.env[s.value.name]
         assert isinstance(value, torch.Tensor)
         guard = None if s.guard is None else self.over(s.guard, s.value.axes)
-        write(self.memory[s.dst], [self._position(e) for e in s.index], value, guard, self.check)
+        if self.active is None:
+            write(self.memory[s.dst], [self._position(e) for e in s.index], value, guard, self.check)
+        else:  # programs differ in their tiles, or have none left
+            index = [self._as_tensor(e, s.value.axes) for e in s.index]
+            scatter(self.memory[s.dst], index, value, self._wanted(guard, s.value.axes), self.check)
         if self.check:
             self._count(self.traffic.written, s.dst, guard, s.value)
 
     def _count(self, counter: Counter[str], tensor: str, guard: Value | None, tile: Tile) -> None:
-        shape = (*self.programs, *(self.side(a) for a in tile.axes))
-        taken = torch.ones(shape, dtype=torch.bool)
-        for part in (
-            guard,
-            None if self.active is None else self.active.view(*self.active.shape, *[1] * len(tile.axes)),
-        ):
-            if part is not None:
-                taken = taken & torch.as_tensor(part)
+        taken = self._wanted(guard, tile.axes)
         counter[tensor] += int(taken.sum()) * self.memory[tensor].element_size()
 
-    def _running(self) -> int:
-        """Programs that execute this statement."""
-        if self.active is None:
-            return math.prod(self.programs)
-        return int(self.active.expand(self.programs).sum())
-
-    def _exponentials(self, op: Op, value: Value) -> None:
-        elements = math.prod(value.shape[2:]) if isinstance(value, torch.Tensor) else 1
-        self.traffic.exponentials += op.exponentials * elements * self._running()
+    def _wanted(self, guard: Value | None, axes: tuple[str, ...]) -> torch.Tensor:
+        """(B, H, *axes): the elements that an access takes, of programs that still run."""
+        taken = torch.ones((*self.programs, *(self.sides[a] for a in axes)), dtype=torch.bool)
+        if guard is not None:
+            taken = taken & torch.as_tensor(guard)
+        if self.active is not None:
+            taken = taken & self.active.view(*self.active.shape, *[1] * len(axes))
+        return taken
 
     def _dot(self, s: Dot) -> torch.Tensor:
         a, b = self.env[s.a.name], self.env[s.b.name]
@@ -258,6 +259,16 @@ class Machine:
         q, k = line_of(s.q_lo, "q"), line_of(s.k_lo, "k")
         drawn = numbers(int(seed), head.view(*head.shape, 1, 1), q, k)
         return drawn >= threshold(s.p)
+
+    def _running(self) -> int:
+        """Programs that execute this statement."""
+        if self.active is None:
+            return math.prod(self.programs)
+        return int(self.active.expand(self.programs).sum())
+
+    def _exponentials(self, op: Op, value: Value) -> None:
+        elements = math.prod(value.shape[2:]) if isinstance(value, torch.Tensor) else 1
+        self.traffic.exponentials += op.exponentials * elements * self._running()
 
     def _loop(self, s: Loop) -> None:
         ranges = [(self.number(r.lo), self.number(r.hi)) for r in s.domain if isinstance(r, Range)]

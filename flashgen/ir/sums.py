@@ -60,10 +60,10 @@ def total(
         place += found.permute(order(s))
         _count(traffic, s, src, dst, place.numel())
         return
-    if src.numel() == 0 or dst.numel() == 0:
-        return
     idle = unused(s)
     src = src.sum(idle, keepdim=True) if idle else src
+    if src.numel() == 0 or dst.numel() == 0:
+        return
     places = positions(s, src, known)
     inside = torch.stack([(p >= 0) & (p < n) for p, n in zip(places, dst.shape, strict=True)]).all(0)
     places = [p.clamp(0, n - 1) for p, n in zip(places, dst.shape, strict=True)]

@@ -20,6 +20,10 @@ What the words mean:
   (``Op.exponentials``), on whole tiles; logarithms and divisions are not.
 - **On-chip bytes** are those of the tiles alive at once in one program, the papers' M (``count_live``).
 
+The time model (``cost``) has estimates of its own, quick enough for every candidate: ``l2_bytes`` and
+``flops`` of whole tiles, loads without stores, passes averaged over sampled rows. They differ from these by
+what lies past a length, by the stores, and by that sampling.
+
 Where bounds or guards depend on data (``k < length[b]``), the formula holds that element as a function of
 its index (``length(b)``), and ``at`` takes the tensors; without them each counts as Nk, the most that a
 length can mean. Everything is exact, in integers; ``tests/plan/test_count.py`` compares it with what the

@@ -80,7 +80,7 @@ def used_tiles(s: Stmt) -> set[str]:
         case Reduce():
             return {s.src.name}
         case Keep():
-            return {s.seed.name}
+            return {s.seed.name} | {v for e in (s.head, s.q_lo, s.k_lo) for v in variables(e)}
         case Load() | Coords():
             return names
     return set()

@@ -19,7 +19,7 @@ from flashgen.ir.program import Program, Scalar
 
 from .cost import Cost, Pass, kernel_cost
 from .facts import KernelFacts, facts
-from .formulas import on_chip_text, register_text, smem_text, traffic_text
+from .formulas import flops_text, on_chip_text, register_text, smem_text, traffic_text
 from .plan import KernelPlan, Plan, Workload
 from .resources import Tiling, blocks_per_sm, on_chip_bytes, registers, tiling
 from .search import LONG, Candidate, best_of_each, candidates, check_dtype, choose
@@ -28,6 +28,10 @@ from .target import Target
 
 #: Alternatives and rejected candidates that are shown.
 SHOWN = 5
+#: What a pass of a loop spends clocks on.
+PASS_CAUSES = ("dots", "operands", "issue", "exp", "L2", "waits", "spills")
+#: The kind of those that are rejected before anything is computed of them.
+SENSELESS = "shape that wastes warps or stages"
 
 
 def explain(
@@ -73,7 +77,7 @@ def _kernel(
         _title("What limits it"),
         _limits(t, best, cost),
         _title("Formulas"),
-        _formulas(t, best, cost),
+        _formulas(t, best, cost, w),
         _title("Time of one pass of a loop, one block alone (clocks)"),
         _passes(f, cost),
         _title("Loops and their domains"),
@@ -91,7 +95,7 @@ def _title(text: str) -> Text:
 
 def _choice(best: Candidate, cost: Cost, f: KernelFacts) -> Text:
     tflops = cost.flops / max(cost.us, 1e-9) / 1e6
-    said = "confirmed by the compiler" if best.measured else "not compiled yet"
+    said = "confirmed by the compiler" if best.measured else "not compiled: --confirm does, as build"
     lines = [
         f"{best.plan} ({said})",
         order_text(best.plan, f),
@@ -121,7 +125,7 @@ def _limits(t: Tiling, best: Candidate, cost: Cost) -> Text:
     )
 
 
-def _formulas(t: Tiling, best: Candidate, cost: Cost) -> Table:
+def _formulas(t: Tiling, best: Candidate, cost: Cost, w: Workload) -> Table:
     table = _table("", "value", "formula")
     measured = best.measured
     smem = f"{show_size(best.smem_bytes)} of {show_size(t.target.smem_bytes)}"
@@ -133,22 +137,26 @@ def _formulas(t: Tiling, best: Candidate, cost: Cost) -> Table:
     if measured:
         seen = f"{measured.registers} registers, {measured.spill_bytes} B spilled a thread"
         table.add_row("the compiler says", show_size(measured.smem_bytes), seen)
-    table.add_row("requested from L2", f"{cost.l2_bytes / 1e9:,.2f} GB", traffic_text(t))
+    requests = t.facts.counts.at(w, t.sides, t.dtype)
+    table.add_row("requested from L2", f"{requests.requested / 1e9:,.2f} GB", traffic_text(t))
     took = f"{cost.hbm_us:,.1f} us at {t.target.number('hbm_sustained'):g} x {rate:,.0f} GB/s"
     table.add_row("DRAM", f"{cost.hbm_bytes / 1e9:,.2f} GB", took)
-    table.add_row("intensity", f"{cost.flops / max(cost.l2_bytes, 1):,.0f}", "FLOP a requested byte")
+    work = f"{flops_text(t)}; {requests.exponentials / 1e9:,.2f} G exponentials"
+    table.add_row("dots", f"{requests.flops / 1e12:,.2f} TFLOP", work)
+    table.add_row("intensity", f"{requests.flops / max(requests.requested, 1):,.0f}", "FLOP a requested byte")
     return table
 
 
 def _passes(f: KernelFacts, cost: Cost) -> Table:
-    table = _table("loop", "dots", "operands", "issue", "exp", "L2", "waits", "spills", "together")
+    table = _table("loop", *PASS_CAUSES, "together")
     for loop, p in zip(f.loops, cost.passes, strict=True):
-        clocks = [f"{x:,.0f}" for x in (*_clocks(p), p.clocks(cost.per_sm))]
+        clocks = [f"{x:,.0f}" for x in (*pass_clocks(p), p.clocks(cost.per_sm))]
         table.add_row(f"{loop.mask} tiles", *clocks)
     return table
 
 
-def _clocks(p: Pass) -> tuple[float, ...]:
+def pass_clocks(p: Pass) -> tuple[float, ...]:
+    """The clocks of a pass by cause, in the order of ``PASS_CAUSES``."""
     return (p.matrix, p.operands, p.issue * p.stall, p.special, p.fetch, p.waits, p.spills)
 
 
@@ -186,21 +194,22 @@ def _next_best(best: Candidate, found: list[Candidate]) -> Table:
 
 def _rejected(found: list[Candidate]) -> Text:
     """The reasons, each with how many it rules out and the nearest example."""
-    kinds = Counter(_kind(c) for c in found if c.rejected)
+    kinds = Counter(kind_of(c) for c in found if c.rejected)
     lines = []
     for kind, n in kinds.most_common():
-        these = [c for c in found if c.rejected and _kind(c) == kind]
+        these = [c for c in found if c.rejected and kind_of(c) == kind]
         example = min(these, key=lambda c: (c.smem_bytes, c.spill_bytes))
         lines.append(f"{n:4d}  {kind}; for example {example.plan}: {example.rejected}")
     return Text("\n".join(lines) or "none")
 
 
-def _kind(c: Candidate) -> str:
+def kind_of(c: Candidate) -> str:
+    """The group of reasons a rejected candidate belongs to."""
     if c.too_big or "shared memory" in c.rejected:
         return "too much shared memory"
     if "spill" in c.rejected:
         return "too many registers"
-    return "refused by the compiler" if "compile" in c.rejected else "shape that wastes warps or stages"
+    return "refused by the compiler" if "compile" in c.rejected else SENSELESS
 
 
 def _table(*columns: str) -> Table:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from flashgen.expr.nodes import Call, Const, Expr, Var, children, variables
 from flashgen.expr.ops import OPS
@@ -32,6 +33,9 @@ from flashgen.ir.program import (
 
 from .liveness import largest, leads_to_dot, liveness
 from .steps import Step, steps, turned
+
+if TYPE_CHECKING:
+    from .count import Counts
 
 Axes = tuple[str, ...]
 #: A reduction ends in two shuffles in the quad of threads that share a row, at a quarter of the issue rate.
@@ -80,8 +84,7 @@ class BodyFacts:
     stores: list[tuple[Axes, str]] = field(default_factory=list)
     slots: dict[Axes, float] = field(default_factory=dict)  # issue slots an element
     special: dict[Axes, float] = field(default_factory=dict)  # special-function results an element
-    live: list[tuple[Tile, ...]] = field(default_factory=list)  # sets of tiles alive at once
-    pressure: list[tuple[Tile, ...]] = field(default_factory=list)  # of those, matrices held in registers
+    pressure: list[tuple[Tile, ...]] = field(default_factory=list)  # sets of matrices in registers at once
     loops: list[LoopFacts] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)  # what shared memory holds at its statements
     turned: frozenset[str] = frozenset()  # operands that are only read transposed
@@ -104,12 +107,20 @@ class KernelFacts:
     Equality is identity: there is one object per kernel, and formulas are cached by it.
     """
 
+    program: Program
     kernel: Kernel
     body: BodyFacts
     sizes: dict[str, Expr]
     sides: tuple[str, ...]
     row_side: str | None  # the side its grid divides a sequence by
     loops: tuple[LoopFacts, ...]  # every loop, outer before inner
+
+    @property
+    def counts(self) -> Counts:
+        """Its requested bytes, operations and on-chip bytes."""
+        from .count import counts  # torch comes with it, which planning does without
+
+        return counts(self.program).of_kernel(self.program.kernels.index(self.kernel))
 
 
 def _flat(loops: list[LoopFacts]) -> list[LoopFacts]:
@@ -131,7 +142,7 @@ def _kernel_facts(program: Program, kernel: Kernel) -> KernelFacts:
     reader = _Reader(program, own, {})
     body = BodyFacts()
     reader.read(kernel.body, body)
-    return KernelFacts(kernel, body, sizes, sides, row, tuple(_flat(body.loops)))
+    return KernelFacts(program, kernel, body, sizes, sides, row, tuple(_flat(body.loops)))
 
 
 @dataclass
@@ -181,7 +192,6 @@ class _Reader:
                 _add(out.slots, s.dst.axes, SHUFFLE_SLOTS)
         out.steps, out.turned = steps(body, operands, outer, var), turned(body)
         alive = liveness(body)
-        out.live = largest(alive)
         out.pressure = largest(
             [tuple(x for x in tiles if len(x.axes) > 1 and x.name not in self.in_smem) for tiles in alive]
         )

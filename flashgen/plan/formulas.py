@@ -1,6 +1,6 @@
 """The planner's sizes as formulas: sympy expressions in the sides, stages and lengths, for people to read.
 
-The numbers come from ``resources`` and ``cost``; here the same terms are kept symbolic.
+Shared memory keeps the terms of ``resources`` symbolic; bytes and on-chip memory are those of ``count``.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from flashgen.expr.nodes import Const
 
+from .count_walk import head_dims
+from .plan import ACC_BYTES, ITEM_BYTES
 from .resources import Tiling, register_parts
 from .smem import Term, smem_terms
 
 if TYPE_CHECKING:
     from sympy import Expr
+
+    from .symbolic_counts import Formulas
 
 
 def _axis(t: Tiling, name: str) -> Any:
@@ -57,22 +61,16 @@ def smem_text(t: Tiling) -> str:
 
 
 def on_chip_text(t: Tiling) -> str:
-    """The tiles alive at the fullest statement of a loop, in symbols."""
+    """The on-chip bytes, the papers' M, in symbols: the tiles alive where they are most at these sides."""
     import sympy
 
-    best, size = None, -1
-    for body in t.facts.loops or (t.facts.body,):
-        for alive in body.live:
-            n = sum(t.bytes_of(x) for x in alive)
-            if n > size:
-                best, size = alive, n
-    total: Expr = sympy.Integer(0)
-    for x in best or ():
-        total = total + _elements(t, x.axes) * t.item(x.dtype)
-    kept = [x for x in t.facts.body.loads if x.feeds_dot]
-    if t.facts.loops:
-        total = total + sum(_elements(t, x.axes) * t.item(x.dtype) for x in kept)
-    return str(sympy.expand(total))
+    from .symbolic import symbol
+
+    most = t.facts.counts.exact.on_chip
+    at = {symbol(name): n for name, n in t.sides.items()}
+    at |= {symbol(name): n for name, n in head_dims(t.facts.program).values()}
+    arms = [in_bytes(e, t.dtype) for e in (most.args if isinstance(most, sympy.Max) else (most,))]
+    return str(max(arms, key=lambda e: e.subs(at)))
 
 
 def register_text(t: Tiling) -> str:
@@ -80,20 +78,44 @@ def register_text(t: Tiling) -> str:
     return " + ".join(f"{n:.0f} {what}" for what, n in register_parts(t).items())
 
 
-def traffic_formula(t: Tiling) -> Expr:
-    """Requested bytes of one program of the grid: before its loops, and a pass of each (``n_0, n_1``)."""
+def traffic_text(t: Tiling) -> str:
+    """The bytes all programs of the kernel request, in symbols, and how they grow with M bytes on chip."""
+    closed = _closed(t)
+    if not closed.assuming:
+        return "a sum over tiles without a closed form: the loops' domains vary with the row"
     import sympy
 
-    total: Expr = sympy.Integer(0)
-    for x in t.facts.body.loads:
-        total = total + _elements(t, x.axes) * t.item(x.dtype)
-    for i, loop in enumerate(t.facts.loops):
-        passes = sympy.Symbol(f"n_{i}", nonnegative=True, integer=True)
-        for x in loop.loads:
-            total = total + passes * _elements(t, x.axes) * t.item(x.dtype)
-    return sympy.collect(sympy.expand(total), [sympy.Symbol(f"n_{i}") for i in range(len(t.facts.loops))])
+    said = [
+        str(sympy.factor_terms(in_bytes(closed.requested, t.dtype))),
+        f"(where {', '.join(closed.assuming)})",
+    ]
+    return "\n".join([*said, *_growth(t)])
 
 
-def traffic_text(t: Tiling) -> str:
-    """The formula, per program; n_i are the passes of loop i."""
-    return f"{traffic_formula(t)} a program"
+def _closed(t: Tiling) -> Formulas:
+    from .symbolic_counts import closed_at
+
+    return closed_at(t.facts.counts, t.sides)
+
+
+def flops_text(t: Tiling) -> str:
+    """FLOPs of the dots in symbols."""
+    closed = _closed(t)
+    return f"{closed.flops} FLOP" if closed.assuming else "FLOP of the tiles that are visited"
+
+
+def _growth(t: Tiling) -> list[str]:
+    from .symbolic_memory import filled
+
+    out = []
+    for f in filled(t.facts.counts):
+        sides = ", ".join(f"{name} = {in_bytes(e, t.dtype)}" for name, e in f.sides)
+        out.append(f"{f.theta}: {in_bytes(f.leading, t.dtype)} leads where tiles fill M bytes ({sides})")
+    return out
+
+
+def in_bytes(e: Any, dtype: str) -> Any:
+    """``e`` with the bytes of elements and accumulators where q is ``dtype``."""
+    from .symbolic import symbol
+
+    return e.subs({symbol("elem_bytes"): ITEM_BYTES[dtype], symbol("acc_bytes"): ACC_BYTES[dtype]})

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from flashgen.expr.nodes import variables
-from flashgen.ir.program import Coords, Dot, Keep, Load, Loop, Map, Reduce, Stmt, Store, Tile, statements
+from flashgen.ir.program import Coords, Dot, Keep, Load, Loop, Map, Reduce, Stmt, Tile, statements
+
+from .count_live import used_tiles
 
 
 def used(s: Stmt) -> set[str]:
-    """Names of tiles (and scalars) that a statement reads."""
-    if isinstance(s, Dot):
-        return {s.a.name, s.b.name} | (variables(s.acc) if s.acc is not None else set())
-    if isinstance(s, Map):
-        return variables(s.value)
-    if isinstance(s, Reduce):
-        return {s.src.name}
-    if isinstance(s, Load):
-        return {v for e in (*s.index, *([s.guard] if s.guard is not None else [])) for v in variables(e)}
-    if isinstance(s, Store):
-        return {s.value.name}
-    if isinstance(s, Keep):
-        return {s.seed.name} | {v for e in (s.head, s.q_lo, s.k_lo) for v in variables(e)}
+    """Names of tiles (and scalars) that a statement reads, for a loop those from outside and the carried."""
     if isinstance(s, Loop):
         made = {dst.name for t in s.body if (dst := defined(t)) is not None}
         return set(s.carried) | ({v for t in s.body for v in used(t)} - made)
-    return set()
+    return used_tiles(s)
 
 
 def defined(s: Stmt) -> Tile | None:

@@ -51,6 +51,11 @@ class Tiling:
     max_registers: int = 0  # stated to the compiler; 0 is the target's limit
 
     @property
+    def sides(self) -> dict[str, int]:
+        """The plan's sides by name."""
+        return {size.name: self.sizes[a] for a, size in self.facts.sizes.items() if isinstance(size, Var)}
+
+    @property
     def register_limit(self) -> int:
         """Registers a thread may have."""
         return self.max_registers or self.target.integer("registers_per_thread")
@@ -117,14 +122,8 @@ def side(size: Expr, sides: Mapping[str, int]) -> int:
 
 
 def on_chip_bytes(t: Tiling) -> int:
-    """The most bytes of tiles alive at once: M in the papers. One buffer each, no pipelining."""
-
-    def peak(body: BodyFacts, outer: int) -> int:
-        here = [outer + sum(t.bytes_of(x) for x in alive) for alive in body.live]
-        kept = outer + sum(t.bytes_of(x) for x in body.loads if x.feeds_dot)
-        return max([*here, *(peak(loop, kept) for loop in body.loops)], default=0)
-
-    return peak(t.facts.body, 0)
+    """The most bytes of tiles alive at once: M in the papers (``count_live``)."""
+    return t.facts.counts.on_chip_at(t.sides, t.dtype)
 
 
 def register_parts(t: Tiling) -> dict[str, float]:
@@ -177,11 +176,11 @@ def spilled(t: Tiling, wanted: float) -> int:
     return max(0, round(4 * (wanted - t.register_limit)))
 
 
-def blocks_per_sm(t: Tiling, smem: int, regs: int) -> tuple[int, str]:
-    """Blocks one SM holds at a time, and what limits them."""
+def block_limits(t: Tiling, smem: int, regs: int) -> dict[str, int]:
+    """How many blocks one SM would hold if only this were scarce, for everything that is."""
     g = t.target
     rounded = -(-min(max(regs, 32), t.register_limit) // 8) * 8
-    limits = {
+    return {
         "shared memory": g.integer("smem_per_sm") // (smem + g.integer("smem_reserved_per_block"))
         if smem
         else 99,
@@ -189,5 +188,10 @@ def blocks_per_sm(t: Tiling, smem: int, regs: int) -> tuple[int, str]:
         "threads": g.integer("threads_per_sm") // t.threads,
         "blocks": g.integer("blocks_per_sm"),
     }
+
+
+def blocks_per_sm(t: Tiling, smem: int, regs: int) -> tuple[int, str]:
+    """Blocks one SM holds at a time, and what limits them."""
+    limits = block_limits(t, smem, regs)
     limit = min(limits, key=lambda name: limits[name])
     return limits[limit], limit

@@ -92,24 +92,25 @@ def candidates(
     """
     f = facts(program)[kernel]
     w = workload or LONG
-    order = order_of(f)
-    good: list[Candidate] = []
-    bad: list[Candidate] = []
-    for sides in sides_of(f):
-        for warps, stages in product(WARPS, STAGES):
-            plan = KernelPlan(tuple(sides.items()), warps, stages, order)
-            c = _judge(tiling(f, plan, dtype, target), plan, w)
-            (bad if c.rejected else good).append(c)
-    good.sort(key=_promise)
-    for refine in (_by_descriptor, _with_room) if described else (_with_room,):
-        tried = [plan for c in good[:REFINED] for plan in refine(f, c, dtype, target)]
-        more = [_judge(tiling(f, plan, dtype, target), plan, w) for plan in tried]
-        good += [c for c in more if not c.rejected]
-        good.sort(key=_promise)
+    tried = [judge(f, plan, dtype, target, w) for plan in tilings(f)]
+    bad = [c for c in tried if c.rejected]
+    good = sorted((c for c in tried if not c.rejected), key=_promise)
+    for refine in REFINEMENTS if described else REFINEMENTS[1:]:
+        plans = [plan for c in good[:REFINED] for plan in refine(f, c, dtype, target)]
+        more = [judge(f, plan, dtype, target, w) for plan in plans]
+        good = sorted(good + [c for c in more if not c.rejected], key=_promise)
     return good + bad
 
 
-def _by_descriptor(f: KernelFacts, c: Candidate, dtype: str, target: Target) -> list[KernelPlan]:
+def tilings(f: KernelFacts) -> Iterator[KernelPlan]:
+    """Every assignment of sides, warps and stages, sensible or not."""
+    order = order_of(f)
+    for sides in sides_of(f):
+        for warps, stages in product(WARPS, STAGES):
+            yield KernelPlan(tuple(sides.items()), warps, stages, order)
+
+
+def by_descriptor(f: KernelFacts, c: Candidate, dtype: str, target: Target) -> list[KernelPlan]:
     """The same tiles read by tensor descriptors, where the target has them and loads overlap with dots."""
     t = tiling(f, c.plan, dtype, target)
     if (
@@ -121,7 +122,7 @@ def _by_descriptor(f: KernelFacts, c: Candidate, dtype: str, target: Target) -> 
     return [replace(c.plan, loads="descriptor")]
 
 
-def _with_room(f: KernelFacts, c: Candidate, dtype: str, target: Target) -> list[KernelPlan]:
+def with_room(f: KernelFacts, c: Candidate, dtype: str, target: Target) -> list[KernelPlan]:
     """The same tiles with as few registers a thread as let one more block share an SM."""
     t = tiling(f, c.plan, dtype, target)
     now, limit = blocks_per_sm(t, c.smem_bytes, c.registers)
@@ -135,6 +136,10 @@ def _with_room(f: KernelFacts, c: Candidate, dtype: str, target: Target) -> list
     return [replace(c.plan, max_registers=cap)]
 
 
+#: Ways to better a tiling, in the order in which the most promising ones are bettered.
+REFINEMENTS = (by_descriptor, with_room)
+
+
 def _promise(c: Candidate) -> tuple[bool, float, float, int, int]:
     """Best first; those the compiler may well refuse after the others. Of those that wait for DRAM equally
     long, the one with the least other work."""
@@ -142,7 +147,9 @@ def _promise(c: Candidate) -> tuple[bool, float, float, int, int]:
     return c.spill_bytes > MAX_SPILL_BYTES, us, busy, c.smem_bytes, c.plan.num_warps
 
 
-def _judge(t: Tiling, plan: KernelPlan, w: Workload) -> Candidate:
+def judge(f: KernelFacts, plan: KernelPlan, dtype: str, target: Target, w: Workload) -> Candidate:
+    """``plan`` with its predicted sizes and time, or with the reason that rules it out."""
+    t = tiling(f, plan, dtype, target)
     smem = smem_bytes(t)
     limit = t.target.smem_bytes
     why = _misfit(t)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import sympy
@@ -72,18 +73,19 @@ def closed(amounts: Iterable[Amount], assumption: Assumption) -> Any:
     for (over, spans, tests), factor in grouped(amounts).items():
         if tests:
             raise Undecided("a guard that is not a bound of one axis")
-        total += factor.subs({symbol(n): e for n, e in known.items()}) * _summed(over, spans, known)
+        total += factor.subs({symbol(n): e for n, e in known.items()}) * _summed(over, spans, assumption)
     total = sympy.expand(total)
     for a, b in assumption.back:
         total = total.subs(a, b)
     return sympy.expand(sympy.cancel(total))
 
 
-def _summed(over: tuple[Over, ...], spans: tuple[Span, ...], known: Mapping[str, Any]) -> Any:
+@lru_cache(maxsize=1024)
+def _summed(over: tuple[Over, ...], spans: tuple[Span, ...], assumption: Assumption) -> Any:
     cuts: dict[str, Any] = {}  # sums over a variable that go in groups
     while True:
         try:
-            return _once(over, spans, dict(known), {}, cuts)
+            return _once(over, spans, dict(assumption.known), {}, cuts)
         except Split as s:
             name = str(s.var)
             if name in cuts or name not in {o.var for o in over}:
@@ -232,12 +234,14 @@ def not_negative(e: Any, ranges: Mapping[Any, Any]) -> bool:
     return all(not_negative(e.subs(v, at), ranges) for at in (sympy.Integer(0), ranges[v]))
 
 
+@lru_cache(maxsize=1 << 14)
 def _coefficients_not_negative(e: Any) -> bool:
-    shifted = e.subs(
-        {s: _LEAST.get(s, 1 if s.is_positive else 0) + sympy.Symbol(f"_{s}") for s in e.free_symbols},
-        simultaneous=True,
-    )
-    if not shifted.free_symbols:
-        return bool(shifted >= 0)
-    parts = sympy.fraction(sympy.together(shifted))  # both with no negative coefficient
-    return all(c >= 0 for part in parts for c in sympy.Poly(part, *shifted.free_symbols).coeffs())
+    least = {s: _LEAST.get(s, 1) for s in e.free_symbols}
+    if e.subs(least) < 0:
+        return False
+    more = {s: n + s if n > 1 or s.is_positive else s for s, n in least.items()}
+    parts = sympy.fraction(
+        sympy.together(e.subs(more, simultaneous=True))
+    )  # neither with a negative coefficient
+    gens = tuple(e.free_symbols) or (LENGTH,)
+    return all(c >= 0 for part in parts for c in sympy.Poly(part, *gens).coeffs())

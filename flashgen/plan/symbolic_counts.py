@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,16 @@ from .count_amount import Amount
 from .count_live import PLAIN_BYTES, live_sets
 from .count_walk import head_dims
 from .symbolic import exact, symbol, to_sympy
-from .symbolic_closed import ASSUMPTIONS, Assumption, Undecided, closed, not_negative
+from .symbolic_closed import (
+    ASSUMPTIONS,
+    DIVIDES,
+    WIDE_KEYS,
+    WIDE_ROWS,
+    Assumption,
+    Undecided,
+    closed,
+    not_negative,
+)
 
 if TYPE_CHECKING:
     from .count import Counts
@@ -123,9 +132,9 @@ def _covers(b: Any, a: Any) -> bool:
     return not_negative(sympy.expand((b - a).subs(acc, elem + wider)), {})
 
 
-def closed_formulas(counts: Counts) -> Formulas:
-    """The formulas under the first of ``ASSUMPTIONS`` that decides every sum; exact ones where none does."""
-    for assumption in ASSUMPTIONS:
+def closed_formulas(counts: Counts, assumptions: tuple[Assumption, ...] = ASSUMPTIONS) -> Formulas:
+    """The formulas under the first assumption that decides every sum; exact ones where none does."""
+    for assumption in assumptions:
         found = Formulas(counts, assumption)
         try:
             _ = found.requested, found.flops, found.exponentials
@@ -133,3 +142,9 @@ def closed_formulas(counts: Counts) -> Formulas:
             continue
         return found
     return Formulas(counts)
+
+
+def closed_at(counts: Counts, sides: Mapping[str, int]) -> Formulas:
+    """The closed formulas for ``sides``: where one is to divide the other, the smaller divides."""
+    wide = WIDE_KEYS if sides.get("BLOCK_N", 0) > sides.get("BLOCK_M", 0) else WIDE_ROWS
+    return closed_formulas(counts, (DIVIDES, wide))

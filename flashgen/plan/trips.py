@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from flashgen.expr.nodes import Const, Expr, Read, Var, variables
 from flashgen.expr.ops import OPS
-from flashgen.ir.program import Load, Loop, Map, Scalar, Stmt
+from flashgen.ir.program import Load, Loop, Map, Scalar, Stmt, statements
 
 from .facts import KernelFacts
 from .plan import Workload
@@ -66,11 +66,8 @@ def trips(f: KernelFacts, w: Workload, numbers: tuple[tuple[str, int], ...]) -> 
         env: Env = {**w.names(), **sides, **{g.name: 0 for g in f.kernel.grid}}
         if row is not None:
             env[row.name] = i
-        counts: list[int] = []
         _run(f.kernel.body, env)
-        for loop in loops:
-            _count(loop, env, 1, counts)
-        out.append(tuple(counts))
+        out.append(tuple(round(n) for loop in loops for n in _passes(loop, env)))
     return out
 
 
@@ -84,17 +81,26 @@ def _run(body: tuple[Stmt, ...], env: Env) -> None:
             env[s.dst.name] = closure(s.value)(env)
 
 
-def _count(loop: Loop, env: Env, outer: int, counts: list[int]) -> None:
-    passes = 0
-    first = 0
-    for r in loop.domain:
-        lo, hi = int(closure(r.lo)(env)), int(closure(r.hi)(env))
-        if hi > lo and not passes:
-            first = lo
-        passes += max(0, hi - lo)
-    counts.append(outer * passes)
-    inner = {**env, loop.var: first}
-    _run(loop.body, inner)
-    for s in loop.body:
-        if isinstance(s, Loop):
-            _count(s, inner, outer * passes, counts)
+def _passes(loop: Loop, env: Env) -> list[float]:
+    """How many passes ``loop`` makes, and then each loop in it in all of them, by a sample of its tiles."""
+    ranges = [(int(closure(r.lo)(env)), int(closure(r.hi)(env))) for r in loop.domain]
+    tiles = [range(lo, hi) for lo, hi in ranges if hi > lo]
+    passes = sum(map(len, tiles))
+    inner = [s for s in loop.body if isinstance(s, Loop)]
+    samples: list[list[float]] = []
+    for i in row_samples(passes) if inner else []:
+        within = {**env, loop.var: _element(tiles, i)}
+        _run(loop.body, within)
+        samples.append([n for s in inner for n in _passes(s, within)])
+    if not samples:
+        return [passes, *(0.0 for s in statements(loop.body) if isinstance(s, Loop))]
+    return [passes, *(passes * sum(column) / len(samples) for column in zip(*samples, strict=True))]
+
+
+def _element(tiles: list[range], i: int) -> int:
+    """The i-th of the tiles of ranges one after another."""
+    for r in tiles:
+        if i < len(r):
+            return r[i]
+        i -= len(r)
+    raise IndexError(i)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from flashgen.errors import PlanError
-from flashgen.plan.plan import Plan
+from flashgen.plan.plan import Plan, Workload
 from flashgen.resources import cache_folder
 
 #: Folders of tuned plans beside the cache's, separated as in PATH.
@@ -40,12 +40,10 @@ class Tuned:
 
     @property
     def file_name(self) -> str:
-        """``causal-backward-bf16-h100-b2-h16x16-n8192x8192-1a2b3c4d.json``."""
-        p, w = self.plan, self.plan.workload
-        assert w is not None
-        name = json.loads(self.spec)["name"]
-        sizes = f"b{w.B}-h{w.Hq}x{w.Hkv}-n{w.Nq}x{w.Nk}"
-        return f"{name}-{p.schedule}-{p.dtype}-{p.target}-{sizes}-{_short(self.spec)}.json"
+        """The name of its file."""
+        p = self.plan
+        assert p.workload is not None
+        return file_name(self.spec, p.schedule, p.dtype, p.target, p.workload)
 
     def write(self, folder: Path) -> Path:
         """The file in ``folder``, written beside its place and renamed into it."""
@@ -63,6 +61,12 @@ class Tuned:
         draft.write_text(json.dumps(fields, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         os.replace(draft, path)
         return path
+
+
+def file_name(spec: str, schedule: str, dtype: str, target: str, w: Workload) -> str:
+    """``causal-backward-bf16-h100-b2-h16x16-n8192x8192-1a2b3c4d.json``; ``spec`` is canonical JSON."""
+    sizes = f"b{w.B}-h{w.Hq}x{w.Hkv}-n{w.Nq}x{w.Nk}"
+    return f"{json.loads(spec)['name']}-{schedule}-{dtype}-{target}-{sizes}-{_short(spec)}.json"
 
 
 def own_folder() -> Path:

@@ -16,10 +16,8 @@ from flashgen.ir.program import (
     Dot,
     Kernel,
     Load,
-    Loop,
     Map,
     Program,
-    Range,
     Scalar,
     Stmt,
     Store,
@@ -29,10 +27,11 @@ from flashgen.ir.program import (
 
 from . import dropout
 from .axes import BLOCK_M, BLOCK_N, HKV, HQ, IN_ROW, KV_HEAD, NK, NQ, ROW, ROWS_INSIDE, B, grid
-from .bounds import Bounds, mask_bounds
+from .bounds import KEYS, Bounds, mask_bounds
+from .loops import visits
 from .pieces import Piece, pieces
-from .softmax import Logit, S, first_sums, logit, online_softmax
-from .terms import LN_2, call, index, tile
+from .softmax import Logit, S, first_sums, logit, online_softmax, row_lse, safe_inverse
+from .terms import call, index, tile
 from .values import Values
 
 
@@ -60,10 +59,12 @@ def flash2(ir: AttentionIR) -> Program:
         *(Map(accumulator(p), real(0.0)) for p in e_pieces),
     ]
     carried = ("l", *(accumulator(p).name for p in e_pieces), "m")
-    for domain, partial in ((bounds.full, False), (bounds.partial, True)):
-        if domain:
-            inner = _step(ir, t, values, bounds, visible if partial else None, d_pieces, e_pieces)
-            body.append(_loop(domain, carried, inner, partial))
+    body += visits(
+        bounds,
+        KEYS,
+        carried,
+        lambda partial: _step(ir, t, values, bounds, visible if partial else None, d_pieces, e_pieces),
+    )
     body += epilogue(ir, e_pieces)
 
     kernel = Kernel(
@@ -109,8 +110,12 @@ def program_scalars() -> list[Stmt]:
 
 def tile_rows(*groups: tuple[Piece, ...]) -> list[Stmt]:
     """The rows of the q tile and the columns of every piece."""
-    columns = [Coords(Tile(p.name, (p.name,), "int32"), integer(p.start)) for g in groups for p in g]
-    return [Coords(Tile("q", ROW, "int32"), index("q_lo")), *columns]
+    return [Coords(Tile("q", ROW, "int32"), index("q_lo")), *columns(*groups)]
+
+
+def columns(*groups: tuple[Piece, ...]) -> list[Stmt]:
+    """The column numbers of every piece."""
+    return [Coords(Tile(p.name, (p.name,), "int32"), integer(p.start)) for g in groups for p in g]
 
 
 def columns_inside(p: Piece, *guards: Expr) -> Expr | None:
@@ -168,11 +173,11 @@ def weighted_values(
         o, v = accumulator(piece), Tile(f"v{piece.name[1:]}", ("k", piece.name), "elem")
         at = (index("b"), index("hkv"), index("k"), index(piece.name))
         acc = call("mul", tile(o.name), tile("alpha")) if rescale else tile(o.name)
-        note = "O = diag(alpha) O + P V" if rescale else "O = O + P V"
+        before, weights = "diag(alpha) O" if rescale else "O", dropout.weights(ir)
         guards = [inside] if inside is not None else []
         out += [
             Load(v, "v", at, columns_inside(piece, *guards)),
-            Dot(o, p, v, "k", acc, precision(ir), note),
+            Dot(o, p, v, "k", acc, precision(ir), f"O = {before} + {weights} V"),
         ]
     return out
 
@@ -191,8 +196,6 @@ def _step(
     rounded = Tile("p_elem", ("q", "k"), "elem")
     used = [t.value] + ([visible] if visible is not None else [])
     return [
-        Scalar("k_lo", al.mul(index("j"), BLOCK_N)),
-        Coords(Tile("k", ("k",), "int32"), index("k_lo")),
         *scores(ir, d_pieces, inside),
         *values.in_loop(*used, bounds=inside),
         *online_softmax(t, visible, visible is not None and bounds.rows_may_be_empty),
@@ -203,20 +206,9 @@ def _step(
     ]
 
 
-def _loop(domain: tuple[Range, ...], carried: tuple[str, ...], body: list[Stmt], partial: bool) -> Loop:
-    note = "partial tiles: some pairs are hidden" if partial else "full tiles: every pair is visible"
-    return Loop("j", domain, carried, tuple(body), "partial" if partial else "full", note)
-
-
 def epilogue(ir: AttentionIR, e_pieces: tuple[Piece, ...]) -> list[Stmt]:
     """O = diag(l)^-1 O and lse = m + log l, in natural units; a row that saw nothing gives 0 and -inf."""
-    unseen = "a row that saw nothing: l = 0, O = 0"
-    l_safe = call("where", Call("eq", (tile("l"), real(0.0)), "bool"), real(1.0), tile("l"))
-    log_sum = call("add", tile("m"), call("log2", tile("l")))
-    out: list[Stmt] = [
-        Map(Tile("l_inv", ROW, "acc"), call("div", real(1.0), l_safe), unseen),
-        Map(Tile("lse_q", ROW, "acc"), call("mul", log_sum, real(LN_2)), "lse = m + log(l), to base e"),
-    ]
+    out: list[Stmt] = [safe_inverse(), row_lse()]
     for p in e_pieces:
         o = accumulator(p)
         final = Tile(f"{o.name}_elem", o.axes, "elem")

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from typing import Self
 
 from flashgen.expr import algebra as al
+from flashgen.expr.derive import ONE
 from flashgen.expr.nodes import Call, Expr, Read, integer, real
 from flashgen.ir.attention import AttentionIR
-from flashgen.ir.program import Axis, Coords, Dot, Load, Loop, Map, Scalar, Stmt, Store, Tile
+from flashgen.ir.program import Axis, Coords, Dot, Load, Map, Scalar, Stmt, Store, Tile
 
 from . import dropout
 from .bounds import KEYS, Bounds, Side, mask_bounds
-from .flash2 import columns_inside, precision
+from .flash2 import columns, columns_inside, precision
+from .loops import visits
 from .pieces import Piece, pieces
 from .probability import ScoreGradient, score_gradient
 from .terms import call, index, tile
@@ -27,6 +29,9 @@ from .values import Values, needed_by
 HEAD = {"q": "h", "do": "h", "o": "h", "dq": "h", "k": "hkv", "v": "hkv", "dk": "hkv", "dv": "hkv"}
 #: The tensors that the tiles of an axis are read from: first what S needs, then what dP needs.
 OF_AXIS = {"q": ("q", "do"), "k": ("k", "v")}
+#: How notes write a gradient, and what they say of a matrix that a dot takes.
+WRITTEN = {"dq": "dQ", "dk": "dK", "dv": "dV"}
+ROUNDED = "in the input precision, for the matrix units"
 
 
 def rows_of(tensor: str, p: Piece, guard: Expr | None = None) -> Load:
@@ -76,20 +81,11 @@ class Tiles:
 
     def columns(self) -> list[Stmt]:
         """The column numbers of every piece."""
-        cut = self.d_pieces + self.e_pieces
-        return [Coords(Tile(p.name, (p.name,), "int32"), integer(p.start)) for p in cut]
+        return columns(self.d_pieces, self.e_pieces)
 
     def loops(self, carried: tuple[str, ...], step: Callable[[bool], list[Stmt]]) -> list[Stmt]:
         """A loop over the full tiles, and one over the partial ones."""
-        out: list[Stmt] = []
-        for domain, partial in ((self.bounds.full, False), (self.bounds.partial, True)):
-            if domain:
-                body = (*tile_start(self.side), *step(partial))
-                note = (
-                    "partial tiles: some pairs are hidden" if partial else "full tiles: every pair is visible"
-                )
-                out.append(Loop("j", domain, carried, body, "partial" if partial else "full", note))
-        return out
+        return visits(self.bounds, self.side, carried, step)
 
     def given(self, guard: Expr, which: int | None = None) -> list[Stmt]:
         """The rows a program owns: q and do, or k and v; or the first or second of them."""
@@ -130,12 +126,13 @@ class Tiles:
         """The gradient of the dot in the input precision."""
         dst = Tile("ds_elem", self.axes, "elem")
         by_dot = self.gradient.times(self.gradient.slope)
-        return Map(dst, by_dot, "in the input precision, for the matrix units")
+        chain = "" if self.gradient.slope == ONE else "dS * d score / d s, "
+        return Map(dst, by_dot, f"{chain}{ROUNDED}")
 
     def kept(self) -> Map:
         """The weights that dropout leaves, in the input precision."""
         dst = Tile("p_elem", self.axes, "elem")
-        return Map(dst, dropout.kept(self.ir, tile("p")), "in the input precision, for the matrix units")
+        return Map(dst, dropout.kept(self.ir, tile("p")), f"Z * P, {ROUNDED}" if self.ir.dropout else ROUNDED)
 
     def accumulated(self, what: str, a: Tile, tensor: str, note: str) -> list[Stmt]:
         """``what = what + a tensor``, piece by piece, contracted over the axis the loop runs along."""
@@ -161,7 +158,8 @@ class Tiles:
             final = Tile(f"{total.name}_elem", total.axes, "elem")
             value = tile(total.name) if factor == 1.0 else call("mul", tile(total.name), real(factor))
             at = (index("b"), index(HEAD[what]), index(total.axes[0]), index(p.name))
-            out += [Map(final, value), Store(what, at, final, columns_inside(p, guard))]
+            note = "" if factor == 1.0 else f"{WRITTEN[what]} = scale * {WRITTEN[what]}"
+            out += [Map(final, value, note), Store(what, at, final, columns_inside(p, guard))]
         return out
 
     def _accumulator(self, what: str, p: Piece) -> Tile:
@@ -175,22 +173,22 @@ class Tiles:
         return [rows_of(tensor, p, guard) for p in self._cut(tensor)]
 
     def product(self, what: str, rows: str, keys: str, note: str) -> list[Stmt]:
-        """``what = rows keys^T`` over the pieces, the short dot first."""
-        out: list[Stmt] = []
-        for i, p in enumerate(reversed(self._cut(rows))):
-            a, b = rows_of(rows, p).dst, rows_of(keys, p).dst
-            if self.side is not KEYS:
-                a, b = b, a
-            acc = tile(what) if i else None
-            dst = Tile(what, self.axes, "acc")
-            out.append(Dot(dst, a, b, p.name, acc, precision(self.ir), "" if i else note))
-        return out
+        """``what = rows keys^T`` over the pieces, transposed where the keys are owned."""
+        return rows_times_keys(self.ir, Tile(what, self.axes, "acc"), rows, keys, self._cut(rows), note)
 
 
-def tile_start(side: Side) -> tuple[Stmt, ...]:
-    """The first row and the row numbers of tile ``j``, which a loop visits."""
-    lo, rows = f"{side.over}_lo", Tile(side.over, (side.over,), "int32")
-    return Scalar(lo, al.mul(index("j"), side.block)), Coords(rows, index(lo))
+def rows_times_keys(
+    ir: AttentionIR, dst: Tile, rows: str, keys: str, cut: tuple[Piece, ...], note: str
+) -> list[Stmt]:
+    """``dst = rows keys^T``, or its transpose, whichever ``dst`` is; the short dot first."""
+    out: list[Stmt] = []
+    for i, p in enumerate(reversed(cut)):
+        a, b = rows_of(rows, p).dst, rows_of(keys, p).dst
+        if dst.axes[0] == "k":
+            a, b = b, a
+        acc = tile(dst.name) if i else None
+        out.append(Dot(dst, a, b, p.name, acc, precision(ir), "" if i else note))
+    return out
 
 
 def owned_keys() -> list[Stmt]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flashgen.expr.nodes import Expr, real, substitute
+from flashgen.expr.nodes import Call, Expr, real, substitute
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import Map, Reduce, Stmt, Tile
 
 from .axes import ROW
-from .terms import LOG2_E, MINUS_INF, call, is_minus_inf, may_be_minus_inf, multiple_of, scaled, tile
+from .terms import LN_2, LOG2_E, MINUS_INF, call, is_minus_inf, may_be_minus_inf, multiple_of, scaled, tile
 from .values import Values
 
 S = Tile("s", ("q", "k"), "acc")
@@ -84,3 +84,17 @@ def online_softmax(t: Logit, visible: Expr | None, rows_may_be_empty: bool) -> l
         ),
     ]
     return out
+
+
+def safe_inverse() -> Map:
+    """1 / l, and 1 where l = 0."""
+    l_safe = call("where", Call("eq", (tile("l"), real(0.0)), "bool"), real(1.0), tile("l"))
+    return Map(
+        Tile("l_inv", ROW, "acc"), call("div", real(1.0), l_safe), "a row that saw nothing: l = 0, O = 0"
+    )
+
+
+def row_lse() -> Map:
+    """lse of m and l, in natural units; -inf for a row that saw nothing."""
+    log_sum = call("add", tile("m"), call("log2", tile("l")))
+    return Map(Tile("lse_q", ROW, "acc"), call("mul", log_sum, real(LN_2)), "lse = m + log(l), to base e")

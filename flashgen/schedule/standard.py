@@ -7,20 +7,15 @@ logits beyond fp16's range survive, P in the element type.
 
 from __future__ import annotations
 
-from flashgen.expr import algebra as al
-from flashgen.expr.nodes import Call, Expr, integer, real
+from flashgen.expr.nodes import Expr, integer, real
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import (
     Axis,
-    Coords,
     Kernel,
     Load,
-    Loop,
     Map,
     Program,
-    Range,
     Reduce,
-    Scalar,
     Stmt,
     Store,
     Tensor,
@@ -39,11 +34,10 @@ from .axes import (
     PAIRS_INSIDE,
     ROW,
     ROWS_INSIDE,
-    TILES,
     B,
     grid,
 )
-from .bounds import mask_bounds
+from .bounds import KEYS, mask_bounds
 from .flash2 import (
     accumulator,
     columns_inside,
@@ -54,16 +48,15 @@ from .flash2 import (
     tile_rows,
     weighted_values,
 )
+from .loops import every_tile, tile_start
 from .pieces import Piece, pieces
-from .softmax import S, first_sums, logit
-from .terms import LN_2, MINUS_INF, ZERO, call, index, is_minus_inf, tile
+from .softmax import S, first_sums, logit, row_lse, safe_inverse
+from .terms import MINUS_INF, call, index, is_minus_inf, tile
 from .values import Values, needed_by
 
 P = Tile("p", ("q", "k"), "acc")
 P_ELEM = Tile("p_elem", ("q", "k"), "elem")
-KEYS = Coords(Tile("k", ("k",), "int32"), index("k_lo"))
 IN_MATRIX = (*IN_ROW, index("k"))
-ALL_TILES = (Range(ZERO, TILES["k_tile"]),)
 
 
 def standard(ir: AttentionIR) -> Program:
@@ -95,8 +88,7 @@ def _scores_kernel(ir: AttentionIR, d_pieces: tuple[Piece, ...]) -> Kernel:
         *tile_rows(d_pieces),
         *(load_q(p) for p in d_pieces),
         *values.prologue,
-        Scalar("k_lo", al.mul(index("k_tile"), BLOCK_N)),
-        KEYS,
+        *tile_start(KEYS, "k_tile"),
         *scores(ir, d_pieces, KEYS_INSIDE),
         *values.in_loop(t, *(() if mask is None else (mask,)), bounds=KEYS_INSIDE),
         Map(S, t, "score, in base 2"),
@@ -110,8 +102,6 @@ def _scores_kernel(ir: AttentionIR, d_pieces: tuple[Piece, ...]) -> Kernel:
 def _softmax_kernel(ir: AttentionIR) -> Kernel:
     m, row_sum, m_ref = tile("m"), tile("l"), tile("m_ref")
     load: list[Stmt] = [
-        Scalar("k_lo", al.mul(index("j"), BLOCK_N)),
-        KEYS,
         Load(S, "S", IN_MATRIX, PAIRS_INSIDE, float("-inf")),
     ]
 
@@ -132,9 +122,14 @@ def _softmax_kernel(ir: AttentionIR) -> Kernel:
         row("l", call("add", call("mul", row_sum, call("exp2", call("sub", m, m_ref))), tile("p_sum"))),
         row("m", tile("m_new")),
     ]
+    probabilities: list[Stmt] = [
+        *load,
+        *dropout.drawn(ir, ("q", "k")),
+        Map(P_ELEM, dropout.kept(ir, call("mul", exponent, tile("l_inv"))), "P = softmax(S)"),
+        Store("P", IN_MATRIX, P_ELEM, PAIRS_INSIDE),
+    ]
     values = Values(ir)
     before = first_sums(ir, values)
-    l_safe = call("where", Call("eq", (row_sum, real(0.0)), "bool"), real(1.0), row_sum)
     body: list[Stmt] = [
         *program_scalars(),
         *tile_rows(),
@@ -142,28 +137,12 @@ def _softmax_kernel(ir: AttentionIR) -> Kernel:
         *dropout.head(ir),
         *values.prologue,
         *before,
-        Loop("j", ALL_TILES, ("l", "m"), tuple(sums), "all", "first pass: row maximum and row sum"),
+        every_tile(KEYS, ("l", "m"), sums, note="first pass: row maximum and row sum"),
         row("m_ref", unseen(m)),
-        row("l_inv", call("div", real(1.0), l_safe)),
-        row(
-            "lse_q",
-            call("mul", call("add", m, call("log2", row_sum)), real(LN_2)),
-            "lse = m + log(l), to base e",
-        ),
+        safe_inverse(),
+        row_lse(),
         Store("lse", IN_ROW, Tile("lse_q", ROW, "acc"), ROWS_INSIDE),
-        Loop(
-            "j",
-            ALL_TILES,
-            (),
-            (
-                *load,
-                *dropout.drawn(ir, ("q", "k")),
-                Map(P_ELEM, dropout.kept(ir, call("mul", exponent, tile("l_inv"))), "P = softmax(S)"),
-                Store("P", IN_MATRIX, P_ELEM, PAIRS_INSIDE),
-            ),
-            "all",
-            "second pass: probabilities",
-        ),
+        every_tile(KEYS, (), probabilities, note="second pass: probabilities"),
     ]
     return _kernel(ir, "softmax", "P = softmax(S) and lse, S and P in HBM.", body, ())
 
@@ -172,15 +151,13 @@ def _values_kernel(ir: AttentionIR, e_pieces: tuple[Piece, ...]) -> Kernel:
     values = Values(ir)
     bounds = mask_bounds(None if ir.mask is None else values.load_uniform(ir.mask))
     step: list[Stmt] = [
-        Scalar("k_lo", al.mul(index("j"), BLOCK_N)),
-        KEYS,
         Load(P_ELEM, "P", IN_MATRIX, PAIRS_INSIDE),
         *weighted_values(ir, e_pieces, bounds.inside, P_ELEM, rescale=False),
     ]
     body: list[Stmt] = [*program_scalars(), *tile_rows(e_pieces)]
     body += needed_by(bounds.inside, [*values.prologue, *bounds.scalars])
     body += [Map(accumulator(p), real(0.0)) for p in e_pieces]
-    body.append(Loop("j", ALL_TILES, tuple(accumulator(p).name for p in e_pieces), tuple(step), "all"))
+    body.append(every_tile(KEYS, tuple(accumulator(p).name for p in e_pieces), step))
     for p in e_pieces:
         o = accumulator(p)
         final = Tile(f"{o.name}_elem", o.axes, "elem")

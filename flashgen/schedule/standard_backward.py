@@ -39,17 +39,17 @@ from .axes import (
     NQ,
     PAIRS_INSIDE,
     ROWS_INSIDE,
-    TILES,
     B,
     grid,
 )
 from .backward import gradient_tensors
 from .biases import dense_kernel, table_kernel
-from .bounds import KEYS, QUERIES, Side
+from .bounds import KEYS, QUERIES
 from .delta import row_statistics
 from .flash2 import program_scalars
 from .gradients import Learned, learned, line_sums
-from .recompute import Tiles, owned_keys, tile_start
+from .loops import every_tile
+from .recompute import Tiles, owned_keys
 from .terms import ZERO, index
 
 IN_MATRIX = (*IN_ROW, index("k"))
@@ -178,7 +178,7 @@ def _columns_kernel(ir: AttentionIR, columns: list[Learned]) -> Kernel:
         *t.loops(sums.carried, lambda partial: [*t.scores(partial), *sums.step]),
         *sums.finish,
     ]
-    return _kernel(t, "columns", "What inputs get from one tile of keys.", ("b", "h", "k_tile"), body)
+    return _kernel(t, "dcolumns", "What inputs get from one tile of keys.", ("b", "h", "k_tile"), body)
 
 
 def _query_kernel(ir: AttentionIR) -> Kernel:
@@ -199,7 +199,7 @@ def _query_kernel(ir: AttentionIR) -> Kernel:
 def _key_kernel(ir: AttentionIR, what: str, matrix: Tile, src: str, rows: str, factor: float) -> Kernel:
     """dK = dS^T Q or dV = P^T dO, over the query heads that share the KV head."""
     t = Tiles.of(ir, QUERIES)
-    product, total = f"{src}^T {NAMES[rows]}", NAMES[what]
+    product, total = f"{dropout.weights(ir) if src == 'P' else src}^T {NAMES[rows]}", NAMES[what]
     head = (
         HEAD_OF_GROUP,
         *t.limits,
@@ -223,8 +223,3 @@ def _multiplied(t: Tiles, what: str, matrix: Tile, src: str, rows: str, note: st
         *t.accumulated(what, matrix, rows, note),
     )
     return every_tile(t.side, t.names(what), step)
-
-
-def every_tile(side: Side, carried: tuple[str, ...], step: Sequence[Stmt]) -> Loop:
-    """A loop over all tiles, whether the mask hides them or not."""
-    return Loop("j", (Range(ZERO, TILES[f"{side.over}_tile"]),), carried, (*tile_start(side), *step))

@@ -44,15 +44,16 @@ class Values:
     ir: AttentionIR
     outer: str = "q"
     inner: str = "k"
+    order: tuple[str, str] | None = None  # of the axes of a value along both; None: outer, inner
     prologue: list[Stmt] = field(default_factory=list)
     loop: dict[Expr, Map | Load] = field(default_factory=dict)  # value -> what computes it
     names: dict[Expr, Var] = field(default_factory=dict)
     axes: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(AXES_OF))
 
     def level(self, e: Expr) -> tuple[str, ...]:
-        """The axes ``e`` varies along, of (outer, inner)."""
+        """The axes ``e`` varies along, in their order."""
         found = {a for name in variables(e) for a in self.axes.get(name, ())}
-        return tuple(a for a in (self.outer, self.inner) if a in found)
+        return tuple(a for a in self.order or (self.outer, self.inner) if a in found)
 
     def load_reads(self, e: Expr) -> Expr:
         """``e`` with every input read replaced by the name of a loaded value."""
@@ -158,14 +159,19 @@ class Values:
         return out
 
 
+def operands(s: Stmt) -> tuple[Expr, ...]:
+    """What a scalar, load or map is made of."""
+    assert isinstance(s, Scalar | Load | Map)
+    return (*s.index, *([s.guard] if s.guard else [])) if isinstance(s, Load) else (s.value,)
+
+
 def needed_by(e: Expr, made: Sequence[Stmt]) -> list[Stmt]:
     """Those of the statements ``made`` (scalars, loads and maps) that ``e`` rests on."""
     names, out = variables(e), list[Stmt]()
     for s in reversed(made):
         assert isinstance(s, Scalar | Load | Map)
         if (s.name if isinstance(s, Scalar) else s.dst.name) in names:
-            parts = (*s.index, *([s.guard] if s.guard else [])) if isinstance(s, Load) else (s.value,)
-            names |= {v for part in parts for v in variables(part)}
+            names |= {v for part in operands(s) for v in variables(part)}
             out.insert(0, s)
     return out
 

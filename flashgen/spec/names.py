@@ -25,8 +25,9 @@ _TAKEN = frozenset(
 #: The papers' names for what a kernel holds, and the sizes it is called with.
 _KERNEL = re.compile(
     r"[bdehijklmopqstvx]\d*|[qk]_(lo|hi|tile|start|end|len)|m_new|p_elem|lse.*|acc.*|alpha|delta|out|pid.*"
-    r"|B|Hq|Hkv|BLOCK_.*|stride_.*|.*_(ptr|stride.*)|[SP]"
-    r"|d([kopqsv]|kv|lse|out)|elta"  # the last: d + name is the name of an input's gradient
+    r"|B|Hq|Hkv|BLOCK_.*|stride_.*|.*_(ptr|stride.*)|d?[OPQS]"
+    r"|d([kopqsvPS]|q?kv|lse|out|rows|columns)|columns"
+    r"|elta"  # d + name is the name of an input's gradient
 )
 #: What follows a spec's name in its kernels' names.
 _PARTS = r"fwd|scores|softmax|values|bwd_.*"
@@ -53,8 +54,10 @@ def value_name_problem(name: str, spec: str = "") -> str | None:
     what = None
     if name in SCORE_SCOPE.variables:
         what = "a variable of the expression language"
-    elif name in OPS or name in LIBRARY:
+    elif name in LIBRARY or (name in OPS and OPS[name].public and not OPS[name].symbol):
         what = "a function of the expression language"
+    elif name in OPS:
+        what = "the name of an operator of the expression language"
     elif keyword.iskeyword(name) or keyword.issoftkeyword(name) or name.lower() in _TAKEN:
         what = "a word of the language or of generated code"
     elif _KERNEL.fullmatch(name) or re.fullmatch(rf"{re.escape(spec)}_({_PARTS})", name):

@@ -25,6 +25,8 @@ CASES = [
     ("plain", "fp32", "cuda", 90, 32, (64, 32), "fma.rn.f32", "flash2"),
     ("slopes", "bf16", "hip", "gfx942", 64, (64, 32), "mfma", "flash2"),
     ("causal_d48", "bf16", "cuda", 90, 32, (64, 64), "wgmma", "standard_backward"),
+    ("causal_d48", "bf16", "cuda", 90, 32, (64, 32), "bar.sync", "flash1"),
+    ("causal_d48", "bf16", "cuda", 90, 32, (64, 32), "bar.sync", "flash1_backward"),
 ]
 
 SCRIPT = """

@@ -19,7 +19,7 @@ from .building import SPECS, plan, program, source, spec
 WIDTH = 100
 
 
-@pytest.mark.parametrize("schedule", ["flash2", "standard"])
+@pytest.mark.parametrize("schedule", ["flash2", "standard", "flash1"])
 @pytest.mark.parametrize("name", SPECS)
 def test_a_module_is_readable_and_stands_alone(name: str, schedule: str) -> None:
     made = source(program(name, schedule))
@@ -134,3 +134,11 @@ def test_a_plan_must_fit_the_program() -> None:
 
 def test_specs_here_are_sound() -> None:
     assert all(spec(n).name == n for n in SPECS)
+
+
+@pytest.mark.parametrize("schedule", ["flash1", "flash1_backward"])
+def test_what_a_pass_writes_the_next_may_read(schedule: str) -> None:
+    """After the first values, and after each tile of keys, all threads wait for one another."""
+    text = source(program("causal_d48", schedule)).text
+    assert len(re.findall(r"^    tl.debug_barrier\(\)$", text, re.M)) == 1
+    assert len(re.findall(r"^        tl.debug_barrier\(\)$", text, re.M)) == 1

@@ -127,6 +127,28 @@ def test_bounds_that_differ_between_programs() -> None:
             torch.testing.assert_close(got["lse"][b, h], expected["lse"][0, 0])
 
 
+def test_stores_of_programs_that_differ_in_their_tiles() -> None:
+    """Where each batch and head has bounds of its own, a program stores to its own rows and no others."""
+    inputs = {"len": {"shape": ["batch"], "dtype": "int"}, "left": {"shape": ["heads"], "dtype": "int"}}
+    mask = "(k < len[b]) & (qpos - k <= left[h]) & causal"
+    given = tensors(90, 90) | {"len": torch.tensor([17, 80]), "left": torch.tensor([0, 5, 33, 90])}
+    expected = run(program(mask=mask, inputs=inputs), SIDES, given)
+    traffic = Traffic()
+    got = run(program("flash1", mask=mask, inputs=inputs), SIDES, given, check=True, traffic=traffic)
+    torch.testing.assert_close(got, expected)
+    passes = traffic.written["l"] // (4 * 90)  # of whole heads: the first values, and less than each tile
+    assert 8 <= passes < 8 * (1 + math.ceil(90 / SIDES["BLOCK_N"]))
+
+
+def test_constants_are_as_exact_as_the_tensors() -> None:
+    given = {n: t.double() for n, t in tensors().items()}
+    seen = run(program(sink="0.1"), SIDES, given)["lse"]
+    none = run(program(), SIDES, given)["lse"]
+    torch.testing.assert_close(
+        seen.exp() - none.exp(), torch.full_like(seen, math.exp(0.1)), rtol=1e-12, atol=0
+    )
+
+
 def test_fp64_stays_fp64() -> None:
     given = {n: t.double() for n, t in tensors().items()}
     out = run(program(), SIDES, given)

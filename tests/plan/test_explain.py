@@ -33,6 +33,14 @@ def test_it_names_the_choice_and_what_binds() -> None:
     assert "the longest programs first" in said
 
 
+def test_it_prints_the_traffic_and_how_it_grows() -> None:
+    said = " ".join(text("causal").split())
+    assert "2*B*Hq*N*(3*d + 2 + N*d/BLOCK_M)" in said
+    assert "where Nq = Nk = N, BLOCK_M divides N, BLOCK_N divides BLOCK_M" in said
+    assert "Theta(N^2 d^2 / M): 24*B*Hq*N**2*d**2/M leads" in said
+    assert "4*BLOCK_M*BLOCK_N + 6*BLOCK_M*d + 12*BLOCK_M + 2*BLOCK_N*d" in said
+
+
 def test_it_tells_the_domains_of_the_loops() -> None:
     said = text("causal & (k >= qpos - 1024)")
     assert "full_lo <= tile < full_hi" in said

@@ -13,8 +13,8 @@ from flashgen.verify.specs import cases, specs
 
 TILES = ((16, 16), (16, 64), (64, 16), (32, 32), (64, 128))
 ALL = ("fp32", "fp16", "bf16", "fp64")
-FORWARD = ("standard",)
-BACKWARD = ("standard_backward",)
+FORWARD = ("standard", "flash1")
+BACKWARD = ("standard_backward", "flash1_backward")
 #: Keys past a length hold NaN and infinities.
 PADDED = AttentionSpec(
     name="padded",

@@ -31,12 +31,13 @@ def test_standard(golden: Callable[..., None]) -> None:
     golden(dump(program("causal", "standard")))
 
 
-def test_standard_backward(golden: Callable[..., None]) -> None:
-    golden(dump(program("causal", "standard_backward")))
+@pytest.mark.parametrize("schedule", ["standard_backward", "flash1", "flash1_backward"])
+def test_other_algorithms(schedule: str, golden: Callable[..., None]) -> None:
+    golden(dump(program("causal", schedule)))
 
 
 def test_a_wrong_name_lists_the_schedules() -> None:
-    with pytest.raises(PlanError, match=r"flash3.*flash2, standard, backward"):
+    with pytest.raises(PlanError, match=r"flash3.*flash2, flash1, standard, backward"):
         program("causal", "flash3")
 
 

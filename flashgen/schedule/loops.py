@@ -1,0 +1,45 @@
+"""Loops over tiles: those that a mask leaves, full and partial apart, or all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from flashgen.expr import algebra as al
+from flashgen.ir.program import Coords, Loop, Range, Scalar, Stmt, Tile
+
+from .axes import TILES
+from .bounds import Bounds, Side
+from .terms import ZERO, index
+
+
+def tile_start(side: Side, number: str = "j") -> tuple[Stmt, ...]:
+    """The first row of tile ``number`` along ``side.over``, and the row numbers."""
+    lo, rows = f"{side.over}_lo", Tile(side.over, (side.over,), "int32")
+    return Scalar(lo, al.mul(index(number), side.block)), Coords(rows, index(lo))
+
+
+def visits(
+    bounds: Bounds,
+    side: Side,
+    carried: tuple[str, ...],
+    step: Callable[[bool], list[Stmt]],
+    number: str = "j",
+) -> list[Stmt]:
+    """A loop over the full tiles and one over the partial ones; ``step`` gives the body of either."""
+    out: list[Stmt] = []
+    start = tile_start(side, number)
+    if bounds.full:
+        note = "full tiles: every pair is visible"
+        out.append(Loop(number, bounds.full, carried, (*start, *step(False)), "full", note))
+    if bounds.partial:
+        note = "partial tiles: some pairs are hidden"
+        out.append(Loop(number, bounds.partial, carried, (*start, *step(True)), "partial", note))
+    return out
+
+
+def every_tile(
+    side: Side, carried: tuple[str, ...], step: Sequence[Stmt], number: str = "j", note: str = ""
+) -> Loop:
+    """A loop over all tiles, whatever the mask hides."""
+    domain = (Range(ZERO, TILES[f"{side.over}_tile"]),)
+    return Loop(number, domain, carried, (*tile_start(side, number), *step), note=note)
