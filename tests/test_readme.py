@@ -57,5 +57,5 @@ def test_links_point_to_files(path: Path) -> None:
 def test_commands_shown_exist(path: Path) -> None:
     from flashgen.cli.app import COMMANDS
 
-    shown = re.findall(r"^\$ (?:\S+ -m )?flashgen (\w+)", path.read_text(encoding="utf-8"), flags=re.M)
+    shown = re.findall(r"^\$ (?:\S+ -m )?flashgen ([\w-]+)", path.read_text(encoding="utf-8"), flags=re.M)
     assert set(shown) <= set(COMMANDS)

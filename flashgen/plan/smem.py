@@ -78,9 +78,11 @@ def _moments(t: Tiling, body: BodyFacts, outer: list[Term]) -> Iterator[list[Ter
 
 def _held(t: Tiling, body: BodyFacts, step: Step) -> list[Term]:
     """Operands that lie in shared memory; the older units take one that they only read transposed from
-    registers."""
+    registers. Scratch no larger than an operand that just went may be placed beside it."""
+    scratch = _moved(t, body, step.moved) if step.moved else 0
     lie = {n for d in body.dots if t.wgmma(d) or t.fma(d) for n in (d.a, d.b)}
-    held = [x for x in step.held if x.name in lie or x.name not in body.turned]
+    alive = [*step.held, *(x for x in step.past if t.bytes_of(x) >= scratch)]
+    held = [x for x in alive if x.name in lie or x.name not in body.turned]
     return [Term(x.name, "kept", 1, "", x.axes, t.item(x.dtype)) for x in held]
 
 
@@ -151,6 +153,9 @@ def _computed(t: Tiling, body: BodyFacts, name: str) -> list[Term]:
     if t.wgmma(d):
         return []
     tile = Term(name, "scratch", 1, "", (*d.m, d.k), t.item(d.dtype))
+    both = {o.a for o in body.dots if not o.a_loaded}
+    if t.fma(d) and len(both) > 1:  # P and dS are there together
+        return [Term(" and ".join(sorted(both)), "scratch", len(both), "", tile.axes, tile.item)]
     if t.fma(d):  # its rows are padded by an element against bank conflicts
         return [tile, Term(f"{name} padding", "scratch", 1, "", d.m, t.item(d.dtype))]
     return [tile] if _abreast(t, body) > 1 else []

@@ -21,6 +21,7 @@ class Step:
     that a dot here reads transposed. ``computed``: the computed first operand of a dot here. ``moved``: a
     tile that goes from the layout of loads to that of a dot's results; ``once``: it is the same in every
     pass of the loop. ``stored``: a tile that goes back for a store.
+    ``past``: operands loaded in this body whose last dot was before.
     """
 
     held: tuple[Tile, ...] = ()
@@ -29,6 +30,7 @@ class Step:
     moved: Tile | None = None
     once: bool = False
     stored: Tile | None = None
+    past: tuple[Tile, ...] = ()
 
 
 def turned(body: tuple[Stmt, ...]) -> frozenset[str]:
@@ -55,13 +57,11 @@ def steps(body: tuple[Stmt, ...], operands: set[str], outer: dict[str, Tile], va
     for i, (s, moved) in enumerate(zip(body, _moves(body, operands), strict=True)):
         here = {x.dst.name for x in body[: i + 1] if isinstance(x, Load)}
         held = tuple(x for n, x in loaded.items() if n in here and last.get(n, -1) >= i)
-        # The compiler may move a conversion up to where operands of the dot before it are still there, and
-        # that of a tile which stays the same to anywhere.
-        early, every = (
-            tuple(x for n, x in loaded.items() if n in last and (n in here or anywhere))
-            for anywhere in (False, True)
-        )
-        out += [Step(every if x.name in once else early, moved=x, once=x.name in once) for x in moved]
+        read = tuple(x for n, x in loaded.items() if n in last)
+        past = tuple(x for x in read if x.name in here and x not in held)
+        for x in moved:  # that of a tile which stays the same may be anywhere
+            same = x.name in once
+            out.append(Step(read if same else held, moved=x, once=same, past=() if same else past))
         if isinstance(s, Dot):
             out.append(
                 Step(
