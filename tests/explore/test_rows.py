@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,14 @@ def test_the_best_of_every_cell_has_its_source(sram: int) -> None:
         if not c.rejected and cell not in seen:
             seen.add(cell)
             assert stored[str(c.plan)]["source"], c.plan
+
+
+def test_the_slider_knows_every_kib_and_no_end_of_them() -> None:
+    asked = question()
+    assert set(asked.sizes()) == {asked.target.smem_bytes, *range(16 * KIB, 512 * KIB + 1, KIB)}
+    huge = replace(asked, target=asked.target.with_sram(1 << 40))
+    assert len(huge.sizes()) < 40_000
+    assert max(huge.sizes()) >= 1 << 40
 
 
 def test_requested_bytes_are_counted_or_said_not_to_be() -> None:
