@@ -126,7 +126,7 @@ def _row(r: Row, source: list[int] | None, measured: float | None) -> dict[str, 
         "stages": r.plan.num_stages, "tried": r.tried, "smem": r.smem_bytes, "registers": r.registers,
     }  # fmt: skip
     if r.rejected:
-        return {**out, "rejected": r.rejected, "kind": r.kind, "senseless": r.senseless}
+        return {**out, "rejected": r.rejected, "kind": r.kind}
     return {
         **out, "spill": r.spill_bytes, "limits": r.limits, "times": [_time(t) for t in r.times],
         "flops": r.flops, "requested": r.requested_bytes, "blocks": r.blocks, "passes": r.passes,
@@ -136,8 +136,9 @@ def _row(r: Row, source: list[int] | None, measured: float | None) -> dict[str, 
 
 
 def _time(t: Time) -> list[Any]:
-    """The times that decide in full; what is only shown in short."""
-    return [t.us, t.compute_us, float(f"{t.hbm_us:.6g}"), t.hbm_bytes, round(t.waves, 3), t.bound, t.pass_clocks]
+    """The order of promise in full, since it decides; what is only shown in short."""
+    parts = (float(f"{x:.6g}") for x in (t.us, t.compute_us, t.hbm_us))
+    return [*parts, t.hbm_bytes, round(t.waves, 3), t.bound, t.pass_clocks, [float(x) for x in t.promise]]
 
 
 def _spec(lowered: Lowered) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from flashgen.explore.papers import papers
 from flashgen.explore.requests import counted
 from flashgen.explore.rows import rows_of
 from flashgen.plan.plan import Measured, Workload
-from flashgen.plan.search import candidates
+from flashgen.plan.search import candidates, promise
 from flashgen.plan.target import load_target
 from flashgen.runtime.tuned import file_name
 from flashgen.spec.gallery import find
@@ -44,10 +44,12 @@ def test_times_are_the_planners_at_any_sram(target: str, sram: int) -> None:
     for c in planned("flash2", 0, sram, target):
         if c.cost:
             row = rows[c.plan]
-            assert row.us(sram, asked.target) == c.cost.us
+            found = row.time(sram, asked.target)
+            assert found is not None
+            assert (found.us, found.promise) == (c.cost.us, promise(c))
             assert (row.smem_bytes, row.registers) == (c.smem_bytes, c.registers)
         elif c.too_big:
-            assert rows[c.plan].us(sram, asked.target) is None
+            assert rows[c.plan].time(sram, asked.target) is None
 
 
 @pytest.mark.parametrize("sram", [16, 24, 48, 99, 163, 227, 300, 512])
