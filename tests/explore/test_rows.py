@@ -117,7 +117,7 @@ def test_the_command_writes_a_page_and_pictures(tmp_path: Path, monkeypatch: pyt
     remember(name, [Ranking("full_fwd", (timed,), timed, ())])
     names = [str(tmp_path / name) for name in ("e.html", "e.png", "e.svg")]
     options = ["-t", "t4", "-o", names[0], "--png", names[1], "--svg", names[2], "--seqlen", "1024"]
-    done = CliRunner().invoke(app, ["explore", "full", *options, "--heads", "4/2"])
+    done = CliRunner().invoke(app, ["explore", "full", *options, "--heads", "4/2", "--batch", "2"])
     assert done.exit_code == 0, done.output
     text = Path(names[0]).read_text(encoding="utf-8")
     assert "Hq 4, Hkv 2, Nq 1,024" in text
