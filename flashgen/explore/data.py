@@ -23,6 +23,8 @@ from .sources import Sources, emitted, shown
 KIB = 1024
 #: The slider's ends: no GPU of today has less or more.
 LEAST, MOST = 16 * KIB, 512 * KIB
+#: Up to this size, in bytes, each KiB counts.
+EVERY_KIB = 2 * KIB * KIB
 #: Measured microseconds by kernel and candidate, as ``tune.timings`` gives them.
 Times = Mapping[str, Mapping[str, float]]
 
@@ -45,6 +47,13 @@ class Question:
     def most(self) -> int:
         """The most."""
         return max(MOST, -(-2 * self.target.smem_bytes // KIB) * KIB)
+
+    def sizes(self) -> list[int]:
+        """Every size that the slider can take; beyond any tile's, steps that grow with it."""
+        found = [self.target.smem_bytes, self.least]
+        while found[-1] < self.most:
+            found.append(found[-1] + max(1, found[-1] // EVERY_KIB) * KIB)
+        return found
 
 
 def page_data(
@@ -91,8 +100,8 @@ def _kernel(
 ) -> dict[str, Any]:  # fmt: skip
     target, dtype = asked.target, asked.dtype
     rows = rows_of(asked.lowered.program, i, target, dtype, asked.workload, asked.most, compiled)
-    srams = {target.smem_bytes, *range(asked.least, asked.most + 1, KIB)}
-    wanted = {n for n, r in enumerate(rows) if str(r.plan) in measured} | set(shown(rows, srams, target))
+    wanted = {n for n, r in enumerate(rows) if str(r.plan) in measured}
+    wanted |= set(shown(rows, asked.sizes(), target))
     texts = {n: sources.add(emitted(asked.lowered, plan, i, rows[n])) for n in sorted(wanted)}
     t = tiling(f, plan.kernels[i], dtype, target)
     return {
@@ -117,7 +126,7 @@ def _row(r: Row, source: list[int] | None, measured: float | None) -> dict[str, 
         "stages": r.plan.num_stages, "tried": r.tried, "smem": r.smem_bytes, "registers": r.registers,
     }  # fmt: skip
     if r.rejected:
-        return {**out, "rejected": r.rejected, "kind": r.kind, "senseless": r.senseless}
+        return {**out, "rejected": r.rejected, "kind": r.kind}
     return {
         **out, "spill": r.spill_bytes, "limits": r.limits, "times": [_time(t) for t in r.times],
         "flops": r.flops, "requested": r.requested_bytes, "blocks": r.blocks, "passes": r.passes,
@@ -127,8 +136,9 @@ def _row(r: Row, source: list[int] | None, measured: float | None) -> dict[str, 
 
 
 def _time(t: Time) -> list[Any]:
-    """The times that decide in full; what is only shown in short."""
-    return [t.us, t.compute_us, float(f"{t.hbm_us:.6g}"), t.hbm_bytes, round(t.waves, 3), t.bound, t.pass_clocks]
+    """The order of promise in full, since it decides; what is only shown in short."""
+    parts = (float(f"{x:.6g}") for x in (t.us, t.compute_us, t.hbm_us))
+    return [*parts, t.hbm_bytes, round(t.waves, 3), t.bound, t.pass_clocks, [float(x) for x in t.promise]]
 
 
 def _spec(lowered: Lowered) -> dict[str, Any]:

@@ -8,15 +8,15 @@ kept with its time at every number of blocks, and with what it would be bettered
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flashgen.ir.program import Program
 from flashgen.plan.cost import Cost, kernel_cost
-from flashgen.plan.explain import SENSELESS, kind_of, pass_clocks
+from flashgen.plan.explain import kind_of, pass_clocks
 from flashgen.plan.facts import facts
 from flashgen.plan.plan import KernelPlan, Workload
 from flashgen.plan.resources import Tiling, block_limits, tiling
-from flashgen.plan.search import REFINEMENTS, Candidate, judge, tilings, with_room
+from flashgen.plan.search import REFINEMENTS, Candidate, judge, promise, tilings, with_room
 from flashgen.plan.target import Target
 
 from .requests import requested
@@ -36,6 +36,7 @@ class Time:
     waves: float
     bound: str
     pass_clocks: tuple[int, ...]  # of each loop, as those blocks share the SM
+    promise: tuple[float, ...]  # what the planner sorts by, least first
 
 
 @dataclass(frozen=True)
@@ -63,19 +64,18 @@ class Row:
     blocks: int
     passes: tuple[tuple[int, ...], ...]  # clocks by ``explain.PASS_CAUSES`` of each loop, one block alone
     better: tuple[Better, ...]
-    rejected: str
+    rejected: str  # whatever the SRAM
     kind: str
-    senseless: bool  # out for its shape, before its shared memory is looked at
     compiled: bool = False
 
-    def us(self, sram: int, target: Target) -> float | None:
-        """The predicted time with ``sram`` bytes a block; None where the candidate is out."""
+    def time(self, sram: int, target: Target) -> Time | None:
+        """The prediction with ``sram`` bytes a block; None where the candidate is out."""
         if not self.times or self.smem_bytes > sram:
             return None
         spare = target.integer("smem_per_sm") - target.smem_bytes
         taken = self.smem_bytes + target.integer("smem_reserved_per_block")
         sharing = (sram + spare) // taken if self.smem_bytes else len(self.times)
-        return self.times[max(1, min(sharing, len(self.times))) - 1].us
+        return self.times[max(1, min(sharing, len(self.times))) - 1]
 
 
 def rows_of(
@@ -118,12 +118,12 @@ def _row(
     kind = kind_of(c) if c.rejected else ""
     return Row(
         plan=c.plan, tried=tried, smem_bytes=c.smem_bytes, registers=c.registers, spill_bytes=c.spill_bytes,
-        limits=limits, times=tuple(_time(cost) for cost in costs),
+        limits=limits, times=tuple(_time(cost, c) for cost in costs),
         flops=one.flops if one else 0.0, requested_bytes=asks(c.plan, one) if one else 0,
         blocks=one.blocks if one else 0,
         passes=tuple(tuple(round(x) for x in pass_clocks(p)) for p in one.passes) if one else (),
         better=tuple(better), rejected=c.rejected, kind=kind,
-        senseless=kind == SENSELESS, compiled=c.measured is not None,
+        compiled=c.measured is not None,
     )  # fmt: skip
 
 
@@ -140,6 +140,9 @@ def _costs(t: Tiling, c: Candidate, w: Workload, most: int, largest: int) -> lis
     return costs
 
 
-def _time(c: Cost) -> Time:
-    together = tuple(round(p.clocks(c.per_sm)) for p in c.passes)
-    return Time(c.us, c.compute_us, c.hbm_us, c.hbm_bytes, c.waves, c.bound, together)
+def _time(cost: Cost, of: Candidate) -> Time:
+    together = tuple(round(p.clocks(cost.per_sm)) for p in cost.passes)
+    order = promise(replace(of, cost=cost))
+    return Time(
+        cost.us, cost.compute_us, cost.hbm_us, cost.hbm_bytes, cost.waves, cost.bound, together, order
+    )

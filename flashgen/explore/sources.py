@@ -7,14 +7,11 @@ from dataclasses import dataclass, field, replace
 
 from flashgen.driver import Lowered, emit_source
 from flashgen.plan.plan import Plan
-from flashgen.plan.resources import MAX_SPILL_BYTES
 from flashgen.plan.target import Target
 
 from .rows import Row
 
 Cell = tuple[int, ...]
-#: Behind every candidate, in the planner's order of promise.
-LAST = (True, float("inf"), 0, 0, 0)
 
 
 def cell_of(row: Row) -> Cell:
@@ -30,17 +27,14 @@ def shown(rows: Sequence[Row], srams: Iterable[int], target: Target) -> list[int
     """
     found: set[int] = set()
     for sram in srams:
-        fitting = [(i, row, us) for i, row in enumerate(rows) if (us := row.us(sram, target)) is not None]
-        order = {
-            i: (row.spill_bytes > MAX_SPILL_BYTES, us, row.smem_bytes, row.plan.num_warps, i)
-            for i, row, us in fitting
-        }
+        times = {i: t for i, row in enumerate(rows) if (t := row.time(sram, target)) is not None}
         best: dict[Cell, int] = {}
-        for i, row, _ in fitting:
-            if row.tried and order[i] < order.get(best.get(cell_of(row), -1), LAST):
-                best[cell_of(row)] = i
+        for i in sorted(times, key=lambda i: times[i].promise):
+            if rows[i].tried:
+                best.setdefault(cell_of(rows[i]), i)
         found |= set(best.values())
-        found |= {i for i, row, _ in fitting if not row.tried and order[i] < order[best[cell_of(row)]]}
+        bettered = [i for i in times if not rows[i].tried]
+        found |= {i for i in bettered if times[i].promise < times[best[cell_of(rows[i])]].promise}
     return sorted(found)
 
 

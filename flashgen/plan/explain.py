@@ -30,8 +30,6 @@ from .target import Target
 SHOWN = 5
 #: What a pass of a loop spends clocks on.
 PASS_CAUSES = ("dots", "operands", "issue", "exp", "L2", "waits", "spills")
-#: The kind of those that are rejected before anything is computed of them.
-SENSELESS = "shape that wastes warps or stages"
 
 
 def explain(
@@ -209,7 +207,7 @@ def kind_of(c: Candidate) -> str:
         return "too much shared memory"
     if "spill" in c.rejected:
         return "too many registers"
-    return "refused by the compiler" if "compile" in c.rejected else SENSELESS
+    return "refused by the compiler" if "compile" in c.rejected else "shape that wastes warps or stages"
 
 
 def _table(*columns: str) -> Table:

@@ -94,11 +94,11 @@ def candidates(
     w = workload or LONG
     tried = [judge(f, plan, dtype, target, w) for plan in tilings(f)]
     bad = [c for c in tried if c.rejected]
-    good = sorted((c for c in tried if not c.rejected), key=_promise)
+    good = sorted((c for c in tried if not c.rejected), key=promise)
     for refine in REFINEMENTS if described else REFINEMENTS[1:]:
         plans = [plan for c in good[:REFINED] for plan in refine(f, c, dtype, target)]
         more = [judge(f, plan, dtype, target, w) for plan in plans]
-        good = sorted(good + [c for c in more if not c.rejected], key=_promise)
+        good = sorted(good + [c for c in more if not c.rejected], key=promise)
     return good + bad
 
 
@@ -140,7 +140,7 @@ def with_room(f: KernelFacts, c: Candidate, dtype: str, target: Target) -> list[
 REFINEMENTS = (by_descriptor, with_room)
 
 
-def _promise(c: Candidate) -> tuple[bool, float, float, int, int]:
+def promise(c: Candidate) -> tuple[bool, float, float, int, int]:
     """Best first; those the compiler may well refuse after the others. Of those that wait for DRAM equally
     long, the one with the least other work."""
     us, busy = (c.cost.us, c.cost.compute_us) if c.cost else (0.0, 0.0)

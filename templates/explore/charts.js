@@ -9,7 +9,7 @@ function axis(low, high, from, to) {
 
 /** 1, 2, 5 … times powers of ten within the ends; powers of ten only where there would be many. */
 function ticks(low, high) {
-  const wide = Math.log10(high / low) > 3;
+  const wide = Math.log10(high / low) > 2.4;
   const out = [];
   for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) {
     for (const step of wide ? [1] : [1, 2, 5]) {

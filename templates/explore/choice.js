@@ -17,18 +17,18 @@ function sharing(row, sram) {
 /** The prediction for a candidate, by name. */
 function timeOf(row, sram) {
   const { blocks } = sharing(row, sram);
-  const [us, compute, dram, dramBytes, waves, bound, passes] = row.times[Math.min(blocks, row.times.length) - 1];
-  return { us, compute, dram, dramBytes, waves, bound, passes, blocks };
+  const [us, compute, dram, dramBytes, waves, bound, passes, promise] = row.times[Math.min(blocks, row.times.length) - 1];
+  return { us, compute, dram, dramBytes, waves, bound, passes, promise, blocks };
 }
 
 /** Why a candidate is out at this size; empty where it is not. */
 function rejection(row, sram) {
-  if (row.senseless) return { kind: row.kind, why: row.rejected };
+  if (row.rejected) return { kind: row.kind, why: row.rejected };
   if (row.smem > sram) {
     const why = `needs ${showSize(row.smem)} of shared memory, ${showSize(sram)} exist`;
     return { kind: "too much shared memory", why };
   }
-  return row.rejected ? { kind: row.kind, why: row.rejected } : null;
+  return null;
 }
 
 /** Numbers of the candidates that are possible at this size, best first. */
@@ -44,8 +44,7 @@ function ranked(kernel, sram) {
   const promise = new Map();
   const add = (list, more) => {
     for (const i of more.filter(fits)) {
-      const { us, compute } = timeOf(rows[i], sram);
-      promise.set(i, [rows[i].spill > data.rules.spill ? 1 : 0, us, compute, rows[i].smem, rows[i].warps]);
+      promise.set(i, timeOf(rows[i], sram).promise);
       list.push(i);
     }
     return list.sort((a, b) => {

@@ -143,6 +143,7 @@ function showSource(kernel, row) {
     within = after;
     return make("span", { class: "code-line" }, ...parts, "\n");
   });
-  fill("source", ...lines);
+  fill("source", ...(lines.length ? lines : [`No source is stored for this size: flashgen build --sram ${state.sram} writes it.`]));
+  byId("copy").hidden = !lines.length;
   byId("copied").textContent = "";
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from flashgen.explore.papers import papers
 from flashgen.explore.requests import counted
 from flashgen.explore.rows import rows_of
 from flashgen.plan.plan import Measured, Workload
-from flashgen.plan.search import candidates
+from flashgen.plan.search import candidates, promise
 from flashgen.plan.target import load_target
 from flashgen.runtime.tuned import file_name
 from flashgen.spec.gallery import find
@@ -43,10 +44,12 @@ def test_times_are_the_planners_at_any_sram(target: str, sram: int) -> None:
     for c in planned("flash2", 0, sram, target):
         if c.cost:
             row = rows[c.plan]
-            assert row.us(sram, asked.target) == c.cost.us
+            found = row.time(sram, asked.target)
+            assert found is not None
+            assert (found.us, found.promise) == (c.cost.us, promise(c))
             assert (row.smem_bytes, row.registers) == (c.smem_bytes, c.registers)
         elif c.too_big:
-            assert rows[c.plan].us(sram, asked.target) is None
+            assert rows[c.plan].time(sram, asked.target) is None
 
 
 @pytest.mark.parametrize("sram", [16, 24, 48, 99, 163, 227, 300, 512])
@@ -58,6 +61,14 @@ def test_the_best_of_every_cell_has_its_source(sram: int) -> None:
         if not c.rejected and cell not in seen:
             seen.add(cell)
             assert stored[str(c.plan)]["source"], c.plan
+
+
+def test_the_slider_knows_every_kib_and_no_end_of_them() -> None:
+    asked = question()
+    assert set(asked.sizes()) == {asked.target.smem_bytes, *range(16 * KIB, 512 * KIB + 1, KIB)}
+    huge = replace(asked, target=asked.target.with_sram(1 << 40))
+    assert len(huge.sizes()) < 40_000
+    assert max(huge.sizes()) >= 1 << 40
 
 
 def test_requested_bytes_are_counted_or_said_not_to_be() -> None:
@@ -106,7 +117,7 @@ def test_the_command_writes_a_page_and_pictures(tmp_path: Path, monkeypatch: pyt
     remember(name, [Ranking("full_fwd", (timed,), timed, ())])
     names = [str(tmp_path / name) for name in ("e.html", "e.png", "e.svg")]
     options = ["-t", "t4", "-o", names[0], "--png", names[1], "--svg", names[2], "--seqlen", "1024"]
-    done = CliRunner().invoke(app, ["explore", "full", *options, "--heads", "4/2"])
+    done = CliRunner().invoke(app, ["explore", "full", *options, "--heads", "4/2", "--batch", "2"])
     assert done.exit_code == 0, done.output
     text = Path(names[0]).read_text(encoding="utf-8")
     assert "Hq 4, Hkv 2, Nq 1,024" in text
