@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][-+]?[0-9]+)?")
+_FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _OTHER_BOOL = re.compile(r"(?i)y|n|yes|no|on|off|true|false")
 _OTHER_NULL = re.compile(r"(?i)null|~")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+(\.[0-9_]*)?")
@@ -32,7 +32,7 @@ def plain(text: str) -> tuple[Any, str | None]:
         if len(text) > 20:
             return 0, "a number of more than 20 digits; no field takes one"
         return int(text), None
-    if _FLOAT.fullmatch(text) and re.search(r"[0-9]", text):
+    if _FLOAT.fullmatch(text):
         return float(text), None
     said = f"`{text}`" if len(text) <= 40 else f"`{text[:37]}...`"
     if _OTHER_BOOL.fullmatch(text):

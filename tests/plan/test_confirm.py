@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from flashgen.driver import lower_spec
 from flashgen.errors import PlanError
 from flashgen.plan import confirm
 from flashgen.plan.confirm import REFUSALS, Verdict, compiled, confirmed, job, ranking, verdicts
@@ -18,6 +19,9 @@ from flashgen.plan.resources import MAX_SPILL_BYTES, tiling
 from flashgen.plan.search import choose, order_of
 from flashgen.plan.smem import smem_bytes
 from flashgen.plan.target import load_target
+from flashgen.spec.gallery import gallery
+from flashgen.spec.load import load_spec
+from flashgen.spec.model import AttentionSpec
 
 from .programs import lowered, module
 
@@ -142,6 +146,27 @@ def test_a_target_whose_code_has_no_matrix_units_has_a_plan_that_compiles() -> N
     plan = confirmed(of.program, gpu, "fp16", W, lambda p: module(of, p))
     assert (plan.spill_bytes or 0) <= MAX_SPILL_BYTES
     assert plan.kernels[0].num_stages == 1, "there is nothing to pipeline with"
+
+
+@pytest.mark.parametrize("schedule", ["flash2", "backward", "backward_lse"])
+@pytest.mark.parametrize("name", gallery())
+def test_every_kernel_of_the_gallery_can_be_handed_to_the_compiler(name: str, schedule: str) -> None:
+    of, gpu = lower_spec(load_spec(gallery()[name]), schedule), load_target("h100")
+    sides = (("BLOCK_M", 64), ("BLOCK_N", 64))
+    kernels = tuple(KernelPlan(sides, 4, 2, order_of(f)) for f in facts(of.program))
+    plan = Plan(schedule, "h100", "bf16", kernels, 0, 0, 0.0)
+    made = module(of, plan)
+    for i, kernel in enumerate(made.kernels):
+        assert [n for n, _ in job(of.program, made, i, plan, gpu)["signature"]] == [
+            a.name for a in kernel.args
+        ]
+
+
+def test_a_kernel_with_dropout_compiles() -> None:
+    fields: dict[str, Any] = {"name": "dropped", "head_dim": 16, "dropout": 0.1}
+    of, gpu = lower_spec(AttentionSpec(**fields)), load_target("h100")
+    plan = confirmed(of.program, gpu, "bf16", W, lambda p: module(of, p), tries=1, workers=1)
+    assert plan.compiled is not None and len(plan.compiled) == len(plan.kernels)
 
 
 def work(text: str) -> dict[str, Any]:

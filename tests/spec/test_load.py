@@ -8,6 +8,7 @@ import pytest
 
 from flashgen.errors import SpecError
 from flashgen.spec import AttentionSpec, load_spec, load_text
+from flashgen.spec.plain import plain
 
 GOOD = "name: good\nhead_dim: 64\n"
 
@@ -182,6 +183,21 @@ def test_an_expression_is_not_blamed_for_a_wrong_input() -> None:
 
 def test_an_input_called_like_nothing() -> None:
     assert [p[:2] for p in problems(f"{GOOD}inputs: {{None: {{shape: [heads], dtype: 3}}}}\n")] == [(3, 40)]
+
+
+@pytest.mark.parametrize("name", ["e1", "e3", "e05", "e"])
+def test_a_name_that_looks_like_an_exponent_is_a_name(name: str) -> None:
+    assert load_text(f"name: {name}\nhead_dim: 64\n").name == name
+
+
+@pytest.mark.parametrize("text", ["E5", ".e5", "-e5", "."])
+def test_what_only_resembles_a_number_is_text(text: str) -> None:
+    assert plain(text) == (text, None)
+
+
+@pytest.mark.parametrize("text", ["1e5", "1.e5", ".5", "-0.5E-3", "+2."])
+def test_a_number_has_a_digit_before_its_exponent(text: str) -> None:
+    assert plain(text) == (float(text), None)
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n", "null\n"])
