@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from . import algebra as al
 from .evaluate import evaluate_python
 from .limits import INT_LIMIT
-from .nodes import Call, Const, Expr, Read, Type, Var, real, walk
+from .nodes import Call, Const, Expr, Read, Type, Var, real, rewrite, substitute, walk
 from .ops import OPS
 
 
@@ -22,6 +24,16 @@ def promote(e: Expr) -> Expr:
     if isinstance(e, Const) and e.type == "int":
         return real(e.value)
     return Call("float", (e,), "float") if e.type == "int" else e
+
+
+def written_out(body: Expr, values: Mapping[str, Expr]) -> Expr:
+    """``body`` with its parameters replaced by ``values`` of the same types; what is promoted of a literal is
+    a literal, as where it is written by hand."""
+
+    def literal(e: Expr) -> Expr | None:
+        return promote(e.args[0]) if isinstance(e, Call) and e.op == "float" else None
+
+    return rewrite(substitute(body, values), literal)
 
 
 def call(name: str, *args: Expr) -> Expr:

@@ -1,5 +1,6 @@
 """The library: functions written in the language itself. They are written out where they are called, so
-nothing downstream knows them: to add one is to add an entry here.
+nothing downstream knows them: to add one is to add an entry here. A parameter takes ints, or any number as
+the operators of its body do: of ints, ``clip`` is an int.
 
 ``qpos = q + Nk - Nq`` aligns the last query with the last key.
 """
@@ -7,8 +8,10 @@ nothing downstream knows them: to add one is to add an entry here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
-from .nodes import Type
+#: What a parameter takes, in the words of the table of operators (``ops``).
+Takes: TypeAlias = Literal["int", "num"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class Function:
     """A named expression with typed parameters. Without parameters it is used without parentheses."""
 
     name: str
-    params: tuple[tuple[str, Type], ...]
+    params: tuple[tuple[str, Takes], ...]
     body: str
     doc: str
     source: str = ""
@@ -27,12 +30,12 @@ class Function:
         return f"{self.name}({', '.join(n for n, _ in self.params)})" if self.params else self.name
 
 
-def _ints(*names: str) -> tuple[tuple[str, Type], ...]:
+def _ints(*names: str) -> tuple[tuple[str, Takes], ...]:
     return tuple((n, "int") for n in names)
 
 
-def _floats(*names: str) -> tuple[tuple[str, Type], ...]:
-    return tuple((n, "float") for n in names)
+def _numbers(*names: str) -> tuple[tuple[str, Takes], ...]:
+    return tuple((n, "num") for n in names)
 
 
 # The thresholds are ceil(8 * 16 ** (i / 8)): the bucket is 8 + floor(8 * log(n / 8) / log(128 / 8)),
@@ -75,16 +78,16 @@ _FUNCTIONS = (
         "Beltagy et al. 2020, Longformer (arXiv:2004.05150), section 3.1; bound it with `window`",
     ),
     Function(
-        "clip", _floats("x", "low", "high"), "min(max(x, low), high)",
+        "clip", _numbers("x", "low", "high"), "min(max(x, low), high)",
         "`x` held between `low` and `high`", "",
     ),
     Function(
-        "softcap", _floats("x", "cap"), "cap * tanh(x / cap)",
+        "softcap", _numbers("x", "cap"), "cap * tanh(x / cap)",
         "`x` bent smoothly into (-cap, cap)",
         "Gemma Team 2024, Gemma 2 (arXiv:2408.00118), section 2",
     ),
     Function(
-        "alibi", _floats("slope"), "slope * (k - qpos)",
+        "alibi", _numbers("slope"), "slope * (k - qpos)",
         "a bias linear in the distance; add it to `s`",
         "Press et al. 2022, ALiBi (arXiv:2108.12409), section 3",
     ),

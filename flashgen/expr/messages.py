@@ -112,6 +112,13 @@ def mistyped(op: str, shown: str, argument: str, takes: str, got: Type) -> str:
     return f"{says}; `where(condition, 1, 0)` makes a number"
 
 
+def misgiven(name: str, function: str, argument: str, takes: str, got: Type) -> str:
+    """For an ``argument`` (its text) of type ``got`` given as ``name`` to a library ``function``."""
+    says = f"`{name}` of `{function}` is {A['int'] if takes == 'int' else 'a number'}"
+    how = "" if got == "bool" else "; `floor(x)` makes an integer"
+    return f"{says}, but `{clip(argument)}` is {A[got]}{how}"
+
+
 def unexpected(found: str, before: str) -> str:
     """For a token that cannot follow ``before`` (its text)."""
     after = f"after `{clip(before)}`"

@@ -14,7 +14,7 @@ from flashgen.errors import ExprError
 from . import build, messages
 from .cursor import MAX_DEPTH, Cursor, Part
 from .library import LIBRARY, Function
-from .nodes import FALSE, TRUE, Const, Expr, Read, Type, Var, children, integer, real, substitute, walk
+from .nodes import FALSE, TRUE, Const, Expr, Read, Type, Var, children, integer, real, walk
 from .ops import INFIX, OPS
 from .scope import MASK_SCOPE, SCORE_SCOPE, InputType, Scope
 from .tokens import Token
@@ -248,12 +248,11 @@ class _Parser(Cursor):
             raise ExprError(f"`{f.signature}` takes {_count(len(f.params))}, got {len(args)}", token.offset)
         values: dict[str, Expr] = {}
         for part, (name, takes) in zip(args, f.params, strict=True):
-            e = build.promote(part.expr) if takes == "float" else part.expr
-            if e.type != takes:
-                says = f"`{name}` of `{f.signature}` is {messages.A[takes]}"
-                raise ExprError(f"{says}, but `{self.says(part)}` is {messages.A[e.type]}", part.start)
-            values[name] = e
-        body = _body(f)
+            got = part.expr.type
+            if got != takes and (takes == "int" or got == "bool"):
+                raise ExprError(messages.misgiven(name, f.signature, self.says(part), takes, got), part.start)
+            values[name] = part.expr
+        body = _body(f, tuple(e.type for e in values.values()))
         for leaf in walk(body):
             if isinstance(leaf, Var) and leaf.name not in values and leaf.name not in self.scope.variables:
                 raise ExprError(f"`{f.name}` uses `{leaf.name}`, which has no meaning here", token.offset)
@@ -261,7 +260,7 @@ class _Parser(Cursor):
         sizes = {name: part.size for part, (name, _) in zip(args, f.params, strict=True)}
         total = sum(sizes.get(n.name, 1) if isinstance(n, Var) else 1 for n in walk(body))
         self.limit(total, 0, token.offset)
-        e = substitute(body, values)
+        e = build.written_out(body, values)
         size, depth = _measure(e)
         self.limit(size, depth, token.offset)
         for n in walk(e):
@@ -286,7 +285,9 @@ def _constant(value: bool | int | float) -> Const:
 
 
 @lru_cache(maxsize=256)
-def _body(f: Function) -> Expr:
-    """A library function's body; its parameters are variables in it. A body may use the library."""
-    scope = Scope({**MASK_SCOPE.variables, **dict(f.params)}, functions=LIBRARY)
+def _body(f: Function, types: tuple[Type, ...]) -> Expr:
+    """A library function's body for arguments of these types; its parameters are variables in it. A body may
+    use the library."""
+    params = {name: given for (name, _), given in zip(f.params, types, strict=True)}
+    scope = Scope({**MASK_SCOPE.variables, **params}, functions=LIBRARY)
     return _Parser(f.body, scope).whole().expr

@@ -53,8 +53,10 @@ def value_name_problem(name: str, spec: str = "") -> str | None:
     what = None
     if name in SCORE_SCOPE.variables:
         what = "a variable of the expression language"
-    elif name in OPS or name in LIBRARY:
+    elif name in LIBRARY or (name in OPS and OPS[name].public and not OPS[name].symbol):
         what = "a function of the expression language"
+    elif name in OPS:
+        what = "the name of an operator of the expression language"
     elif keyword.iskeyword(name) or keyword.issoftkeyword(name) or name.lower() in _TAKEN:
         what = "a word of the language or of generated code"
     elif _KERNEL.fullmatch(name) or re.fullmatch(rf"{re.escape(spec)}_({_PARTS})", name):

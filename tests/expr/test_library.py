@@ -6,12 +6,13 @@ import math
 
 import pytest
 
+from flashgen.errors import ExprError
 from flashgen.expr.evaluate import evaluate_python
 from flashgen.expr.hints import hints
 from flashgen.expr.library import LIBRARY
 from flashgen.expr.nodes import Type
 from flashgen.expr.ops import OPS
-from flashgen.expr.parse import SCORE_SCOPE, Scope, parse
+from flashgen.expr.parse import SCORE_SCOPE, InputType, Scope, parse
 from flashgen.expr.text import to_text
 from flashgen.generate.tables import library, operators
 
@@ -71,9 +72,40 @@ def test_scores() -> None:
     assert value("clip(s, -1, 1)") == 1.0
 
 
+@pytest.mark.parametrize("x", ["k - qpos", "s", "0.5"])
+@pytest.mark.parametrize("rest", [", 0, 9", ", 0.5, 9", ", -k, k"])
+def test_a_call_means_what_it_stands_for(x: str, rest: str) -> None:
+    low, high = rest[2:].split(", ")
+    wants: list[Type] = ["int", "float"]
+    for want in wants:
+        call, written = f"clip({x}{rest})", f"min(max({x}, {low}), {high})"
+        assert reads_as(call, SCORE_SCOPE, want) == reads_as(written, SCORE_SCOPE, want)
+    assert parse(call, SCORE_SCOPE, want="float") == parse(written, SCORE_SCOPE, want="float")
+
+
+def test_a_clipped_integer_is_an_index() -> None:
+    scope = Scope(SCORE_SCOPE.variables, inputs={"table": InputType(1, "float")})
+    assert reads_as("table[clip(k - qpos, 0, 9)]", scope, "float")
+    assert not reads_as("table[clip(s, 0, 9)]", scope, "float")
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("clip(s, causal, 1)", "`low` of `clip(x, low, high)` is a number, but `causal` is a condition"),
+        ("prefix(s)", "`n` of `prefix(n)` is an integer, but `s` is a float; `floor(x)` makes an integer"),
+    ],
+)
+def test_a_wrong_argument_is_named(text: str, said: str) -> None:
+    with pytest.raises(ExprError) as caught:
+        parse(text, SCORE_SCOPE, want="float")
+    assert said in str(caught.value)
+
+
 def test_every_function_parses_and_prints() -> None:
     for f in LIBRARY.values():
-        scope = Scope({**SCORE_SCOPE.variables, **dict(f.params)})
+        params: dict[str, Type] = {n: "int" if takes == "int" else "float" for n, takes in f.params}
+        scope = Scope({**SCORE_SCOPE.variables, **params})
         call = f.signature
         wants: list[Type] = ["bool", "int", "float"]
         types = [w for w in wants if reads_as(call, scope, w)]
@@ -84,8 +116,6 @@ def test_every_function_parses_and_prints() -> None:
 
 
 def reads_as(text: str, scope: Scope, want: Type) -> bool:
-    from flashgen.errors import ExprError
-
     try:
         parse(text, scope, want=want)
     except ExprError:

@@ -195,6 +195,19 @@ def test_other_names_of_generated_code(name: str) -> None:
         AttentionSpec(name="plain", head_dim=16, inputs={name: {"shape": ["heads"]}}, score=f"s + {name}[h]")
 
 
+@pytest.mark.parametrize(
+    "name, what",
+    [
+        ("clip", "a function of"),
+        ("tanh", "a function of"),
+        ("lt", "the name of an operator of"),
+        ("q", "a variable of"),
+    ],
+)
+def test_a_taken_name_is_called_what_it_is(name: str, what: str) -> None:
+    assert f"`{name}` is {what} the expression language" in str(value_name_problem(name))
+
+
 @pytest.mark.parametrize("name", ["dbias", "dbias_rows", "bias_rows", "bias_columns1", "dbias_table"])
 def test_an_input_is_not_called_like_the_gradient_of_another(name: str) -> None:
     inputs: dict[str, Any] = {"bias": {"shape": ["heads"], "grad": True}, name: {"shape": ["heads"]}}
