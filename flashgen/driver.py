@@ -55,9 +55,16 @@ class Lowered:
 
 
 def lower_spec(spec: AttentionSpec, schedule: str = "flash2") -> Lowered:
-    """spec -> AttentionIR -> Program, each level verified. Raises ``PlanError`` for an unknown schedule."""
+    """spec -> AttentionIR -> Program, each level verified.
+
+    Raises ``PlanError`` for an unknown schedule, and for a backward of a spec that refuses it.
+    """
     if schedule not in SCHEDULES:
         raise PlanError(f"no schedule is called {schedule!r}; there are {', '.join(SCHEDULES)}")
+    if "backward" in schedule and not spec.backward:
+        raise PlanError(
+            f"{spec.name} has no backward (its field `backward` is false): leave `backward` out of the spec"
+        )
     ir = lower(spec)
     verify_ir(ir)
     program = SCHEDULES[schedule](ir)

@@ -11,9 +11,23 @@ import typer
 from flashgen.errors import FlashgenError, PlanError
 
 from .console import out, progress
-from .given import Backward, Dtype, Schedule, Spec, Sram, algorithm, given
+from .given import (
+    Backward,
+    Batch,
+    Dtype,
+    Heads,
+    Schedule,
+    Seqlen,
+    SeqlenQ,
+    Spec,
+    Sram,
+    algorithm,
+    given,
+    workload,
+)
 
 if TYPE_CHECKING:
+    from flashgen.ir.program import Program
     from flashgen.plan.plan import Plan
     from flashgen.plan.target import Target
 
@@ -24,6 +38,10 @@ def command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The folder to write to; default out/NAME.")
     ] = None,
+    seqlen: Seqlen = 8192,
+    seqlen_q: SeqlenQ = None,
+    batch: Batch = 4,
+    heads: Heads = None,
     dtype: Dtype = None,
     sram: Sram = None,
     confirm: Annotated[
@@ -37,13 +55,14 @@ def command(
     The files of a schedule other than flash2 have its name: kernel_backward.py, manifest_backward.json.
     """
     from flashgen.driver import emit_source, lower_spec
-    from flashgen.plan.search import LONG, choose
+    from flashgen.plan.search import choose
 
     known, gpu, chosen = given(spec, target, dtype, sram)
     if gpu.backend == "interpreter":
         raise PlanError(
             f"{gpu.name} runs the program itself and has no kernel; build for a GPU, such as h100"
         )
+    work = workload(known, seqlen, seqlen_q, batch, heads)
     chosen_schedule = algorithm(schedule, backward)
     lowered = lower_spec(known, chosen_schedule)
     suffix = "" if chosen_schedule == "flash2" else f"_{chosen_schedule}"
@@ -51,15 +70,15 @@ def command(
         from flashgen.plan.confirm import confirmed
 
         with progress(f"compiling candidates for {gpu.name}") as tell:
-            plan = confirmed(lowered.program, gpu, chosen, LONG, lambda p: emit_source(lowered, p), tell=tell)
+            plan = confirmed(lowered.program, gpu, chosen, work, lambda p: emit_source(lowered, p), tell=tell)
     else:
-        plan = choose(lowered.program, gpu, chosen)
+        plan = choose(lowered.program, gpu, chosen, work)
     source = emit_source(lowered, plan)
     folder = output or Path("out") / known.name
     manifest = json.dumps(source.manifest, indent=2, sort_keys=True) + "\n"
     texts = {f"kernel{suffix}.py": source.text, f"manifest{suffix}.json": manifest}
     write(folder, texts)
-    for line in said(plan, gpu):
+    for line in said(lowered.program, plan, gpu):
         out().print(line, markup=False)
     for note in gpu.notes():
         out().print(f"note: {note}", markup=False)
@@ -77,20 +96,25 @@ def write(folder: Path, texts: dict[str, str]) -> None:
         raise FlashgenError(f"{folder} cannot be written: {error.strerror}") from None
 
 
-def said(plan: Plan, target: Target) -> list[str]:
+def said(program: Program, plan: Plan, target: Target) -> list[str]:
     """The plan of each kernel, with the compiler's numbers where it was asked."""
+    from flashgen.plan.facts import facts
+    from flashgen.plan.resources import smem_bytes, tiling
     from flashgen.plan.size import show_size
 
     exist = show_size(target.smem_bytes)
+    w = plan.workload
     lines = [f"{target.description}, {plan.dtype}, schedule {plan.schedule}"]
-    for i, kernel in enumerate(plan.kernels):
-        line = f"  {kernel}"
+    if w is not None:
+        lines[0] += f", planned for B={w.B} Hq={w.Hq} Hkv={w.Hkv} Nq={w.Nq} Nk={w.Nk}"
+    for i, (f, kernel) in enumerate(zip(facts(program), plan.kernels, strict=True)):
+        line = f"  {f.kernel.name}: {kernel}: "
         if plan.compiled is not None:
             m = plan.compiled[i]
-            line += f": {show_size(m.smem_bytes)} of {exist} of shared memory a block, "
+            line += f"{show_size(m.smem_bytes)} of {exist} of shared memory a block, "
             line += f"{m.registers} registers and {m.spill_bytes} B of spills a thread"
         else:
-            smem = show_size(plan.smem_bytes)
-            line += f": {smem} of {exist} of shared memory a block predicted, not compiled"
+            smem = show_size(smem_bytes(tiling(f, kernel, plan.dtype, target)))
+            line += f"{smem} of {exist} of shared memory a block predicted, not compiled"
         lines.append(line)
     return lines

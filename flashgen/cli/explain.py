@@ -29,11 +29,13 @@ def command(
     target: Annotated[str, typer.Option("--target", "-t", help="The GPU, or cpu.")] = "h100",
     seqlen: Seqlen = 8192,
     seqlen_q: SeqlenQ = None,
-    batch: Batch = 2,
+    batch: Batch = 4,
     heads: Heads = None,
     dtype: Dtype = None,
     sram: Sram = None,
-    confirm: Annotated[bool, typer.Option("--confirm", help="Compile the best candidates.")] = False,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Compile the best candidates, as build does.")
+    ] = False,
     schedule: Schedule = None,
     backward: Backward = False,
 ) -> None:

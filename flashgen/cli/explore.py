@@ -36,7 +36,7 @@ def command(
     ] = None,
     seqlen: Seqlen = 8192,
     seqlen_q: SeqlenQ = None,
-    batch: Batch = 2,
+    batch: Batch = 4,
     heads: Heads = None,
     dtype: Dtype = None,
     sram: Sram = None,

@@ -71,16 +71,16 @@ def given(spec: str, target: str, dtype: str | None, sram: str | None) -> tuple[
 def workload(
     known: AttentionSpec, seqlen: int, seqlen_q: int | None, batch: int, heads: str | None
 ) -> Workload:
-    """The sizes of a call. Raises ``PlanError``."""
+    """The sizes of a call: the planner's ``LONG`` where all are defaults. Raises ``PlanError``."""
     from flashgen.plan.plan import Workload
 
     return Workload(batch, *heads_of(heads, known), seqlen_q or seqlen, seqlen)
 
 
 def heads_of(text: str | None, spec: AttentionSpec) -> tuple[int, int]:
-    """Query heads and key heads: as given, else the spec's own, else 16. Raises ``PlanError``."""
+    """Query heads and key heads: as given, else the spec's own, else 32. Raises ``PlanError``."""
     if text is None:
-        return (spec.heads.q, spec.heads.kv) if spec.heads else (16, 16)
+        return (spec.heads.q, spec.heads.kv) if spec.heads else (32, 32)
     parts = text.split("/")
     if len(parts) > 2 or not all(p.isascii() and p.isdigit() and 0 < int(p) <= 1 << 20 for p in parts):
         raise PlanError(f"--heads {text!r}: write 32 or 32/8")

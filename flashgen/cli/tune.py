@@ -24,7 +24,7 @@ def command(
     spec: Spec,
     seqlen: Seqlen = 8192,
     seqlen_q: SeqlenQ = None,
-    batch: Batch = 2,
+    batch: Batch = 4,
     heads: Heads = None,
     dtype: Annotated[str | None, typer.Option("--dtype", help="fp16, bf16 or fp32.")] = None,
     backward: Backward = False,

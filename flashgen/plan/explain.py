@@ -95,7 +95,7 @@ def _title(text: str) -> Text:
 
 def _choice(best: Candidate, cost: Cost, f: KernelFacts) -> Text:
     tflops = cost.flops / max(cost.us, 1e-9) / 1e6
-    said = "confirmed by the compiler" if best.measured else "not compiled yet"
+    said = "confirmed by the compiler" if best.measured else "not compiled: --confirm does, as build"
     lines = [
         f"{best.plan} ({said})",
         order_text(best.plan, f),

@@ -89,3 +89,30 @@ def test_two_schedules_at_once_are_none(here: Path) -> None:
     result = run("causal", "--schedule", "flash2", "--backward", "-o", "made")
     assert result.exit_code != 0
     assert not (here / "made").exists()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["gemma2_local"],
+        ["causal", "--backward", "--seqlen", "512", "--batch", "1", "--heads", "8/2"],
+    ],
+)
+def test_it_builds_the_plan_that_explain_shows(here: Path, given: list[str]) -> None:
+    built = run(*given, "-o", "made", "--no-confirm").stdout.splitlines()
+    shown = CliRunner().invoke(app, ["explain", *given]).stdout.replace("\n", " ")
+    kernels = [line.split(": ") for line in built if "predicted, not compiled" in line]
+    assert len(kernels) == shown.count("Kernel ") > 0
+    for name, plan, numbers in kernels:
+        smem = numbers.partition(" of shared")[0]
+        assert f"Kernel {name.strip()} {plan}" in shown
+        assert smem in shown.partition(f"Kernel {name.strip()} ")[2].partition("Kernel ")[0]
+
+
+@pytest.mark.parametrize("command", ["build", "explain"])
+def test_a_spec_for_inference_has_no_backward(here: Path, command: str) -> None:
+    (here / "mine.yaml").write_text("name: mine\nhead_dim: 16\nbackward: false\n")
+    result = CliRunner().invoke(app, [command, "mine.yaml", "--backward"])
+    assert result.exit_code == 1
+    assert "mine has no backward (its field `backward` is false)" in result.stderr
+    assert [p.name for p in here.iterdir() if p.name != "cache"] == ["mine.yaml"]
