@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.status import Status
 from rich.text import Text
 
 from flashgen.errors import FlashgenError, Place, SpecError
 
 #: Columns of a wide table where the output is no terminal.
 WIDTH = 140
+#: Seconds between two lines about how far work is, where stderr is no terminal.
+EVERY_S = 10.0
+#: Calls after which the time left is estimated: the first of them may compile.
+FIRST_CALLS = 3
 
 
 def out() -> Console:
@@ -71,6 +77,43 @@ def bar() -> Iterator[Callable[[str, int, int], object]]:
             shown.update(tasks[what], completed=done, total=of)
 
         yield advance
+
+
+@contextmanager
+def calls(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """What to call before each of ``total`` calls of a kernel: tells on stderr how far they are and how long
+    they will still take, all the time on a terminal and now and then where stderr is none. Calls beyond
+    ``total`` are those that make a failure smaller."""
+    console = err()
+    start = told = time.monotonic()
+    done = -1
+    status: Status | None = None
+
+    def line() -> str:
+        if done >= total:
+            return f"{what}: failed; shrinking, call {done + 1}"
+        left = (time.monotonic() - start) / max(done, 1) * (total - done)
+        guess = f", about {_span(left)} left" if done >= FIRST_CALLS else ""
+        return f"{what}: call {done + 1} of {total}{guess}"
+
+    def tell() -> None:
+        nonlocal done, told
+        done += 1
+        if status is not None:
+            status.update(Text(line()))
+        elif time.monotonic() - told >= EVERY_S:
+            console.print(line(), markup=False)
+            told = time.monotonic()
+
+    if console.is_terminal:
+        with console.status(Text(what)) as status:
+            yield tell
+        return
+    yield tell
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def print_error(error: FlashgenError) -> None:

@@ -8,7 +8,7 @@ from flashgen.errors import FlashgenError
 from flashgen.spec import load_spec
 from flashgen.spec.gallery import find
 
-from .console import err, out
+from .console import calls, out
 
 BACKENDS = ("cpu", "triton-interpreted", "cuda")
 
@@ -33,8 +33,6 @@ def command(
         ) from None
     found = [load_spec(find(given)) for given in specs]
     _needs(backend)
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
     from flashgen.plan.size import counted
     from flashgen.verify.search import allowed_dtypes, verify
 
@@ -44,24 +42,13 @@ def command(
             dtypes = allowed_dtypes(spec, backend)
         except ValueError as error:
             raise FlashgenError(f"{spec.name}: {error}") from None
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        console = err()
-        # Where it is no terminal, the bar would leave nothing but an empty line.
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task(spec.name)
-            ran = 0
-
-            def show(case: object, name: str = spec.name, bar: Progress = bar, task: object = task) -> None:
-                nonlocal ran
-                ran += 1
-                what = f"call {ran} of {examples}" if ran <= examples else f"failed; shrinking, call {ran}"
-                bar.update(task, description=f"{name} on {backend}: {what}")  # type: ignore[arg-type]
-
-            report = verify(spec, backend, examples, seed, show, not no_gradients)  # type: ignore[arg-type]
+        with calls(f"{spec.name} on {backend}", examples) as tell:
+            report = verify(spec, backend, examples, seed, lambda case: tell(), not no_gradients)  # type: ignore[arg-type]
         if report.failure is None:
             line = f"OK {spec.name} on {backend}: agrees with the fp64 oracle in"
             line += f" {counted(report.examples, 'call')}: {', '.join(dtypes)}"
-            line += ", gradients too" if report.gradients else "; gradients not compared"
+            why = "--no-gradients" if no_gradients else "the spec's field `backward` is false"
+            line += ", gradients too" if report.gradients else f"; gradients not compared ({why})"
             out().print(line, markup=False)
             continue
         failed = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from flashgen.cli import console
 from flashgen.cli.app import COMMANDS, app
 from flashgen.spec import load_spec
 from flashgen.spec.gallery import gallery
@@ -163,3 +165,36 @@ def test_a_name_that_is_no_file(here: Path, given: str, said: str) -> None:
     assert result.exit_code == 1
     assert said in result.stderr
     assert run("check", "causal").exit_code == 0, "a folder does not hide the gallery's spec"
+
+
+@pytest.mark.parametrize(
+    "extra, options, said",
+    [
+        ("", [], ", gradients too"),
+        ("", ["--no-gradients"], "; gradients not compared (--no-gradients)"),
+        ("backward: false\n", [], "; gradients not compared (the spec's field `backward` is false)"),
+    ],
+)
+def test_verify_says_whether_gradients_are_compared(
+    here: Path, extra: str, options: list[str], said: str
+) -> None:
+    (here / "small.yaml").write_text(f"name: small\nhead_dim: 8\n{extra}", encoding="utf-8")
+    result = run("verify", "small.yaml", "--examples", "2", *options)
+    assert result.exit_code == 0, result.output
+    assert said in result.stdout
+    assert result.stderr == ""
+
+
+def test_long_work_says_how_far_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(float(s) for s in range(0, 1000, 4))
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    with console.calls("small on cpu", 40) as step:
+        for _ in range(42):
+            step()
+    lines = capsys.readouterr().err.splitlines()
+    assert 5 < len(lines) < 40
+    assert lines[0].startswith("small on cpu: call ")
+    assert re.fullmatch(r"small on cpu: call \d+ of 40, about \d+ (s|min) left", lines[3])
+    assert lines[-1].startswith("small on cpu: failed; shrinking, call 4")
