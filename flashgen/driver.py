@@ -22,6 +22,7 @@ from flashgen.schedule.backward import backward
 from flashgen.schedule.flash1 import flash1
 from flashgen.schedule.flash1_backward import flash1_backward
 from flashgen.schedule.flash2 import flash2
+from flashgen.schedule.numbers import numbers
 from flashgen.schedule.standard import standard
 from flashgen.schedule.standard_backward import standard_backward
 
@@ -89,5 +90,14 @@ def emit_source(lowered: Lowered, plan: Plan) -> Source:
 
     spec = lowered.spec
     versions = (f"flashgen {__version__}", f"triton {version('triton')}")
-    provenance = Provenance(spec.canonical_json(), spec.description, spec.score, spec.mask, versions)
+    notes = []
+    if f"{lowered.program.schedule}_lse" in SCHEDULES:
+        notes += [
+            (
+                "gradient",
+                f"of out alone; `--schedule {lowered.program.schedule}_lse` takes that of lse too, dlse",
+            )
+        ]
+    words = spec.canonical_json(), spec.description, spec.score, spec.mask
+    provenance = Provenance(*words, versions, numbers(lowered.ir), tuple(notes))
     return emit(lowered.program, plan, provenance)

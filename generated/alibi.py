@@ -3,6 +3,9 @@
 A bias linear in the distance, with a slope for each head; causal
 
 spec      score s + alibi(slopes[h]), mask causal
+number    0.18033688011112042 is scale * log2(e), as exponentials are taken in base 2
+number    1.4426950408889634 is log2(e)
+number    0.6931471805599453 is ln(2)
 hash      sha256 147d6a2024c144bd830d6d18532664023d085d5f9925f563fa5d1ef158dfc8b4 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      alibi_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 2 stages, descriptors

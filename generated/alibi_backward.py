@@ -3,13 +3,17 @@
 A bias linear in the distance, with a slope for each head; causal
 
 spec      score s + alibi(slopes[h]), mask causal
+number    0.125 is scale = 1 / sqrt(64)
+number    0.18033688011112042 is scale * log2(e), as exponentials are taken in base 2
+number    1.4426950408889634 is log2(e)
+gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 147d6a2024c144bd830d6d18532664023d085d5f9925f563fa5d1ef158dfc8b4 (canonical JSON)
 schedule  backward: 2 kernel(s)
 plan      alibi_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
 plan      alibi_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 59a58617ea56c47ed3b8a7bef03578b585a9637467423a74717fa5909e0a7782
+code      sha256 9eddceda56eaf2ab561369ec0f9330ef04ccc6fd88700f873bd71bd8d090dc9a
 """
 
 import torch
@@ -220,6 +224,7 @@ def alibi_bwd_dq(
         # what slopes gets
         dslopes_rows = dslopes_rows + tl.sum(dslopes_rows_ds, axis=1)
 
+    # dQ = scale * dQ
     dq0_elem = (dq0 * 0.125).to(q_ptr.dtype.element_ty)
     dq_base = (
         dq_ptr
@@ -417,6 +422,7 @@ def alibi_bwd_dkv(
             # dK = dK + dS^T Q
             dk0 = tl.dot(ds_elem, q0, dk0)
 
+    # dK = scale * dK
     dk0_elem = (dk0 * 0.125).to(k_ptr.dtype.element_ty)
     dk_base = (
         dk_ptr

@@ -3,6 +3,8 @@
 Each query sees the keys up to its own position
 
 spec      score s, mask causal
+number    0.12751743082459868 is scale * log2(e), as exponentials are taken in base 2
+number    0.6931471805599453 is ln(2)
 hash      sha256 bcc3df945644078e0dc756dc29f4ede12a328c48367f3f1ecbb331dd8d354e24 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      causal_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors

@@ -3,13 +3,17 @@
 Each query sees the keys up to its own position
 
 spec      score s, mask causal
+number    0.08838834764831845 is scale = 1 / sqrt(128)
+number    0.12751743082459868 is scale * log2(e), as exponentials are taken in base 2
+number    1.4426950408889634 is log2(e)
+gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 bcc3df945644078e0dc756dc29f4ede12a328c48367f3f1ecbb331dd8d354e24 (canonical JSON)
 schedule  backward: 2 kernel(s)
 plan      causal_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages
 plan      causal_bwd_dkv: BLOCK_N 128 x BLOCK_M 64, 8 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 59981829d70532cccbe37aebba70b52f89359cc426106d088d175b897073cee5
+code      sha256 d66e7f62b62b2a63305d5252bf6cfbec594c24ad9485befa154c3f8ff88f96a5
 """
 
 import torch
@@ -190,6 +194,7 @@ def causal_bwd_dq(
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 
+    # dQ = scale * dQ
     dq0_elem = (dq0 * 0.08838834764831845).to(q_ptr.dtype.element_ty)
     dq_base = (
         dq_ptr
@@ -396,6 +401,7 @@ def causal_bwd_dkv(
             # dK = dK + dS^T Q
             dk0 = tl.dot(ds_elem, q0, dk0)
 
+    # dK = scale * dK
     dk0_elem = (dk0 * 0.08838834764831845).to(k_ptr.dtype.element_ty)
     dk_base = (
         dk_ptr

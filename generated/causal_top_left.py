@@ -3,6 +3,8 @@
 Causal, with the first query at the first key
 
 spec      score s, mask causal_top_left
+number    0.12751743082459868 is scale * log2(e), as exponentials are taken in base 2
+number    0.6931471805599453 is ln(2)
 hash      sha256 5bc56f6b66014d766a93af5b05bd2bf8f4b72858af715d02cc680653d5a64336 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      causal_top_left_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors

@@ -3,13 +3,17 @@
 Causal, with the first query at the first key
 
 spec      score s, mask causal_top_left
+number    0.08838834764831845 is scale = 1 / sqrt(128)
+number    0.12751743082459868 is scale * log2(e), as exponentials are taken in base 2
+number    1.4426950408889634 is log2(e)
+gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 5bc56f6b66014d766a93af5b05bd2bf8f4b72858af715d02cc680653d5a64336 (canonical JSON)
 schedule  backward: 2 kernel(s)
 plan      causal_top_left_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages
 plan      causal_top_left_bwd_dkv: BLOCK_N 128 x BLOCK_M 64, 8 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 11b6334a2bbba7f39d8f7a6860177af66dcaf08b4806de1e3ce355347b5d22ac
+code      sha256 94bad8ad1cbd98cf324ce8fd085e2990ca3b6cfda41aa9c95de1ea495d02a09c
 """
 
 import torch
@@ -189,6 +193,7 @@ def causal_top_left_bwd_dq(
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 
+    # dQ = scale * dQ
     dq0_elem = (dq0 * 0.08838834764831845).to(q_ptr.dtype.element_ty)
     dq_base = (
         dq_ptr
@@ -396,6 +401,7 @@ def causal_top_left_bwd_dkv(
             # dK = dK + dS^T Q
             dk0 = tl.dot(ds_elem, q0, dk0)
 
+    # dK = scale * dK
     dk0_elem = (dk0 * 0.08838834764831845).to(k_ptr.dtype.element_ty)
     dk_base = (
         dk_ptr

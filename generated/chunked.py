@@ -3,6 +3,8 @@
 Causal inside chunks of 8192 positions; nothing is seen across a chunk's border
 
 spec      score s, mask causal & chunked(size), where size = 8192
+number    0.12751743082459868 is scale * log2(e), as exponentials are taken in base 2
+number    0.6931471805599453 is ln(2)
 hash      sha256 11147007c152bb3f0d14c780368c803edbd6a734201d51b3f0fb1fd1d64603f2 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      chunked_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors

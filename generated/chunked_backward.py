@@ -3,13 +3,17 @@
 Causal inside chunks of 8192 positions; nothing is seen across a chunk's border
 
 spec      score s, mask causal & chunked(size), where size = 8192
+number    0.08838834764831845 is scale = 1 / sqrt(128)
+number    0.12751743082459868 is scale * log2(e), as exponentials are taken in base 2
+number    1.4426950408889634 is log2(e)
+gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 11147007c152bb3f0d14c780368c803edbd6a734201d51b3f0fb1fd1d64603f2 (canonical JSON)
 schedule  backward: 2 kernel(s)
 plan      chunked_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages
 plan      chunked_bwd_dkv: BLOCK_N 128 x BLOCK_M 64, 8 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 f6de362d2cb80004d63149a8731f350500f668daaa6fcb7126a4febd1f7316f3
+code      sha256 77e6a6217b7e8c29ba0371e5edb02c78dcf8bc0ea075055f58abb5f24fc7440b
 """
 
 import torch
@@ -228,6 +232,7 @@ def chunked_bwd_dq(
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 
+    # dQ = scale * dQ
     dq0_elem = (dq0 * 0.08838834764831845).to(q_ptr.dtype.element_ty)
     dq_base = (
         dq_ptr
@@ -394,6 +399,7 @@ def chunked_bwd_dkv(
             # dK = dK + dS^T Q
             dk0 = tl.dot(ds_elem, q0, dk0)
 
+    # dK = scale * dK
     dk0_elem = (dk0 * 0.08838834764831845).to(k_ptr.dtype.element_ty)
     dk_base = (
         dk_ptr

@@ -3,6 +3,8 @@
 A decoder's queries over an encoder's keys
 
 spec      score s
+number    0.18033688011112042 is scale * log2(e), as exponentials are taken in base 2
+number    0.6931471805599453 is ln(2)
 hash      sha256 3ec09334063a973200c128b3921064d090d5fd4ac5bc0d8bc3e4eca58b2c0f13 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      cross_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 2 stages, descriptors

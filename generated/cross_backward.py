@@ -3,13 +3,17 @@
 A decoder's queries over an encoder's keys
 
 spec      score s
+number    0.125 is scale = 1 / sqrt(64)
+number    0.18033688011112042 is scale * log2(e), as exponentials are taken in base 2
+number    1.4426950408889634 is log2(e)
+gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 3ec09334063a973200c128b3921064d090d5fd4ac5bc0d8bc3e4eca58b2c0f13 (canonical JSON)
 schedule  backward: 2 kernel(s)
 plan      cross_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
 plan      cross_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 18ff3b0e5ee65ed18ef59e75510a12ca4b5587a862e371cc4a9b93b60b7d1b0f
+code      sha256 5f07fccc62fcc8cd1ff5f3a5ab161812ae71585ca1111051d71aa12a2fcdce30
 """
 
 import torch
@@ -182,6 +186,7 @@ def cross_bwd_dq(
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 
+    # dQ = scale * dQ
     dq0_elem = (dq0 * 0.125).to(q_ptr.dtype.element_ty)
     dq_base = (
         dq_ptr
@@ -339,6 +344,7 @@ def cross_bwd_dkv(
             # dK = dK + dS^T Q
             dk0 = tl.dot(ds_elem, q0, dk0)
 
+    # dK = scale * dK
     dk0_elem = (dk0 * 0.125).to(k_ptr.dtype.element_ty)
     dk_base = (
         dk_ptr

@@ -3,6 +3,8 @@
 A causal window in which every second key is seen
 
 spec      score s, mask window(left, 0) & dilated(step), where left = 1022, step = 2
+number    0.18033688011112042 is scale * log2(e), as exponentials are taken in base 2
+number    0.6931471805599453 is ln(2)
 hash      sha256 fe907afbe8e77e5771531d05a25f19903a6634cde66cc3900843d7724f1274b6 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      dilated_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 128 registers

@@ -3,6 +3,10 @@
 A causal window in which every second key is seen
 
 spec      score s, mask window(left, 0) & dilated(step), where left = 1022, step = 2
+number    0.125 is scale = 1 / sqrt(64)
+number    0.18033688011112042 is scale * log2(e), as exponentials are taken in base 2
+number    1.4426950408889634 is log2(e)
+gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 fe907afbe8e77e5771531d05a25f19903a6634cde66cc3900843d7724f1274b6 (canonical JSON)
 schedule  backward: 2 kernel(s)
 plan      dilated_bwd_dq: BLOCK_M 64 x BLOCK_N 32, 4 warps, 3 stages, descriptors, at most 96
@@ -10,7 +14,7 @@ plan      dilated_bwd_dq: BLOCK_M 64 x BLOCK_N 32, 4 warps, 3 stages, descriptor
 plan      dilated_bwd_dkv: BLOCK_N 32 x BLOCK_M 32, 1 warp, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 c3a02fec0fb643c28a5b2df4153bcf87dca0385664b64994f1a5241d3262b96e
+code      sha256 0e57944ade79d299e3d4665401c5ad2af574a808cb552e2f63c2e4ac92c9f094
 """
 
 import torch
@@ -155,6 +159,7 @@ def dilated_bwd_dq(
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 
+    # dQ = scale * dQ
     dq0_elem = (dq0 * 0.125).to(q_ptr.dtype.element_ty)
     dq_base = (
         dq_ptr
@@ -315,6 +320,7 @@ def dilated_bwd_dkv(
             # dK = dK + dS^T Q
             dk0 = tl.dot(ds_elem, q0, dk0)
 
+    # dK = scale * dK
     dk0_elem = (dk0 * 0.125).to(k_ptr.dtype.element_ty)
     dk_base = (
         dk_ptr

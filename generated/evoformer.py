@@ -3,6 +3,9 @@
 AlphaFold 2's row-wise attention with pair bias
 
 spec      score s + pair[h, q, k]
+number    0.25503486164919736 is scale * log2(e), as exponentials are taken in base 2
+number    1.4426950408889634 is log2(e)
+number    0.6931471805599453 is ln(2)
 hash      sha256 1da40dcc85d5b4fb6883699c884b2024e8e8936a2628596e15d50d2f28cac92f (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      evoformer_fwd: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers

@@ -3,6 +3,8 @@
 Every query sees every key
 
 spec      score s
+number    0.12751743082459868 is scale * log2(e), as exponentials are taken in base 2
+number    0.6931471805599453 is ln(2)
 hash      sha256 72ea10be0a1a463d19c3f2ad301394dd04738d09f8e361d0104092aabf7db0e2 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      full_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors

@@ -3,13 +3,17 @@
 Every query sees every key
 
 spec      score s
+number    0.08838834764831845 is scale = 1 / sqrt(128)
+number    0.12751743082459868 is scale * log2(e), as exponentials are taken in base 2
+number    1.4426950408889634 is log2(e)
+gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 72ea10be0a1a463d19c3f2ad301394dd04738d09f8e361d0104092aabf7db0e2 (canonical JSON)
 schedule  backward: 2 kernel(s)
 plan      full_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages
 plan      full_bwd_dkv: BLOCK_N 128 x BLOCK_M 64, 8 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 6935b4c95652882e7d4c255d8518a7c73858082924693c6289412c13901d79fb
+code      sha256 ea21fbabdb8c66a2a39ecea55e2a0ae4440b3cc00dffbc4130c43a351a711213
 """
 
 import torch
@@ -181,6 +185,7 @@ def full_bwd_dq(
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 
+    # dQ = scale * dQ
     dq0_elem = (dq0 * 0.08838834764831845).to(q_ptr.dtype.element_ty)
     dq_base = (
         dq_ptr
@@ -372,6 +377,7 @@ def full_bwd_dkv(
             # dK = dK + dS^T Q
             dk0 = tl.dot(ds_elem, q0, dk0)
 
+    # dK = scale * dK
     dk0_elem = (dk0 * 0.08838834764831845).to(k_ptr.dtype.element_ty)
     dk_base = (
         dk_ptr

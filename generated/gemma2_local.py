@@ -3,6 +3,7 @@
 Gemma 2's local layer, as in the 2B model
 
 spec      score softcap(s, cap), mask window(left, 0), where cap = 50.0, left = 4095
+number    0.6931471805599453 is ln(2)
 hash      sha256 b0106fb6606faddeeabdb1ece4cfe5dc51d0a40b8772936aa96f899413f7f1d1 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      gemma2_local_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors

@@ -3,6 +3,9 @@
 Gemma 2's local layer, as in the 2B model
 
 spec      score softcap(s, cap), mask window(left, 0), where cap = 50.0, left = 4095
+number    0.0625 is scale = 1 / sqrt(256)
+number    1.4426950408889634 is log2(e)
+gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 b0106fb6606faddeeabdb1ece4cfe5dc51d0a40b8772936aa96f899413f7f1d1 (canonical JSON)
 schedule  backward: 3 kernel(s)
 plan      gemma2_local_bwd_dq: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages
@@ -10,7 +13,7 @@ plan      gemma2_local_bwd_dk: BLOCK_N 128 x BLOCK_M 32, 8 warps, 3 stages
 plan      gemma2_local_bwd_dv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 a17ae2276359fd28d0b93f2964390725bbbadee65b7c1e0ae7e2a0edc5ed323c
+code      sha256 0183257eb74210ad4735e2b1333605640d7d9efe373dc4d81cbb3927995089b3
 """
 
 import torch
@@ -158,7 +161,7 @@ def gemma2_local_bwd_dq(
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
         ds = p * (dp - delta[:, None])
-        # in the input precision, for the matrix units
+        # dS * d score / d s, in the input precision, for the matrix units
         ds_elem = tl.where(
             ds == 0.0, 0.0, ds * (1.0 - t_part1 * t_part1)
         ).to(q_ptr.dtype.element_ty)
@@ -197,13 +200,14 @@ def gemma2_local_bwd_dq(
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
         ds = tl.where(visible, p * (dp - delta[:, None]), 0.0)
-        # in the input precision, for the matrix units
+        # dS * d score / d s, in the input precision, for the matrix units
         ds_elem = tl.where(
             ds == 0.0, 0.0, ds * (1.0 - t_part1 * t_part1)
         ).to(q_ptr.dtype.element_ty)
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 
+    # dQ = scale * dQ
     dq0_elem = (dq0 * 0.0625).to(q_ptr.dtype.element_ty)
     dq_base = (
         dq_ptr
@@ -340,7 +344,7 @@ def gemma2_local_bwd_dk(
             )
             # dS = P * (dP - delta)
             ds = p * (dp - delta[None, :])
-            # in the input precision, for the matrix units
+            # dS * d score / d s, in the input precision, for the matrix units
             ds_elem = tl.where(
                 ds == 0.0, 0.0, ds * (1.0 - t_part1 * t_part1)
             ).to(k_ptr.dtype.element_ty)
@@ -403,13 +407,14 @@ def gemma2_local_bwd_dk(
             )
             # dS = P * (dP - delta)
             ds = tl.where(visible, p * (dp - delta[None, :]), 0.0)
-            # in the input precision, for the matrix units
+            # dS * d score / d s, in the input precision, for the matrix units
             ds_elem = tl.where(
                 ds == 0.0, 0.0, ds * (1.0 - t_part1 * t_part1)
             ).to(k_ptr.dtype.element_ty)
             # dK = dK + dS^T Q
             dk0 = tl.dot(ds_elem, q0, dk0)
 
+    # dK = scale * dK
     dk0_elem = (dk0 * 0.0625).to(k_ptr.dtype.element_ty)
     dk_base = (
         dk_ptr

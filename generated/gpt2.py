@@ -2,13 +2,17 @@
 
 GPT-2, causal, with dropout on the attention weights
 
-spec      score s, mask causal
+spec      score s, mask causal, dropout 0.1
+number    0.18033688011112042 is scale * log2(e), as exponentials are taken in base 2
+number    0.6931471805599453 is ln(2)
+number    6554 is dropout in units of 2**-16: of a pair's 16 random bits, smaller ones drop it
+number    1.1111186463666882 is 1 / (1 - p) with p = 6554 / 2**16
 hash      sha256 a39a849dfe6799ee4159ec529c4ea429bd501802a6e917e6eb1cbf20d2766bdf (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      gpt2_fwd: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 75a5f983fc8b8b0e8399601c94857828bcdc59ab924c06b138eb0eae81ae2c55
+code      sha256 a55c68b0c38d04a3687f12837a92f8ce3965106a3039f72afa0c22811713209c
 """
 
 import torch
@@ -160,12 +164,12 @@ def gpt2_fwd(
         p = tl.exp2(s * 0.18033688011112042 - m_new[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_new)
-        # pairs that dropout keeps
+        # pairs that dropout keeps: Z = 1 / (1 - p) there, else 0, with p = 6554 / 2**16
         keep = dropout_keep(seed_lo, seed_hi, bh_number, q_lo, k_lo, 6554, BLOCK_M, BLOCK_N)
         # P in the input precision, for the matrix units
         p_elem = (p * tl.where(keep, 1.1111186463666882, 0.0)).to(q_ptr.dtype.element_ty)
         v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
-        # O = diag(alpha) O + P V
+        # O = diag(alpha) O + (Z * P) V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         # running row sum
         l = l * alpha + tl.sum(p, axis=1)
@@ -192,7 +196,7 @@ def gpt2_fwd(
         p = tl.exp2(s * 0.18033688011112042 - m_ref[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_ref)
-        # pairs that dropout keeps
+        # pairs that dropout keeps: Z = 1 / (1 - p) there, else 0, with p = 6554 / 2**16
         keep = dropout_keep(seed_lo, seed_hi, bh_number, q_lo, k_lo, 6554, BLOCK_M, BLOCK_N)
         # P in the input precision, for the matrix units
         p_elem = (p * tl.where(keep, 1.1111186463666882, 0.0)).to(q_ptr.dtype.element_ty)
@@ -201,7 +205,7 @@ def gpt2_fwd(
             mask=k[:, None] < Nk,
             other=0.0,
         )
-        # O = diag(alpha) O + P V
+        # O = diag(alpha) O + (Z * P) V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         # running row sum
         l = l * alpha + tl.sum(p, axis=1)

@@ -2,7 +2,13 @@
 
 GPT-2, causal, with dropout on the attention weights
 
-spec      score s, mask causal
+spec      score s, mask causal, dropout 0.1
+number    0.125 is scale = 1 / sqrt(64)
+number    0.18033688011112042 is scale * log2(e), as exponentials are taken in base 2
+number    1.4426950408889634 is log2(e)
+number    6554 is dropout in units of 2**-16: of a pair's 16 random bits, smaller ones drop it
+number    1.1111186463666882 is 1 / (1 - p) with p = 6554 / 2**16
+gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 a39a849dfe6799ee4159ec529c4ea429bd501802a6e917e6eb1cbf20d2766bdf (canonical JSON)
 schedule  backward: 2 kernel(s)
 plan      gpt2_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors, at most 168
@@ -10,7 +16,7 @@ plan      gpt2_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors, 
 plan      gpt2_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 2eaf7ec549bbd9dfbafcacd9d18be2de286ecac0f707ca96863de02159482f75
+code      sha256 7a726bcb5d6ace741879376fc3ffa41748a2fea571834b09edc11bea34580ebb
 """
 
 import torch
@@ -205,7 +211,7 @@ def gpt2_bwd_dq(
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
-        # pairs that dropout keeps
+        # pairs that dropout keeps: Z = 1 / (1 - p) there, else 0, with p = 6554 / 2**16
         keep = dropout_keep(seed_lo, seed_hi, bh_number, q_lo, k_lo, 6554, BLOCK_M, BLOCK_N)
         # dS = P * (Z * dP - delta)
         ds = p * (dp * tl.where(keep, 1.1111186463666882, 0.0) - delta[:, None])
@@ -228,7 +234,7 @@ def gpt2_bwd_dq(
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
-        # pairs that dropout keeps
+        # pairs that dropout keeps: Z = 1 / (1 - p) there, else 0, with p = 6554 / 2**16
         keep = dropout_keep(seed_lo, seed_hi, bh_number, q_lo, k_lo, 6554, BLOCK_M, BLOCK_N)
         # dS = P * (Z * dP - delta)
         ds = tl.where(
@@ -239,6 +245,7 @@ def gpt2_bwd_dq(
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 
+    # dQ = scale * dQ
     dq0_elem = (dq0 * 0.125).to(q_ptr.dtype.element_ty)
     dq_base = (
         dq_ptr
@@ -362,15 +369,15 @@ def gpt2_bwd_dkv(
                 + tl.cast(q_lo, tl.int64)
                 + q_range
             )
-            # pairs that dropout keeps
+            # pairs that dropout keeps: Z = 1 / (1 - p) there, else 0, with p = 6554 / 2**16
             keep = dropout_keep(
                 seed_lo, seed_hi, bh_number, q_lo, k_lo, 6554, BLOCK_M, BLOCK_N, TRANSPOSED=True
             )
             # dS = P * (Z * dP - delta)
             ds = p * (dp * tl.where(keep, 1.1111186463666882, 0.0) - delta[None, :])
-            # in the input precision, for the matrix units
+            # Z * P, in the input precision, for the matrix units
             p_elem = (p * tl.where(keep, 1.1111186463666882, 0.0)).to(k_ptr.dtype.element_ty)
-            # dV = dV + P^T dO
+            # dV = dV + (Z * P)^T dO
             dv0 = tl.dot(p_elem, do0, dv0)
             # in the input precision, for the matrix units
             ds_elem = ds.to(k_ptr.dtype.element_ty)
@@ -409,7 +416,7 @@ def gpt2_bwd_dkv(
                 mask=q < Nq,
                 other=0.0,
             )
-            # pairs that dropout keeps
+            # pairs that dropout keeps: Z = 1 / (1 - p) there, else 0, with p = 6554 / 2**16
             keep = dropout_keep(
                 seed_lo, seed_hi, bh_number, q_lo, k_lo, 6554, BLOCK_M, BLOCK_N, TRANSPOSED=True
             )
@@ -417,15 +424,16 @@ def gpt2_bwd_dkv(
             ds = tl.where(
                 visible, p * (dp * tl.where(keep, 1.1111186463666882, 0.0) - delta[None, :]), 0.0
             )
-            # in the input precision, for the matrix units
+            # Z * P, in the input precision, for the matrix units
             p_elem = (p * tl.where(keep, 1.1111186463666882, 0.0)).to(k_ptr.dtype.element_ty)
-            # dV = dV + P^T dO
+            # dV = dV + (Z * P)^T dO
             dv0 = tl.dot(p_elem, do0, dv0)
             # in the input precision, for the matrix units
             ds_elem = ds.to(k_ptr.dtype.element_ty)
             # dK = dK + dS^T Q
             dk0 = tl.dot(ds_elem, q0, dk0)
 
+    # dK = scale * dK
     dk0_elem = (dk0 * 0.125).to(k_ptr.dtype.element_ty)
     dk_base = (
         dk_ptr

@@ -2,7 +2,10 @@
 
 gpt-oss's banded layers, a causal window and a learned sink for each head
 
-spec      score s, mask window(left, 0), where left = 127
+spec      score s, mask window(left, 0), sink sinks[h], where left = 127
+number    0.18033688011112042 is scale * log2(e), as exponentials are taken in base 2
+number    1.4426950408889634 is log2(e)
+number    0.6931471805599453 is ln(2)
 hash      sha256 a9023d996476de9d31d663f99a4e14647b21656d4958f2d90dbe502d84c28b1e (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      gpt_oss_fwd: BLOCK_M 64 x BLOCK_N 32, 4 warps, 3 stages, descriptors, at most 80 registers

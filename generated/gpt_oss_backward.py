@@ -2,7 +2,11 @@
 
 gpt-oss's banded layers, a causal window and a learned sink for each head
 
-spec      score s, mask window(left, 0), where left = 127
+spec      score s, mask window(left, 0), sink sinks[h], where left = 127
+number    0.125 is scale = 1 / sqrt(64)
+number    0.18033688011112042 is scale * log2(e), as exponentials are taken in base 2
+number    1.4426950408889634 is log2(e)
+gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 a9023d996476de9d31d663f99a4e14647b21656d4958f2d90dbe502d84c28b1e (canonical JSON)
 schedule  backward: 2 kernel(s)
 plan      gpt_oss_bwd_dq: BLOCK_M 64 x BLOCK_N 32, 4 warps, 3 stages, descriptors, at most 96
@@ -11,7 +15,7 @@ plan      gpt_oss_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, descripto
           registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 6dd145cd104bd5e8f6c7516084e7f502c634e84f33faabd10dee10cd12f934fb
+code      sha256 c0d7038cfe515a74e4d89f715acb364a0e3040e3b9123edf086322e765fc33d5
 """
 
 import torch
@@ -185,6 +189,7 @@ def gpt_oss_bwd_dq(
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 
+    # dQ = scale * dQ
     dq0_elem = (dq0 * 0.125).to(q_ptr.dtype.element_ty)
     dq_base = (
         dq_ptr
@@ -193,8 +198,8 @@ def gpt_oss_bwd_dq(
         + q_lo.to(tl.int64) * stride_dq_n
     )
     tl.store(dq_base + q_range[:, None] * stride_dq_n + d0[None, :], dq0_elem, mask=q[:, None] < Nq)
-    # through the sink: dS = -P * delta
-    dsinks_rows = dsinks_rows - tl.exp2(c - lse2) * delta * 1.0
+    # through the sink: dsink = -exp(sink - lse) * delta
+    dsinks_rows = dsinks_rows - tl.exp2(c - lse2) * delta
     dsinks_rows_base = (
         dsinks_rows_ptr
         + b.to(tl.int64) * stride_dsinks_rows_b
@@ -369,6 +374,7 @@ def gpt_oss_bwd_dkv(
             # dK = dK + dS^T Q
             dk0 = tl.dot(ds_elem, q0, dk0)
 
+    # dK = scale * dK
     dk0_elem = (dk0 * 0.125).to(k_ptr.dtype.element_ty)
     dk_base = (
         dk_ptr

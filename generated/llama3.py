@@ -3,6 +3,8 @@
 Llama 3 8B, 32 query heads over 8 key/value heads, causal
 
 spec      score s, mask causal
+number    0.12751743082459868 is scale * log2(e), as exponentials are taken in base 2
+number    0.6931471805599453 is ln(2)
 hash      sha256 ed58b6b6b7dfe3ff94eeca5326e1b19c145c8c279e63b25f6c1529dbf6108f68 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      llama3_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors

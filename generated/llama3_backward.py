@@ -3,13 +3,17 @@
 Llama 3 8B, 32 query heads over 8 key/value heads, causal
 
 spec      score s, mask causal
+number    0.08838834764831845 is scale = 1 / sqrt(128)
+number    0.12751743082459868 is scale * log2(e), as exponentials are taken in base 2
+number    1.4426950408889634 is log2(e)
+gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 ed58b6b6b7dfe3ff94eeca5326e1b19c145c8c279e63b25f6c1529dbf6108f68 (canonical JSON)
 schedule  backward: 2 kernel(s)
 plan      llama3_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages
 plan      llama3_bwd_dkv: BLOCK_N 128 x BLOCK_M 64, 8 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 fdb353c9969f030a8571a38f910952ce177979598ff9a048e1bb139be6a7b644
+code      sha256 2d97c5dfc989699b65fc147e77a35e1560aeb25f17579ac469c05a7829605659
 """
 
 import torch
@@ -190,6 +194,7 @@ def llama3_bwd_dq(
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 
+    # dQ = scale * dQ
     dq0_elem = (dq0 * 0.08838834764831845).to(q_ptr.dtype.element_ty)
     dq_base = (
         dq_ptr
@@ -396,6 +401,7 @@ def llama3_bwd_dkv(
             # dK = dK + dS^T Q
             dk0 = tl.dot(ds_elem, q0, dk0)
 
+    # dK = scale * dK
     dk0_elem = (dk0 * 0.08838834764831845).to(k_ptr.dtype.element_ty)
     dk_base = (
         dk_ptr

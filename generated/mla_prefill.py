@@ -3,6 +3,8 @@
 Multi-head latent attention during prefill, keys of 192 and values of 128
 
 spec      score s, mask causal
+number    0.10411754627697264 is scale * log2(e), as exponentials are taken in base 2
+number    0.6931471805599453 is ln(2)
 hash      sha256 18e7d15b73624fc92d74288faa125990b13caa1066655e85b0fed80b8bf12009 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      mla_prefill_fwd: BLOCK_M 256 x BLOCK_N 64, 8 warps, 3 stages, descriptors

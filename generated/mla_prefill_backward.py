@@ -3,13 +3,17 @@
 Multi-head latent attention during prefill, keys of 192 and values of 128
 
 spec      score s, mask causal
+number    0.07216878364870322 is scale = 1 / sqrt(192)
+number    0.10411754627697264 is scale * log2(e), as exponentials are taken in base 2
+number    1.4426950408889634 is log2(e)
+gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 18e7d15b73624fc92d74288faa125990b13caa1066655e85b0fed80b8bf12009 (canonical JSON)
 schedule  backward: 2 kernel(s)
 plan      mla_prefill_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages
 plan      mla_prefill_bwd_dkv: BLOCK_N 128 x BLOCK_M 64, 8 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 d980a954c70b4099918e6e99f4918a9345c7002e5c6844897a0c8d88c998c4c3
+code      sha256 4a8b74e9939af3d0d84c6a62b2a95d5728f6e75c07276330078ad284be1e7a19
 """
 
 import torch
@@ -206,6 +210,7 @@ def mla_prefill_bwd_dq(
         dq0 = tl.dot(ds_elem, k0, dq0)
         dq1 = tl.dot(ds_elem, k1, dq1)
 
+    # dQ = scale * dQ
     dq0_elem = (dq0 * 0.07216878364870322).to(q_ptr.dtype.element_ty)
     dq_base = (
         dq_ptr
@@ -214,6 +219,7 @@ def mla_prefill_bwd_dq(
         + q_lo.to(tl.int64) * stride_dq_n
     )
     tl.store(dq_base + q_range[:, None] * stride_dq_n + d0[None, :], dq0_elem, mask=q[:, None] < Nq)
+    # dQ = scale * dQ
     dq1_elem = (dq1 * 0.07216878364870322).to(q_ptr.dtype.element_ty)
     tl.store(dq_base + q_range[:, None] * stride_dq_n + d1[None, :], dq1_elem, mask=q[:, None] < Nq)
 
@@ -438,6 +444,7 @@ def mla_prefill_bwd_dkv(
             dk0 = tl.dot(ds_elem, q0, dk0)
             dk1 = tl.dot(ds_elem, q1, dk1)
 
+    # dK = scale * dK
     dk0_elem = (dk0 * 0.07216878364870322).to(k_ptr.dtype.element_ty)
     dk_base = (
         dk_ptr
@@ -446,6 +453,7 @@ def mla_prefill_bwd_dkv(
         + k_lo.to(tl.int64) * stride_dk_n
     )
     tl.store(dk_base + k_range[:, None] * stride_dk_n + d0[None, :], dk0_elem, mask=k[:, None] < Nk)
+    # dK = scale * dK
     dk1_elem = (dk1 * 0.07216878364870322).to(k_ptr.dtype.element_ty)
     tl.store(dk_base + k_range[:, None] * stride_dk_n + d1[None, :], dk1_elem, mask=k[:, None] < Nk)
     dv0_elem = dv0.to(k_ptr.dtype.element_ty)

@@ -3,6 +3,8 @@
 Bidirectional, over sequences padded to one length
 
 spec      score s, mask padding(lengths[b])
+number    0.18033688011112042 is scale * log2(e), as exponentials are taken in base 2
+number    0.6931471805599453 is ln(2)
 hash      sha256 73d44a29e28fffddfc1e48adbb379291bdbc2fe81425e2a9d81f3a92eba9f2cd (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      padded_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 2 stages, descriptors

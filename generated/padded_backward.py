@@ -3,13 +3,17 @@
 Bidirectional, over sequences padded to one length
 
 spec      score s, mask padding(lengths[b])
+number    0.125 is scale = 1 / sqrt(64)
+number    0.18033688011112042 is scale * log2(e), as exponentials are taken in base 2
+number    1.4426950408889634 is log2(e)
+gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 73d44a29e28fffddfc1e48adbb379291bdbc2fe81425e2a9d81f3a92eba9f2cd (canonical JSON)
 schedule  backward: 2 kernel(s)
 plan      padded_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
 plan      padded_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 dccbe690fee846985d3720fa2df416c1fa04ed421de2e8c0620642770a5e3439
+code      sha256 4618b49346a02549e7925bd956f6a981d0ca5c1176a08e31b1a85967ddfef90f
 """
 
 import torch
@@ -188,6 +192,7 @@ def padded_bwd_dq(
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 
+    # dQ = scale * dQ
     dq0_elem = (dq0 * 0.125).to(q_ptr.dtype.element_ty)
     dq_base = (
         dq_ptr
@@ -379,6 +384,7 @@ def padded_bwd_dkv(
             # dK = dK + dS^T Q
             dk0 = tl.dot(ds_elem, q0, dk0)
 
+    # dK = scale * dK
     dk0_elem = (dk0 * 0.125).to(k_ptr.dtype.element_ty)
     dk_base = (
         dk_ptr

@@ -3,6 +3,8 @@
 Every query sees the prefix of its sequence, and otherwise what lies before it
 
 spec      score s, mask prefix(prefix_len[b]) | causal
+number    0.18033688011112042 is scale * log2(e), as exponentials are taken in base 2
+number    0.6931471805599453 is ln(2)
 hash      sha256 37a90b305c2853de14c35e4924a8191c25c2c3e91efe7e603f3ab78f3b6419df (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      prefix_lm_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 2 stages, descriptors

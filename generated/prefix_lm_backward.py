@@ -3,13 +3,17 @@
 Every query sees the prefix of its sequence, and otherwise what lies before it
 
 spec      score s, mask prefix(prefix_len[b]) | causal
+number    0.125 is scale = 1 / sqrt(64)
+number    0.18033688011112042 is scale * log2(e), as exponentials are taken in base 2
+number    1.4426950408889634 is log2(e)
+gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 37a90b305c2853de14c35e4924a8191c25c2c3e91efe7e603f3ab78f3b6419df (canonical JSON)
 schedule  backward: 2 kernel(s)
 plan      prefix_lm_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
 plan      prefix_lm_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 6c6194d265346f609fdc4b37e3130760575035f56ec062cb064a14210f2a343c
+code      sha256 26245e5f4876039ef2c4c099761d37a27209415fa703ad4b3b4acd50873d225a
 """
 
 import torch
@@ -218,6 +222,7 @@ def prefix_lm_bwd_dq(
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 
+    # dQ = scale * dQ
     dq0_elem = (dq0 * 0.125).to(q_ptr.dtype.element_ty)
     dq_base = (
         dq_ptr
@@ -464,6 +469,7 @@ def prefix_lm_bwd_dkv(
             # dK = dK + dS^T Q
             dk0 = tl.dot(ds_elem, q0, dk0)
 
+    # dK = scale * dK
     dk0_elem = (dk0 * 0.125).to(k_ptr.dtype.element_ty)
     dk_base = (
         dk_ptr

@@ -3,6 +3,8 @@
 Each query sees itself and the 1023 keys before it
 
 spec      score s, mask window(left, 0), where left = 1023
+number    0.12751743082459868 is scale * log2(e), as exponentials are taken in base 2
+number    0.6931471805599453 is ln(2)
 hash      sha256 e7476b02eb7fd98f37cf4e837acfa2714f3c01aceb2647b17f978adbd6689ede (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      sliding_window_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors

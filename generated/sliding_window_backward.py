@@ -3,13 +3,17 @@
 Each query sees itself and the 1023 keys before it
 
 spec      score s, mask window(left, 0), where left = 1023
+number    0.08838834764831845 is scale = 1 / sqrt(128)
+number    0.12751743082459868 is scale * log2(e), as exponentials are taken in base 2
+number    1.4426950408889634 is log2(e)
+gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 e7476b02eb7fd98f37cf4e837acfa2714f3c01aceb2647b17f978adbd6689ede (canonical JSON)
 schedule  backward: 2 kernel(s)
 plan      sliding_window_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, descriptors
 plan      sliding_window_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 e724dffcda8214214928ca3c8d24b75528dfb6d485c867377d3e844040307229
+code      sha256 3f6c386a8672fa1328575697000683a42359b88476031114cda1d0079f2f4a9e
 """
 
 import torch
@@ -175,6 +179,7 @@ def sliding_window_bwd_dq(
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 
+    # dQ = scale * dQ
     dq0_elem = (dq0 * 0.08838834764831845).to(q_ptr.dtype.element_ty)
     dq_base = (
         dq_ptr
@@ -350,6 +355,7 @@ def sliding_window_bwd_dkv(
             # dK = dK + dS^T Q
             dk0 = tl.dot(ds_elem, q0, dk0)
 
+    # dK = scale * dK
     dk0_elem = (dk0 * 0.08838834764831845).to(k_ptr.dtype.element_ty)
     dk_base = (
         dk_ptr

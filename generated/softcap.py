@@ -3,6 +3,7 @@
 Scores bent into (-50, 50) by tanh; causal
 
 spec      score softcap(s, cap), mask causal, where cap = 50.0
+number    0.6931471805599453 is ln(2)
 hash      sha256 52037cd6cf236d6178d8ada780f5506cc6471d020c0f623a6a3bc8a03dc85b73 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      softcap_fwd: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages, at most 128 registers

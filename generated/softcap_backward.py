@@ -3,13 +3,16 @@
 Scores bent into (-50, 50) by tanh; causal
 
 spec      score softcap(s, cap), mask causal, where cap = 50.0
+number    0.08838834764831845 is scale = 1 / sqrt(128)
+number    1.4426950408889634 is log2(e)
+gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 52037cd6cf236d6178d8ada780f5506cc6471d020c0f623a6a3bc8a03dc85b73 (canonical JSON)
 schedule  backward: 2 kernel(s)
 plan      softcap_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, descriptors
 plan      softcap_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 e4a70d34803299aba1f652764bef358a523838502ac49573e6931aa62def0535
+code      sha256 04009e34b7968c30eaef1f7fad3390a161404e74c57d5f10f34286a864d860a0
 """
 
 import torch
@@ -150,7 +153,7 @@ def softcap_bwd_dq(
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
         ds = p * (dp - delta[:, None])
-        # in the input precision, for the matrix units
+        # dS * d score / d s, in the input precision, for the matrix units
         ds_elem = tl.where(
             ds == 0.0, 0.0, ds * (1.0 - t_part1 * t_part1)
         ).to(q_ptr.dtype.element_ty)
@@ -176,13 +179,14 @@ def softcap_bwd_dq(
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
         ds = tl.where(visible, p * (dp - delta[:, None]), 0.0)
-        # in the input precision, for the matrix units
+        # dS * d score / d s, in the input precision, for the matrix units
         ds_elem = tl.where(
             ds == 0.0, 0.0, ds * (1.0 - t_part1 * t_part1)
         ).to(q_ptr.dtype.element_ty)
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 
+    # dQ = scale * dQ
     dq0_elem = (dq0 * 0.08838834764831845).to(q_ptr.dtype.element_ty)
     dq_base = (
         dq_ptr
@@ -310,7 +314,7 @@ def softcap_bwd_dkv(
             p_elem = p.to(k_ptr.dtype.element_ty)
             # dV = dV + P^T dO
             dv0 = tl.dot(p_elem, do0, dv0)
-            # in the input precision, for the matrix units
+            # dS * d score / d s, in the input precision, for the matrix units
             ds_elem = tl.where(
                 ds == 0.0, 0.0, ds * (1.0 - t_part1 * t_part1)
             ).to(k_ptr.dtype.element_ty)
@@ -358,13 +362,14 @@ def softcap_bwd_dkv(
             p_elem = p.to(k_ptr.dtype.element_ty)
             # dV = dV + P^T dO
             dv0 = tl.dot(p_elem, do0, dv0)
-            # in the input precision, for the matrix units
+            # dS * d score / d s, in the input precision, for the matrix units
             ds_elem = tl.where(
                 ds == 0.0, 0.0, ds * (1.0 - t_part1 * t_part1)
             ).to(k_ptr.dtype.element_ty)
             # dK = dK + dS^T Q
             dk0 = tl.dot(ds_elem, q0, dk0)
 
+    # dK = scale * dK
     dk0_elem = (dk0 * 0.08838834764831845).to(k_ptr.dtype.element_ty)
     dk_base = (
         dk_ptr

@@ -3,14 +3,16 @@
 Swin Transformer V2's cosine attention, with a learned temperature for each head and a bias
 
 spec      score s * exp(min(log_scale[h], most)) + bias[h, q, k], where most = 4.605170185988092
+number    1.4426950408889634 is log2(e)
+gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 849af2d85aec634bf071e0e3dc117c2de24d199c0186a564fa321a8eafcefc45 (canonical JSON)
 schedule  backward: 3 kernel(s)
-plan      swin_v2_bwd_dq: BLOCK_M 256 x BLOCK_N 32, 8 warps, 3 stages
-plan      swin_v2_bwd_dkv: BLOCK_N 128 x BLOCK_M 32, 8 warps, 3 stages, at most 128 registers
-plan      swin_v2_bwd_bias: BLOCK_M 64 x BLOCK_N 128, 4 warps, 3 stages
+plan      swin_v2_bwd_dq: BLOCK_M 256 x BLOCK_N 16, 4 warps, 3 stages
+plan      swin_v2_bwd_dkv: BLOCK_N 64 x BLOCK_M 16, 1 warp, 3 stages
+plan      swin_v2_bwd_bias: BLOCK_M 64 x BLOCK_N 128, 4 warps, 1 stage
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 5888f0611f8c93d2ec013d00e24ba57199ca7acef37e065976d5020f1cdd70a5
+code      sha256 0374bf6457ed7a14ef39b5aeebccdb7236d6cfc746214279dbd6cb03c4164884
 """
 
 import torch
@@ -169,12 +171,12 @@ def swin_v2_bwd_dq(
         ds = p * (dp - delta[:, None])
         # dS by log_scale
         dlog_scale_rows_ds = ds * tl.where(log_scale_h <= 4.605170185988092, c * s, 0.0)
-        # in the input precision, for the matrix units
+        # what log_scale gets
+        dlog_scale_rows = dlog_scale_rows + tl.sum(dlog_scale_rows_ds, axis=1)
+        # dS * d score / d s, in the input precision, for the matrix units
         ds_elem = (ds * c).to(q_ptr.dtype.element_ty)
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
-        # what log_scale gets
-        dlog_scale_rows = dlog_scale_rows + tl.sum(dlog_scale_rows_ds, axis=1)
 
     # partial tiles: some pairs are hidden
     for j in range(full_hi, partial_hi):
@@ -211,12 +213,12 @@ def swin_v2_bwd_dq(
         ds = tl.where(visible, p * (dp - delta[:, None]), 0.0)
         # dS by log_scale
         dlog_scale_rows_ds = ds * tl.where(log_scale_h <= 4.605170185988092, c * s, 0.0)
-        # in the input precision, for the matrix units
+        # what log_scale gets
+        dlog_scale_rows = dlog_scale_rows + tl.sum(dlog_scale_rows_ds, axis=1)
+        # dS * d score / d s, in the input precision, for the matrix units
         ds_elem = (ds * c).to(q_ptr.dtype.element_ty)
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
-        # what log_scale gets
-        dlog_scale_rows = dlog_scale_rows + tl.sum(dlog_scale_rows_ds, axis=1)
 
     dq0_elem = dq0.to(q_ptr.dtype.element_ty)
     dq_base = (
@@ -379,7 +381,7 @@ def swin_v2_bwd_dkv(
             p_elem = p.to(k_ptr.dtype.element_ty)
             # dV = dV + P^T dO
             dv0 = tl.dot(p_elem, do0, dv0)
-            # in the input precision, for the matrix units
+            # dS * d score / d s, in the input precision, for the matrix units
             ds_elem = (ds * c).to(k_ptr.dtype.element_ty)
             # dK = dK + dS^T Q
             dk0 = tl.dot(ds_elem, q0, dk0)
@@ -443,7 +445,7 @@ def swin_v2_bwd_dkv(
             p_elem = p.to(k_ptr.dtype.element_ty)
             # dV = dV + P^T dO
             dv0 = tl.dot(p_elem, do0, dv0)
-            # in the input precision, for the matrix units
+            # dS * d score / d s, in the input precision, for the matrix units
             ds_elem = (ds * c).to(k_ptr.dtype.element_ty)
             # dK = dK + dS^T Q
             dk0 = tl.dot(ds_elem, q0, dk0)
@@ -646,11 +648,11 @@ def backward(do, q, k, v, log_scale, bias, o, lse):
             dlog_scale_rows.stride(0), dlog_scale_rows.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_M=256, BLOCK_N=32,
-            num_warps=8,
+            BLOCK_M=256, BLOCK_N=16,
+            num_warps=4,
             num_stages=3,
         )
-    programs = B * Hkv * triton.cdiv(Nk, 128)
+    programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:
         swin_v2_bwd_dkv[(programs,)](
             do, q, k, v, log_scale, bias, delta, lse2, dk, dv,
@@ -665,10 +667,9 @@ def backward(do, q, k, v, log_scale, bias, o, lse):
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_N=128, BLOCK_M=32,
-            num_warps=8,
+            BLOCK_N=64, BLOCK_M=16,
+            num_warps=1,
             num_stages=3,
-            maxnreg=128,
         )
     programs = Hq * triton.cdiv(Nq, 64) * triton.cdiv(Nk, 128)
     if programs:
@@ -686,7 +687,7 @@ def backward(do, q, k, v, log_scale, bias, o, lse):
             B, Hq, Hkv, Nq, Nk,
             BLOCK_M=64, BLOCK_N=128,
             num_warps=4,
-            num_stages=3,
+            num_stages=1,
         )
     dlog_scale += dlog_scale_rows.sum((0, 2))
     return dq, dk, dv, dlog_scale, dbias

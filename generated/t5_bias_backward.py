@@ -3,6 +3,8 @@
 T5's encoder, a learned bias for each head and bucket of distance
 
 spec      score s + table[h, t5_bucket(k - qpos)]
+number    1.4426950408889634 is log2(e)
+gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 bb46881af8a794095106184fce00b41704fff7c9bd199708057be31f2e7827b6 (canonical JSON)
 schedule  backward: 3 kernel(s)
 plan      t5_bias_bwd_dq: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages, at most 128 registers

@@ -3,6 +3,8 @@
 A causal window, and the first 4 keys always
 
 spec      score s, mask causal & ((k < first) | window(left, 0)), where first = 4, left = 1019
+number    0.12751743082459868 is scale * log2(e), as exponentials are taken in base 2
+number    0.6931471805599453 is ln(2)
 hash      sha256 1609668d3b6f0b0bfa7cf410d7b95b645f78b632c2052d131c1def778ca59efc (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      window_with_sinks_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors

@@ -3,13 +3,17 @@
 A causal window, and the first 4 keys always
 
 spec      score s, mask causal & ((k < first) | window(left, 0)), where first = 4, left = 1019
+number    0.08838834764831845 is scale = 1 / sqrt(128)
+number    0.12751743082459868 is scale * log2(e), as exponentials are taken in base 2
+number    1.4426950408889634 is log2(e)
+gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 1609668d3b6f0b0bfa7cf410d7b95b645f78b632c2052d131c1def778ca59efc (canonical JSON)
 schedule  backward: 2 kernel(s)
 plan      window_with_sinks_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, descriptors
 plan      window_with_sinks_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 1c676621946f4e77bd5135e90590b6ac71f9f5341de5645feb6dc026a971deeb
+code      sha256 d717b49818812417ff2ce3db36f5999a0d1d7543962b3aaf2c22c65fa9fe829a
 """
 
 import torch
@@ -204,6 +208,7 @@ def window_with_sinks_bwd_dq(
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 
+    # dQ = scale * dQ
     dq0_elem = (dq0 * 0.08838834764831845).to(q_ptr.dtype.element_ty)
     dq_base = (
         dq_ptr
@@ -426,6 +431,7 @@ def window_with_sinks_bwd_dkv(
             # dK = dK + dS^T Q
             dk0 = tl.dot(ds_elem, q0, dk0)
 
+    # dK = scale * dK
     dk0_elem = (dk0 * 0.08838834764831845).to(k_ptr.dtype.element_ty)
     dk_base = (
         dk_ptr

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ast
+import math
+import re
 from pathlib import Path
 
 import pytest
 
 from flashgen.generate.kernels import kernel
 from flashgen.spec.gallery import gallery
+from flashgen.spec.load import load_spec
+from flashgen.spec.model import AttentionSpec
 
 ROOT = Path(__file__).resolve().parents[1]
+GENERATED = ROOT / "generated"
 SCHEDULES = {"": "flash2", "_backward": "backward"}
 MODULES = [(name, suffix) for name in sorted(gallery()) for suffix in SCHEDULES]
 NAMES = [name + suffix for name, suffix in MODULES]
@@ -55,3 +60,39 @@ def test_the_schema_is_fresh() -> None:
     from flashgen.spec.schema import schema_text
 
     assert (ROOT / "specs" / "schema.json").read_text(encoding="utf-8") == schema_text()
+
+
+@pytest.mark.parametrize("name", gallery())
+def test_the_header_says_what_the_numbers_are(name: str) -> None:
+    spec = load_spec(gallery()[name])
+    for suffix in ("", "_backward"):
+        header, _, code = (
+            (GENERATED / f"{name}{suffix}.py").read_text(encoding="utf-8").partition("import torch")
+        )
+        said = re.findall(r"^number +(\S+) is", header, re.MULTILINE)
+        assert all(re.search(rf"(?<![\w.]){re.escape(n)}(?![\w.])", code) for n in said)
+        assert ("1 / (1 - p)" in header) == (spec.dropout > 0)
+        assert (f"dropout {spec.dropout}" in header) == (spec.dropout > 0)
+        assert (f"sink {spec.sink}" in header) == (spec.sink is not None)
+        assert ("--schedule backward_lse" in header) == (suffix == "_backward")
+        if "log2(e), as" in header:
+            assert repr(spec_scale(spec) * math.log2(math.e)) in said
+
+
+def spec_scale(spec: AttentionSpec) -> float:
+    return spec.d_qk**-0.5 if spec.scale is None else spec.scale
+
+
+def test_comments_of_a_backward_are_its_mathematics() -> None:
+    def comments(name: str) -> str:
+        lines = (GENERATED / f"{name}_backward.py").read_text(encoding="utf-8").splitlines()
+        return " ".join(line.strip(" #") for line in lines if line.strip().startswith("#"))
+
+    dropped, capped, sunk = comments("gpt2"), comments("softcap"), comments("gpt_oss")
+    assert "dV = dV + (Z * P)^T dO" in dropped
+    assert "Z = 1 / (1 - p) there, else 0" in dropped
+    assert "dS * d score / d s" in capped
+    assert "dS * d score / d s" not in dropped
+    assert "dQ = scale * dQ" in dropped
+    assert "dsink = -exp(sink - lse) * delta" in sunk
+    assert "* 1.0" not in (GENERATED / "gpt_oss_backward.py").read_text(encoding="utf-8")

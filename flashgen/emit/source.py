@@ -55,13 +55,16 @@ class KernelSource:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a program comes from, for the header: the spec's canonical JSON and what it says in words."""
+    """Where a program comes from, for the header: the spec's canonical JSON and what it says in words, what
+    numbers in the kernels are, and what else there is to say, by name."""
 
     spec_json: str
     description: str = ""
     score: str = "s"
     mask: str | None = None
     versions: tuple[str, ...] = ()
+    numbers: tuple[tuple[float | int, str], ...] = ()
+    notes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -42,7 +43,7 @@ def emit(program: Program, plan: Plan, provenance: Provenance) -> Source:
     host = _render("host.j2", **host_facts(program, plan, sources, _signature(program)))
     kernels = [text for text, _ in printed]
     digest = hashlib.sha256("\n".join([*kernels, host]).encode()).hexdigest()
-    header = _header(program, plan, provenance, digest)
+    header = _header(program, plan, provenance, digest, "\n".join(kernels))
     facts = {
         "descriptors": any(a.kind == "descriptor" for source in sources for a in source.args),
         "draws": any(isinstance(s, Keep) for k in program.kernels for s in statements(k.body)),
@@ -96,12 +97,17 @@ def plain(text: str) -> str:
     return " ".join(printable.replace("\\", "/").replace('"""', "'''").split()).rstrip('"')
 
 
-def _header(program: Program, plan: Plan, provenance: Provenance, digest: str) -> dict[str, Any]:
-    mask = f", mask {provenance.mask}" if provenance.mask else ""
-    constants = json.loads(provenance.spec_json).get("constants") or {}
-    where = ", ".join(f"{name} = {value}" for name, value in constants.items())
+def _header(
+    program: Program, plan: Plan, provenance: Provenance, digest: str, kernels: str
+) -> dict[str, Any]:
+    spec = json.loads(provenance.spec_json)
+    said = [f"score {provenance.score}", *([f"mask {provenance.mask}"] if provenance.mask else [])]
+    said += [f"{field} {spec[field]}" for field in ("sink", "dropout") if spec.get(field)]
+    where = ", ".join(f"{name} = {value}" for name, value in (spec.get("constants") or {}).items())
     facts = [
-        ("spec", f"score {provenance.score}{mask}{f', where {where}' if where else ''}"),
+        ("spec", f"{', '.join(said)}{f', where {where}' if where else ''}"),
+        *(("number", f"{n!r} is {what}") for n, what in provenance.numbers if holds(kernels, n)),
+        *provenance.notes,
         ("hash", f"sha256 {hashlib.sha256(provenance.spec_json.encode()).hexdigest()} (canonical JSON)"),
         ("schedule", f"{program.schedule}: {len(program.kernels)} kernel(s)"),
         *(("plan", f"{k.name}: {p}") for k, p in zip(program.kernels, plan.kernels, strict=True)),
@@ -115,6 +121,11 @@ def _header(program: Program, plan: Plan, provenance: Provenance, digest: str) -
         "words": fold(plain(provenance.description), 100),
         "facts": [(name, "\n          ".join(fold(plain(value), 90))) for name, value in facts if value],
     }
+
+
+def holds(code: str, number: float | int) -> bool:
+    """Whether ``number`` is a literal of ``code``."""
+    return re.search(rf"(?<![\w.]){re.escape(repr(number))}(?![\w.])", code) is not None
 
 
 def _signature(program: Program) -> str:

@@ -147,7 +147,10 @@ def _key_kernel(ir: AttentionIR, found: list[Learned], wanted: tuple[str, ...]) 
     sums = line_sums(ir, t.values, t.gradient, columns, t.axes, KEYS_INSIDE)
     rounded = t.rounded()
     weights = t.kept()
-    of_values: list[Stmt] = [weights, *t.accumulated("dv", weights.dst, "do", "dV = dV + P^T dO")]
+    of_values: list[Stmt] = [
+        weights,
+        *t.accumulated("dv", weights.dst, "do", f"dV = dV + {dropout.weights(ir)}^T dO"),
+    ]
 
     def step(partial: bool) -> list[Stmt]:
         if wanted == ("dv",):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from flashgen.expr import algebra as al
 from flashgen.expr.nodes import Expr, Var, integer, real
 from flashgen.ir.attention import AttentionIR
-from flashgen.ir.philox import quantised
+from flashgen.ir.philox import quantised, threshold
 from flashgen.ir.program import Keep, Load, Scalar, Stmt, Tensor, Tile
 
 from .terms import ZERO, call, index
@@ -44,7 +44,15 @@ def drawn(ir: AttentionIR, axes: tuple[str, str]) -> list[Stmt]:
         return []
     first = (index("q_lo"), index("k_lo"))
     dst = Tile("keep", axes, "bool")
-    return [Keep(dst, SEED, index(HEAD.name), *first, ir.dropout, "pairs that dropout keeps")]
+    note = (
+        f"pairs that dropout keeps: Z = 1 / (1 - p) there, else 0, with p = {threshold(ir.dropout)} / 2**16"
+    )
+    return [Keep(dst, SEED, index(HEAD.name), *first, ir.dropout, note)]
+
+
+def weights(ir: AttentionIR) -> str:
+    """What the values are multiplied with, as notes call it."""
+    return "(Z * P)" if ir.dropout else "P"
 
 
 def kept(ir: AttentionIR, e: Expr) -> Expr:

@@ -173,11 +173,11 @@ def weighted_values(
         o, v = accumulator(piece), Tile(f"v{piece.name[1:]}", ("k", piece.name), "elem")
         at = (index("b"), index("hkv"), index("k"), index(piece.name))
         acc = call("mul", tile(o.name), tile("alpha")) if rescale else tile(o.name)
-        note = "O = diag(alpha) O + P V" if rescale else "O = O + P V"
+        before, weights = "diag(alpha) O" if rescale else "O", dropout.weights(ir)
         guards = [inside] if inside is not None else []
         out += [
             Load(v, "v", at, columns_inside(piece, *guards)),
-            Dot(o, p, v, "k", acc, precision(ir), note),
+            Dot(o, p, v, "k", acc, precision(ir), f"O = {before} + {weights} V"),
         ]
     return out
 

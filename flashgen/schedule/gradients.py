@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from flashgen.expr import algebra as al
-from flashgen.expr.derive import ZERO, NoDerivative, derivative
+from flashgen.expr.derive import ONE, ZERO, NoDerivative, derivative
 from flashgen.expr.nodes import Call, Expr, Read, Var, integer, reads, real, variables
 from flashgen.expr.summed import unsummable
 from flashgen.ir.attention import AttentionIR, Input
@@ -163,8 +163,12 @@ def _of_sink(ir: AttentionIR, values: Values, g: Learned, total: Tile) -> list[S
         return []
     logit = values.hoist(scaled(values.load_reads(ir.sink), LOG2_E))
     weight = call("exp2", call("sub", logit, tile("lse2")))
-    lost = call("mul", call("mul", weight, tile("delta")), values.hoist(values.load_reads(slope)))
-    return [Map(total, call("sub", tile(total.name), lost), "through the sink: dS = -P * delta")]
+    lost = call("mul", weight, tile("delta"))
+    if slope != ONE:
+        lost = call("mul", lost, values.hoist(values.load_reads(slope)))
+    return [
+        Map(total, call("sub", tile(total.name), lost), "through the sink: dsink = -exp(sink - lse) * delta")
+    ]
 
 
 def bucket_sums(g: Learned, values: Values, gradient: ScoreGradient) -> list[Stmt]:

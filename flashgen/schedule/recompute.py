@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from flashgen.expr import algebra as al
+from flashgen.expr.derive import ONE
 from flashgen.expr.nodes import Call, Expr, Read, integer, real
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import Axis, Coords, Dot, Load, Map, Scalar, Stmt, Store, Tile
@@ -28,6 +29,9 @@ from .values import Values, needed_by
 HEAD = {"q": "h", "do": "h", "o": "h", "dq": "h", "k": "hkv", "v": "hkv", "dk": "hkv", "dv": "hkv"}
 #: The tensors that the tiles of an axis are read from: first what S needs, then what dP needs.
 OF_AXIS = {"q": ("q", "do"), "k": ("k", "v")}
+#: How notes write a gradient, and what they say of a matrix that a dot takes.
+WRITTEN = {"dq": "dQ", "dk": "dK", "dv": "dV"}
+ROUNDED = "in the input precision, for the matrix units"
 
 
 def rows_of(tensor: str, p: Piece, guard: Expr | None = None) -> Load:
@@ -122,12 +126,13 @@ class Tiles:
         """The gradient of the dot in the input precision."""
         dst = Tile("ds_elem", self.axes, "elem")
         by_dot = self.gradient.times(self.gradient.slope)
-        return Map(dst, by_dot, "in the input precision, for the matrix units")
+        chain = "" if self.gradient.slope == ONE else "dS * d score / d s, "
+        return Map(dst, by_dot, f"{chain}{ROUNDED}")
 
     def kept(self) -> Map:
         """The weights that dropout leaves, in the input precision."""
         dst = Tile("p_elem", self.axes, "elem")
-        return Map(dst, dropout.kept(self.ir, tile("p")), "in the input precision, for the matrix units")
+        return Map(dst, dropout.kept(self.ir, tile("p")), f"Z * P, {ROUNDED}" if self.ir.dropout else ROUNDED)
 
     def accumulated(self, what: str, a: Tile, tensor: str, note: str) -> list[Stmt]:
         """``what = what + a tensor``, piece by piece, contracted over the axis the loop runs along."""
@@ -153,7 +158,8 @@ class Tiles:
             final = Tile(f"{total.name}_elem", total.axes, "elem")
             value = tile(total.name) if factor == 1.0 else call("mul", tile(total.name), real(factor))
             at = (index("b"), index(HEAD[what]), index(total.axes[0]), index(p.name))
-            out += [Map(final, value), Store(what, at, final, columns_inside(p, guard))]
+            note = "" if factor == 1.0 else f"{WRITTEN[what]} = scale * {WRITTEN[what]}"
+            out += [Map(final, value, note), Store(what, at, final, columns_inside(p, guard))]
         return out
 
     def _accumulator(self, what: str, p: Piece) -> Tile:

@@ -199,7 +199,7 @@ def _query_kernel(ir: AttentionIR) -> Kernel:
 def _key_kernel(ir: AttentionIR, what: str, matrix: Tile, src: str, rows: str, factor: float) -> Kernel:
     """dK = dS^T Q or dV = P^T dO, over the query heads that share the KV head."""
     t = Tiles.of(ir, QUERIES)
-    product, total = f"{src}^T {NAMES[rows]}", NAMES[what]
+    product, total = f"{dropout.weights(ir) if src == 'P' else src}^T {NAMES[rows]}", NAMES[what]
     head = (
         HEAD_OF_GROUP,
         *t.limits,
