@@ -9,12 +9,12 @@ number    1.4426950408889634 is log2(e)
 gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 1da40dcc85d5b4fb6883699c884b2024e8e8936a2628596e15d50d2f28cac92f (canonical JSON)
 schedule  backward: 3 kernel(s)
-plan      evoformer_bwd_dq: BLOCK_M 32 x BLOCK_N 64, 1 warp, 1 stage
-plan      evoformer_bwd_dkv: BLOCK_N 128 x BLOCK_M 64, 4 warps, 1 stage
-plan      evoformer_bwd_pair: BLOCK_M 64 x BLOCK_N 128, 4 warps, 1 stage
+plan      evoformer_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
+plan      evoformer_bwd_dkv: BLOCK_N 128 x BLOCK_M 32, 8 warps, 3 stages, at most 128 registers
+plan      evoformer_bwd_pair: BLOCK_M 64 x BLOCK_N 128, 4 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 da28c7ceaa92da6720685149636eabb617b6c300ca65635a449bdf16a809dbfc
+code      sha256 abb67f5694f52cb906b33716388b565c997035dfefce8a1d5a03f59496f3000c
 """
 
 import torch
@@ -600,7 +600,7 @@ def backward(do, q, k, v, pair, o, lse):
     dk = torch.empty((B, Hkv, Nk, 32), dtype=q.dtype, device=q.device)
     dv = torch.empty((B, Hkv, Nk, 32), dtype=q.dtype, device=q.device)
     dpair = torch.empty((Hq, Nq, Nk), dtype=torch.float32, device=q.device)
-    programs = B * Hq * triton.cdiv(Nq, 32)
+    programs = B * Hq * triton.cdiv(Nq, 128)
     if programs:
         evoformer_bwd_dq[(programs,)](
             do, q, k, v, pair, o, lse, delta, lse2, dq,
@@ -615,9 +615,10 @@ def backward(do, q, k, v, pair, o, lse):
             lse2.stride(0), lse2.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_M=32, BLOCK_N=64,
-            num_warps=1,
-            num_stages=1,
+            BLOCK_M=128, BLOCK_N=64,
+            num_warps=8,
+            num_stages=3,
+            maxnreg=128,
         )
     programs = B * Hkv * triton.cdiv(Nk, 128)
     if programs:
@@ -633,9 +634,10 @@ def backward(do, q, k, v, pair, o, lse):
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_N=128, BLOCK_M=64,
-            num_warps=4,
-            num_stages=1,
+            BLOCK_N=128, BLOCK_M=32,
+            num_warps=8,
+            num_stages=3,
+            maxnreg=128,
         )
     programs = Hq * triton.cdiv(Nq, 64) * triton.cdiv(Nk, 128)
     if programs:
@@ -652,6 +654,6 @@ def backward(do, q, k, v, pair, o, lse):
             B, Hq, Hkv, Nq, Nk,
             BLOCK_M=64, BLOCK_N=128,
             num_warps=4,
-            num_stages=1,
+            num_stages=3,
         )
     return dq, dk, dv, dpair

@@ -7,12 +7,12 @@ number    1.4426950408889634 is log2(e)
 gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 849af2d85aec634bf071e0e3dc117c2de24d199c0186a564fa321a8eafcefc45 (canonical JSON)
 schedule  backward: 3 kernel(s)
-plan      swin_v2_bwd_dq: BLOCK_M 256 x BLOCK_N 16, 4 warps, 3 stages
-plan      swin_v2_bwd_dkv: BLOCK_N 64 x BLOCK_M 16, 1 warp, 3 stages
-plan      swin_v2_bwd_bias: BLOCK_M 64 x BLOCK_N 128, 4 warps, 1 stage
+plan      swin_v2_bwd_dq: BLOCK_M 256 x BLOCK_N 32, 8 warps, 3 stages
+plan      swin_v2_bwd_dkv: BLOCK_N 128 x BLOCK_M 32, 8 warps, 3 stages, at most 128 registers
+plan      swin_v2_bwd_bias: BLOCK_M 64 x BLOCK_N 128, 4 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 0374bf6457ed7a14ef39b5aeebccdb7236d6cfc746214279dbd6cb03c4164884
+code      sha256 a8a2551a65574b40d166a6fe630b61e8d43ded89c9df4e13f1a4ec6524d2026f
 """
 
 import torch
@@ -171,12 +171,12 @@ def swin_v2_bwd_dq(
         ds = p * (dp - delta[:, None])
         # dS by log_scale
         dlog_scale_rows_ds = ds * tl.where(log_scale_h <= 4.605170185988092, c * s, 0.0)
-        # what log_scale gets
-        dlog_scale_rows = dlog_scale_rows + tl.sum(dlog_scale_rows_ds, axis=1)
         # dS * d score / d s, in the input precision, for the matrix units
         ds_elem = (ds * c).to(q_ptr.dtype.element_ty)
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
+        # what log_scale gets
+        dlog_scale_rows = dlog_scale_rows + tl.sum(dlog_scale_rows_ds, axis=1)
 
     # partial tiles: some pairs are hidden
     for j in range(full_hi, partial_hi):
@@ -213,12 +213,12 @@ def swin_v2_bwd_dq(
         ds = tl.where(visible, p * (dp - delta[:, None]), 0.0)
         # dS by log_scale
         dlog_scale_rows_ds = ds * tl.where(log_scale_h <= 4.605170185988092, c * s, 0.0)
-        # what log_scale gets
-        dlog_scale_rows = dlog_scale_rows + tl.sum(dlog_scale_rows_ds, axis=1)
         # dS * d score / d s, in the input precision, for the matrix units
         ds_elem = (ds * c).to(q_ptr.dtype.element_ty)
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
+        # what log_scale gets
+        dlog_scale_rows = dlog_scale_rows + tl.sum(dlog_scale_rows_ds, axis=1)
 
     dq0_elem = dq0.to(q_ptr.dtype.element_ty)
     dq_base = (
@@ -648,11 +648,11 @@ def backward(do, q, k, v, log_scale, bias, o, lse):
             dlog_scale_rows.stride(0), dlog_scale_rows.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_M=256, BLOCK_N=16,
-            num_warps=4,
+            BLOCK_M=256, BLOCK_N=32,
+            num_warps=8,
             num_stages=3,
         )
-    programs = B * Hkv * triton.cdiv(Nk, 64)
+    programs = B * Hkv * triton.cdiv(Nk, 128)
     if programs:
         swin_v2_bwd_dkv[(programs,)](
             do, q, k, v, log_scale, bias, delta, lse2, dk, dv,
@@ -667,9 +667,10 @@ def backward(do, q, k, v, log_scale, bias, o, lse):
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_N=64, BLOCK_M=16,
-            num_warps=1,
+            BLOCK_N=128, BLOCK_M=32,
+            num_warps=8,
             num_stages=3,
+            maxnreg=128,
         )
     programs = Hq * triton.cdiv(Nq, 64) * triton.cdiv(Nk, 128)
     if programs:
@@ -687,7 +688,7 @@ def backward(do, q, k, v, log_scale, bias, o, lse):
             B, Hq, Hkv, Nq, Nk,
             BLOCK_M=64, BLOCK_N=128,
             num_warps=4,
-            num_stages=1,
+            num_stages=3,
         )
     dlog_scale += dlog_scale_rows.sum((0, 2))
     return dq, dk, dv, dlog_scale, dbias

@@ -99,8 +99,9 @@ def write(folder: Path, texts: dict[str, str]) -> None:
 def said(program: Program, plan: Plan, target: Target) -> list[str]:
     """The plan of each kernel, with the compiler's numbers where it was asked."""
     from flashgen.plan.facts import facts
-    from flashgen.plan.resources import smem_bytes, tiling
+    from flashgen.plan.resources import tiling
     from flashgen.plan.size import show_size
+    from flashgen.plan.smem import smem_bytes
 
     exist = show_size(target.smem_bytes)
     w = plan.workload
