@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flashgen.errors import FlashgenError, PlanError, SpecError, TensorError
     from flashgen.runtime.api import Attention, compile
+    from flashgen.runtime.dropout import keep_mask
     from flashgen.spec.model import AttentionSpec
 
 __version__ = "0.1.0"
@@ -29,11 +30,13 @@ __all__ = [
     "SpecError",
     "TensorError",
     "compile",
+    "keep_mask",
 ]
 
 _HOME = {
     "Attention": "flashgen.runtime.api",
     "compile": "flashgen.runtime.api",
+    "keep_mask": "flashgen.runtime.dropout",
     "AttentionSpec": "flashgen.spec.model",
     "FlashgenError": "flashgen.errors",
     "PlanError": "flashgen.errors",

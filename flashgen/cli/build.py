@@ -38,9 +38,9 @@ def command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The folder to write to; default out/NAME.")
     ] = None,
-    seqlen: Seqlen = None,
+    seqlen: Seqlen = 8192,
     seqlen_q: SeqlenQ = None,
-    batch: Batch = None,
+    batch: Batch = 4,
     heads: Heads = None,
     dtype: Dtype = None,
     sram: Sram = None,
@@ -62,7 +62,7 @@ def command(
         raise PlanError(
             f"{gpu.name} runs the program itself and has no kernel; build for a GPU, such as h100"
         )
-    work = workload(known, batch, heads, seqlen_q, seqlen)
+    work = workload(known, seqlen, seqlen_q, batch, heads)
     chosen_schedule = algorithm(schedule, backward)
     lowered = lower_spec(known, chosen_schedule)
     suffix = "" if chosen_schedule == "flash2" else f"_{chosen_schedule}"

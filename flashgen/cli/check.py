@@ -36,5 +36,13 @@ def _summary(spec: AttentionSpec) -> str:
     parts = [spec.name, f"head dim {dims}"]
     if spec.heads is not None:
         parts.append(f"heads {spec.heads.q}/{spec.heads.kv}")
-    parts += [f"{name}[{', '.join(map(str, t.shape))}] {t.dtype}" for name, t in spec.inputs.items()]
+    for name, t in spec.inputs.items():
+        learned = ", learned" if t.grad else ""
+        parts.append(f"{name}[{', '.join(map(str, t.shape))}] ({t.dtype}{learned})")
+    if spec.sink is not None:
+        parts.append(f"sink {spec.sink}")
+    if spec.dropout:
+        parts.append(f"dropout {spec.dropout:g}")
+    if not spec.backward:
+        parts.append("inference only")
     return ", ".join(parts)

@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from .console import progress, wide
-from .given import Backward, Batch, Dtype, Heads, Schedule, Seqlen, SeqlenQ, Spec, Sram, algorithm, workload
+from .given import (
+    Backward,
+    Batch,
+    Dtype,
+    Heads,
+    Schedule,
+    Seqlen,
+    SeqlenQ,
+    Spec,
+    Sram,
+    algorithm,
+    workload,
+)
 
 
 def command(
@@ -16,9 +28,9 @@ def command(
         list[str] | None,
         typer.Option("--target", "-t", help="Only these GPUs, or files of your own; default: all."),
     ] = None,
-    seqlen: Seqlen = None,
+    seqlen: Seqlen = 8192,
     seqlen_q: SeqlenQ = None,
-    batch: Batch = None,
+    batch: Batch = 4,
     heads: Heads = None,
     dtype: Dtype = None,
     sram: Sram = None,
@@ -39,7 +51,7 @@ def command(
     size = None if sram is None else parse_size(sram)
     gpus = [g for g in map(load_target, target or target_names()) if g.backend == "triton"]
     gpus = [g.with_sram(size) for g in gpus]
-    work = workload(known, batch, heads, seqlen_q, seqlen)
+    work = workload(known, seqlen, seqlen_q, batch, heads)
     dtypes = known.dtypes if dtype is None else [dtype]
     if confirm:
         with progress("compiling candidates") as tell:

@@ -27,9 +27,9 @@ from .given import (
 def command(
     spec: Spec,
     target: Annotated[str, typer.Option("--target", "-t", help="The GPU, or cpu.")] = "h100",
-    seqlen: Seqlen = None,
+    seqlen: Seqlen = 8192,
     seqlen_q: SeqlenQ = None,
-    batch: Batch = None,
+    batch: Batch = 4,
     heads: Heads = None,
     dtype: Dtype = None,
     sram: Sram = None,
@@ -46,7 +46,7 @@ def command(
     from flashgen.plan.explain import explain
 
     known, gpu, kind = given(spec, target, dtype, sram)
-    work = workload(known, batch, heads, seqlen_q, seqlen)
+    work = workload(known, seqlen, seqlen_q, batch, heads)
     lowered = lower_spec(known, algorithm(schedule, backward))
     ranked = None
     if confirm and gpu.backend == "triton":

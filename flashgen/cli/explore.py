@@ -34,9 +34,9 @@ def command(
         Path | None,
         typer.Option("--output", "-o", help="The page to write; default out/NAME/explore.html."),
     ] = None,
-    seqlen: Seqlen = None,
+    seqlen: Seqlen = 8192,
     seqlen_q: SeqlenQ = None,
-    batch: Batch = None,
+    batch: Batch = 4,
     heads: Heads = None,
     dtype: Dtype = None,
     sram: Sram = None,
@@ -62,7 +62,7 @@ def command(
     known, gpu, kind = given(spec, target, dtype, sram)
     if gpu.backend == "interpreter":
         raise PlanError(f"{gpu.name} has no SRAM to explore: name a GPU, such as h100")
-    work = workload(known, batch, heads, seqlen_q, seqlen)
+    work = workload(known, seqlen, seqlen_q, batch, heads)
     lowered = lower_spec(known, algorithm(schedule, backward))
     asked = Question(lowered, gpu, kind, work)
     ranked = None

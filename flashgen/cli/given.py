@@ -26,17 +26,10 @@ Sram: TypeAlias = Annotated[
         "default: what one block may use on the target.",
     ),
 ]
-Seqlen: TypeAlias = Annotated[
-    int | None, typer.Option("--seqlen", min=1, help="Plan for this key length, and query length: 8192.")
-]
-SeqlenQ: TypeAlias = Annotated[int | None, typer.Option("--seqlen-q", min=1, help="For this query length.")]
-Batch: TypeAlias = Annotated[int | None, typer.Option("--batch", min=1, help="For this batch size: 4.")]
-Heads: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--heads", help="For these query heads, or query/key heads, such as 32/8: the spec's, or 32."
-    ),
-]
+Seqlen: TypeAlias = Annotated[int, typer.Option(min=1, help="Key length, and query length.")]
+SeqlenQ: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Query length.")]
+Batch: TypeAlias = Annotated[int, typer.Option(min=1, help="Batch size.")]
+Heads: TypeAlias = Annotated[str | None, typer.Option(help="Query heads, or query/key heads: 32 or 32/8.")]
 Schedule: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -52,32 +45,6 @@ def algorithm(schedule: str | None, backward: bool) -> str:
     if backward and schedule not in (None, "backward"):
         raise PlanError(f"--backward is --schedule backward, and --schedule {schedule} asks for another one")
     return "backward" if backward else schedule or "flash2"
-
-
-def workload(
-    spec: AttentionSpec, batch: int | None, heads: str | None, seqlen_q: int | None, seqlen: int | None
-) -> Workload:
-    """The call that a plan is made for: the sizes given, the spec's heads, else those of ``LONG``.
-
-    Raises ``PlanError`` for heads that are none.
-    """
-    from flashgen.plan.plan import Workload
-    from flashgen.plan.search import LONG
-
-    hq, hkv = (spec.heads.q, spec.heads.kv) if spec.heads else (LONG.Hq, LONG.Hkv)
-    if heads is not None:
-        hq, hkv = _heads(heads)
-    return Workload(batch or LONG.B, hq, hkv, seqlen_q or seqlen or LONG.Nq, seqlen or LONG.Nk)
-
-
-def _heads(text: str) -> tuple[int, int]:
-    parts = text.split("/")
-    if len(parts) > 2 or not all(p.isascii() and p.isdigit() and 0 < int(p) <= 1 << 20 for p in parts):
-        raise PlanError(f"--heads {text!r}: write 32 or 32/8")
-    hq, hkv = int(parts[0]), int(parts[-1])
-    if hq % hkv:
-        raise PlanError(f"--heads {text}: {hq} query heads are no multiple of {hkv} key heads")
-    return hq, hkv
 
 
 def given(spec: str, target: str, dtype: str | None, sram: str | None) -> tuple[AttentionSpec, Target, str]:
@@ -99,3 +66,25 @@ def given(spec: str, target: str, dtype: str | None, sram: str | None) -> tuple[
     if chosen not in known.dtypes:
         raise PlanError(f"{known.name} is declared for {', '.join(known.dtypes)}, not for {chosen}")
     return known, gpu, chosen
+
+
+def workload(
+    known: AttentionSpec, seqlen: int, seqlen_q: int | None, batch: int, heads: str | None
+) -> Workload:
+    """The sizes of a call: the planner's ``LONG`` where all are defaults. Raises ``PlanError``."""
+    from flashgen.plan.plan import Workload
+
+    return Workload(batch, *heads_of(heads, known), seqlen_q or seqlen, seqlen)
+
+
+def heads_of(text: str | None, spec: AttentionSpec) -> tuple[int, int]:
+    """Query heads and key heads: as given, else the spec's own, else 32. Raises ``PlanError``."""
+    if text is None:
+        return (spec.heads.q, spec.heads.kv) if spec.heads else (32, 32)
+    parts = text.split("/")
+    if len(parts) > 2 or not all(p.isascii() and p.isdigit() and 0 < int(p) <= 1 << 20 for p in parts):
+        raise PlanError(f"--heads {text!r}: write 32 or 32/8")
+    hq, hkv = int(parts[0]), int(parts[-1])
+    if hq % hkv:
+        raise PlanError(f"--heads {text}: {hq} query heads are no multiple of {hkv} key heads")
+    return hq, hkv

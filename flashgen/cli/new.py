@@ -32,9 +32,9 @@ head_dim: 64
 # scale: 0.125
 
 # Tensors given at each call, read by index in the expressions below. A size is batch, heads, kv_heads,
-# seqlen_q, seqlen_k or a number; a dtype is float, int or bool.
+# seqlen_q, seqlen_k or a number; a dtype is float, int or bool. `grad: true`: a float that is learned.
 inputs:
-  slopes: {{shape: [heads]}}
+  slopes: {{shape: [heads], grad: true}}
   lengths: {{shape: [batch], dtype: int}}
 
 # Numbers that are part of the kernel.
@@ -49,6 +49,16 @@ score: s + alibi(slopes[h])
 # True where a query sees a key; joined with & | ~. The library: causal, window(left, right), prefix(n),
 # padding(length), chunked(size) ... Comparisons need parentheses: (k < 4) | causal.
 mask: window(left, 0) & padding(lengths[b])
+
+# A logit of each row that no key has: it joins the softmax's denominator, and is learned if its input is.
+# sink: sinks[h]
+
+# The probability with which an attention weight is dropped in training; see docs/dropout.md. A call takes
+# seed=1234 to drop the same again, and training=False to drop nothing.
+# dropout: 0.1
+
+# The backward follows from the above. false keeps the spec to inference.
+# backward: false
 """
 
 

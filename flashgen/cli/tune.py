@@ -22,9 +22,9 @@ SHOWN = 6
 
 def command(
     spec: Spec,
-    seqlen: Seqlen = None,
+    seqlen: Seqlen = 8192,
     seqlen_q: SeqlenQ = None,
-    batch: Batch = None,
+    batch: Batch = 4,
     heads: Heads = None,
     dtype: Annotated[str | None, typer.Option("--dtype", help="fp16, bf16 or fp32.")] = None,
     backward: Backward = False,
@@ -57,7 +57,7 @@ def command(
     able = [d for d in known.dtypes if d != "fp64"]
     if dtype is not None and dtype not in able:
         raise PlanError(f"{known.name} is declared for {', '.join(able)}, not for {dtype}")
-    work = workload(known, batch, heads, seqlen_q, seqlen)
+    work = workload(known, seqlen, seqlen_q, batch, heads)
     schedule = "backward" if backward else "flash2"
     with bar() as tell:
         tuned, rankings = tune(known, schedule, work, DTYPES[dtype or able[0]], top or None, jobs, tell)

@@ -41,13 +41,13 @@ def quantised(p: float) -> float:
 def numbers(seed: int | Tensor, bh: Tensor, q: Tensor, k: Tensor) -> Tensor:
     """Each pair's number in [0, 2**16), int64, of the shape that ``bh``, ``q`` and ``k`` broadcast to.
 
-    ``seed`` in [0, 2**63), an int or an int64 scalar tensor; ``bh`` is b * Hq + h; int64 tensors all, with
-    values in [0, 2**32). A call is made once for its four pairs where q and k run in steps of 1 from
-    multiples of 16, each along a dim of its own, as they do over a tile.
+    ``seed`` is an int or an int64 scalar tensor, of which a negative one means its 64 bits; ``bh`` is
+    b * Hq + h; int64 tensors all, with values in [0, 2**32). A call is made once for its four pairs where q
+    and k run in steps of 1 from multiples of 16, each along a dim of its own, as they do over a tile.
     """
     dims = max(bh.dim(), q.dim(), k.dim())
     bh, q, k = (x.reshape((1,) * (dims - x.dim()) + x.shape) for x in (bh, q, k))
-    key, mix = _call(torch.as_tensor(seed & LOW), torch.as_tensor(seed >> 32), bh)
+    key, mix = _call(torch.as_tensor(seed & LOW), torch.as_tensor(seed >> 32 & LOW), bh)
     q_dim, k_dim = _running_dim(q, bh, k), _running_dim(k, bh, q)
     if q_dim is None or k_dim is None:
         words = _call(q & ~BIT ^ mix, k & ~BIT, key)

@@ -15,7 +15,7 @@ from flashgen.spec.gallery import find
 
 from . import op, transforms
 from .cache import entry
-from .check import check_given, named, seed_tensor, transformed
+from .check import check_given, check_seed, check_training, named, seed_tensor, transformed
 from .record import Record
 from .signature import signature, without_dropout
 from .source import prepare
@@ -103,7 +103,8 @@ class Attention:
         by q, k, v and the inputs declared with ``grad: true``, once.
 
         ``seed`` (an int or an int64 tensor of one element) decides what dropout drops; without one torch's
-        generator draws it. ``training=False`` drops nothing. Autocast casts q, k and v as it does SDPA's.
+        generator draws it. ``training=False`` drops nothing; ``torch.no_grad()`` alone still
+        drops. Autocast casts q, k and v as it does SDPA's.
         Raises ``TensorError``, before anything runs, for tensors that do not fit.
         """
         listed = named(self.signature, inputs) if self._names or inputs else []
@@ -112,12 +113,15 @@ class Attention:
                 check_given(self.signature, (q, k, v, *listed))
         if return_lse and "lse" not in self.signature.outputs:
             raise TensorError(f"{self.signature.name} declares no lse: its `outputs` would have to list it")
+        check_training(training)
         spec, drawn = self.spec_json, None
         if self.signature.dropout:
             if training:
-                drawn = seed_tensor(self.signature, seed, q.device)
+                drawn = seed_tensor(seed, q.device)
             else:
                 spec = self._without_dropout
+                if seed is not None:
+                    check_seed(seed, q.device)
         elif seed is not None:
             raise TensorError(f"{self.signature.name} has no dropout for a seed: its field `dropout` is 0")
         if torch.compiler.is_compiling() or not transformed():

@@ -6,6 +6,7 @@ Sizes may be symbolic (torch.compile): only comparisons are made of them.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -76,7 +77,7 @@ def check_given(sig: Signature, given: Sequence[object]) -> None:
     """Raise for what is no tensor, or where a gradient would be lost; ``given`` are q, k, v and inputs."""
     for name, t in zip(("q", "k", "v", *sig.names), given, strict=True):
         if not isinstance(t, Tensor):
-            raise TensorError(f"{name} is a {type(t).__name__}; expected a torch.Tensor")
+            raise TensorError(f"{name} is {_a(t)}; expected a torch.Tensor")
     if torch.is_grad_enabled():
         check_learned(sig, [isinstance(t, Tensor) and t.requires_grad for t in given])
 
@@ -102,24 +103,59 @@ def check_learned(sig: Signature, wanted: Sequence[bool]) -> None:
 SEEDS = 2**63
 
 
-def seed_tensor(sig: Signature, seed: object, device: torch.device) -> Tensor:
+def seed_tensor(seed: object, device: torch.device) -> Tensor:
     """The dropout's seed as the op takes it: int64, one element, on ``device``; drawn by torch's generator
     where none is given. Raises ``TensorError`` for anything that is no seed."""
     if seed is None:
         return torch.randint(0, SEEDS - 1, (1,), dtype=torch.int64, device=device)
+    sound = check_seed(seed, device)
+    return (
+        sound.reshape(1)
+        if isinstance(sound, Tensor)
+        else torch.full((1,), sound, dtype=torch.int64, device=device)
+    )
+
+
+def check_seed(seed: object, device: torch.device) -> int | Tensor:
+    """``seed`` as an int, or as the tensor of one element that it is. Raises ``TensorError`` for what is
+    neither; what stands in a tensor is not looked at, which would wait for the device."""
     if isinstance(seed, Tensor):
         if seed.dtype != torch.int64 or seed.numel() != 1 or seed.device != device:
             raise TensorError(
                 f"seed is {seed.dtype} of shape {shown(seed.shape)} on {seed.device}; expected one int64 on "
                 f"{device}"
             )
-        return seed.reshape(1)
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        kind = type(seed).__name__
-        raise TensorError(f"seed is a {kind}; expected an int or an int64 tensor of one element")
-    if not 0 <= seed < SEEDS:
-        raise TensorError(f"seed is {seed}; expected 0 <= seed < 2**63")
-    return torch.full((1,), seed, dtype=torch.int64, device=device)
+        return seed
+    number = None if isinstance(seed, bool) else _integer(seed)
+    if number is None:
+        raise TensorError(f"seed is {_a(seed)}; expected an int or an int64 tensor of one element")
+    if not 0 <= number < SEEDS:
+        raise TensorError(f"seed is {number}; expected 0 <= seed < 2**63")
+    return number
+
+
+def _integer(x: object) -> int | None:
+    """An int, also one of numpy, as Python's own; None for anything else."""
+    if isinstance(x, int):
+        return x
+    try:
+        return operator.index(x)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def _a(x: object) -> str:
+    """The type of ``x`` with its article."""
+    kind = type(x).__name__
+    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
+
+
+def check_training(training: object) -> None:
+    """Raise for what is neither True nor False."""
+    if not isinstance(training, bool):
+        raise TensorError(
+            f"training is {training!r} ({_a(training)}); expected True or False, as `module.training` is"
+        )
 
 
 def transformed() -> bool:

@@ -26,8 +26,7 @@ _TAKEN = frozenset(
 _KERNEL = re.compile(
     r"[bdehijklmopqstvx]\d*|[qk]_(lo|hi|tile|start|end|len)|m_new|p_elem|lse.*|acc.*|alpha|delta|out|pid.*"
     r"|B|Hq|Hkv|BLOCK_.*|stride_.*|.*_(ptr|stride.*)|d?[OPQS]"
-    r"|d([kopqsvPS]|q?kv|lse|out|rows|columns)|columns"
-    r"|elta"  # d + name is the name of an input's gradient
+    r"|d([kopqsv]|q?kv|lse|out|rows|columns)|elta"  # the last: d + name is the name of an input's gradient
 )
 #: What follows a spec's name in its kernels' names.
 _PARTS = r"fwd|scores|softmax|values|bwd_.*"

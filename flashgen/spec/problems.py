@@ -111,8 +111,22 @@ def _near(path: Path, model: type[BaseModel]) -> list[str]:
     return close(str(path[-1]), fields_at(path[:-1], model))
 
 
+#: Fields that other tools have, and what stands for them here.
+_ELSEWHERE = {
+    "deterministic": "leave it out: results and gradients are summed in one order, always the same bits",
+    "causal": "here it is `mask: causal`",
+    "is_causal": "here it is `mask: causal`",
+    "dropout_p": "here it is `dropout`",
+    "softcap": "here it is `score: softcap(s, 50.0)`",
+    "window_size": "here it is `mask: window(left, right)`",
+    "alibi_slopes": "here it is `score: s + alibi(slopes[h])`, with `inputs: {slopes: {shape: [heads]}}`",
+}
+
+
 def _unknown(path: Path, model: type[BaseModel]) -> str:
     name, fields = str(path[-1]), fields_at(path[:-1], model)
+    if len(path) == 1 and name in _ELSEWHERE:
+        return f"unknown field {shown(name)}: {_ELSEWHERE[name]}"
     near = nearest(name, fields)
     return f"unknown field {shown(name)}{near or '; known: ' + ', '.join(fields)}"
 

@@ -32,7 +32,7 @@ def kept(
     seed: int, head: NDArray[np.int64] | int, q: NDArray[np.int64], k: NDArray[np.int64], p: float
 ) -> NDArray[np.bool_]:
     """Whether dropout keeps the pair of rows q and k in the head number b * heads + h; broadcast together."""
-    key, mix = philox((seed & 0xFFFFFFFF, seed >> 32), head)
+    key, mix = philox((seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF), head)
     words = philox(((q & ~8).astype(np.uint64) ^ mix, k & ~8), key)
     word = np.where(q & 8, words[1], words[0])
     half = np.where(k & 8, word >> np.uint64(16), word & np.uint64(0xFFFF))

@@ -89,6 +89,29 @@ def test_check_shows_every_problem_at_its_place(here: Path, golden: Callable[[st
     assert [p.name for p in here.iterdir()] == ["bad.yaml"]
 
 
+def test_check_says_what_is_learned_and_what_is_dropped(here: Path) -> None:
+    assert "sinks[heads] (float, learned), sink sinks[h]" in run("check", "gpt_oss").stdout
+    assert "dropout 0.1" in run("check", "gpt2").stdout
+    (here / "a.yaml").write_text("name: a\nhead_dim: 64\nbackward: false\n", encoding="utf-8")
+    assert "inference only" in run("check", "a.yaml").stdout
+
+
+def test_what_new_leaves_out_as_a_comment_is_sound(here: Path) -> None:
+    run("new", "mine")
+    text = (here / "mine.yaml").read_text(encoding="utf-8")
+    fields = ("dropout", "sink", "heads", "scale")
+    lines = [
+        line.removeprefix("# ") if line.startswith(tuple(f"# {f}: " for f in fields)) else line
+        for line in text.split("\n")
+    ]
+    lines.append("  sinks: {shape: [heads], grad: true}")
+    whole = "\n".join(lines[:-1]).replace("inputs:\n", f"inputs:\n{lines[-1]}\n")
+    (here / "all.yaml").write_text(whole, encoding="utf-8")
+    said = run("check", "all.yaml")
+    assert said.exit_code == 0, said.stderr
+    assert "sink sinks[h], dropout 0.1" in said.stdout
+
+
 def test_check_goes_on_to_the_next_file(here: Path) -> None:
     (here / "bad.yaml").write_text(BAD, encoding="utf-8")
     good = next(iter(gallery()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -71,6 +72,30 @@ def test_the_ends_of_seeds(seed: int) -> None:
 def test_what_is_no_seed_is_refused(seed: object, message: str) -> None:
     with pytest.raises(TensorError, match=message):
         flashgen.compile(HALF)(*qkv(), seed=seed)  # type: ignore[call-overload]
+
+
+def test_numpys_ints_are_seeds() -> None:
+    attn, tensors = flashgen.compile(HALF), qkv()
+    assert torch.equal(attn(*tensors, seed=np.int64(4)), attn(*tensors, seed=4))
+
+
+@pytest.mark.parametrize("training", ["no", None, 0])
+def test_training_is_true_or_false(training: object) -> None:
+    with pytest.raises(TensorError, match=rf"training is {training!r} \(an? .*expected True or False"):
+        flashgen.compile(HALF)(*qkv(), training=training)  # type: ignore[call-overload]
+
+
+def test_a_seed_that_drops_nothing_is_checked_too() -> None:
+    with pytest.raises(TensorError, match="seed is -4; expected 0 <= seed"):
+        flashgen.compile(HALF)(*qkv(), training=False, seed=-4)
+
+
+def test_the_public_mask_is_that_of_a_call() -> None:
+    attn, (q, k, _) = flashgen.compile(HALF), qkv()
+    rows = torch.eye(k.shape[2], q.shape[3]).expand(*k.shape[:2], -1, -1).contiguous()
+    weights, whole = attn(q, k, rows, seed=9), attn(q, k, rows, training=False)
+    keep = flashgen.keep_mask(9, (*q.shape[:3], k.shape[2]), 0.5)[..., : q.shape[3]]
+    assert torch.equal(weights[..., : k.shape[2]] != 0, keep & (whole[..., : k.shape[2]] != 0))
 
 
 def test_a_seed_for_nothing_is_refused() -> None:
