@@ -56,6 +56,8 @@ BLOCK_LATENCIES = 0.14
 STORED_PER_CLOCK = 32
 #: Rows of statistics are held by this many threads each (a quad of an accumulator's row).
 ROW_COPIES = 4
+#: A spilled byte is written and read in a pass, and dots wait for it: in bytes of shared memory's rate.
+SPILL_COST = 4.0
 #: Dots issued warp by warp reach this share of an asynchronous matrix unit.
 WARP_DOT_SHARE = 0.6
 
@@ -135,6 +137,7 @@ def pass_cost(t: Tiling, body: BodyFacts, spill: int) -> Pass:
     """The clocks of one pass through ``body``."""
     g = t.target
     matrix = operands = 0.0
+    asynchronous = all(t.wgmma(d) for d in body.dots)
     for d in body.dots:
         m, n, k = t.count(d.m), t.count(d.n), t.sizes[d.k]
         lanes = t.fma(d)
@@ -159,8 +162,10 @@ def pass_cost(t: Tiling, body: BodyFacts, spill: int) -> Pass:
     latency = g.number("latency") * 1e3 * g.number("clock")
     fetch = fetched / per_clock
     waits = 0.0
-    if body.loads and t.stages <= 2:  # more stages look far enough ahead
-        waits = LATE_LATENCIES * latency if t.stages == 2 else 2 * latency + fetch
+    if body.loads and t.stages == 1:
+        waits = 2 * latency + fetch
+    elif body.loads and (t.stages == 2 or not asynchronous):  # else loads are far enough ahead
+        waits = LATE_LATENCIES * latency
     return Pass(
         matrix=matrix,
         operands=operands / bandwidth,
@@ -170,7 +175,7 @@ def pass_cost(t: Tiling, body: BodyFacts, spill: int) -> Pass:
         fetch=fetch,
         waits=waits + DOT_CLOCKS * len(body.dots) + _descriptor_wait(t),
         late=LATE_FETCH * fetch if t.stages == 2 else 0.0,
-        spills=spill * t.threads / bandwidth,
+        spills=SPILL_COST * spill * t.threads / bandwidth,
         stall=_stall(max(1, t.threads // 128)),
     )
 

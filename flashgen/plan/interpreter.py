@@ -18,6 +18,4 @@ def interpreter_plan(program: Program, target: Target, dtype: str, workload: Wor
     while side * 2 <= high and (side * 2) ** 2 * ACC_BYTES[dtype] <= cap:
         side *= 2
     kernels = tuple(KernelPlan(tuple((s, side) for s in f.sides), 1, 1, order_of(f)) for f in facts(program))
-    return Plan(
-        program.schedule, target.name, dtype, kernels, 0, 0, 0.0, workload, pace=((1, 0, 1),) * len(kernels)
-    )
+    return Plan(program.schedule, target.name, dtype, kernels, 0, 0, 0.0, workload)

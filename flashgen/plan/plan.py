@@ -21,11 +21,6 @@ ITEM_BYTES: Mapping[str, int] = {"fp16": 2, "bf16": 2, "fp32": 4, "fp64": 8}
 #: Bytes of an accumulator element (the softmax statistics and the dots' results).
 ACC_BYTES: Mapping[str, int] = {"fp16": 4, "bf16": 4, "fp32": 4, "fp64": 8}
 
-#: The host's time for the descriptors of K and V, measured through Triton's launcher; a call whose kernels
-#: take less than HOST_BOUND_NS waits for the host.
-DESCRIPTORS_NS = 12_000
-HOST_BOUND_NS = 50_000
-
 
 @dataclass(frozen=True)
 class Workload:
@@ -40,6 +35,12 @@ class Workload:
     def names(self) -> dict[str, int]:
         """The lengths by the names a ``Program`` uses."""
         return {"B": self.B, "Hq": self.Hq, "Hkv": self.Hkv, "Nq": self.Nq, "Nk": self.Nk}
+
+    def rounded(self) -> Workload:
+        """Batch and lengths rounded up to powers of two: what plans are picked for, so that few are."""
+        up = (1 << max(n - 1, 0).bit_length() for n in (self.B, self.Nq, self.Nk))
+        b, nq, nk = up
+        return replace(self, B=b, Nq=nq, Nk=nk)
 
     def distance(self, other: Workload) -> float:
         """How far apart two workloads are: the largest ratio, in powers of two, between their numbers of
@@ -118,9 +119,7 @@ class Plan:
 
     ``smem_bytes``, ``registers`` and ``predicted_us`` are predictions (the largest kernel's, the sum of
     times at ``workload``); ``compiled`` holds the compiler's numbers once the plan is confirmed, and
-    ``spill_bytes`` is None until then. ``pace`` is, for each kernel, (blocks that run
-    at a time, nanoseconds of a block without passes, nanoseconds a pass): enough to compare plans at a
-    call's sizes in integer arithmetic. ``inline_ptx``: the target takes NVIDIA's inline assembly.
+    ``spill_bytes`` is None until then. ``inline_ptx``: the target takes NVIDIA's inline assembly.
     ``measured_us``: the time of each kernel at ``workload``, where the plan was found by measuring.
     """
 
@@ -133,7 +132,6 @@ class Plan:
     predicted_us: float
     workload: Workload | None = None
     compiled: tuple[Measured, ...] | None = None
-    pace: tuple[tuple[int, int, int], ...] = ()
     inline_ptx: bool = False
     measured_us: tuple[float, ...] = ()
 
@@ -158,7 +156,6 @@ class Plan:
         return replace(
             self,
             kernels=swapped(self.kernels, other.kernels),
-            pace=swapped(self.pace, other.pace),
             smem_bytes=max(self.smem_bytes, other.smem_bytes),
             registers=max(self.registers, other.registers),
             compiled=None,
@@ -176,18 +173,6 @@ class Plan:
             return even_groups(w.B * w.Hkv, wanted, 1)
         return even_groups(w.B * w.Hq, wanted, w.Hq // max(w.Hkv, 1))
 
-    def nanoseconds(self, w: Workload) -> int:
-        """A rough time at ``w``: waves of blocks, each as many passes as K has tiles (no mask).
-
-        Below ``HOST_BOUND_NS`` a call waits for the host, which makes each descriptor anew.
-        """
-        total = 0
-        for kernel, (at_once, block, one) in zip(self.kernels, self.pace, strict=True):
-            blocks, passes = _work(kernel, w)
-            total += -(-blocks // at_once) * (block + one * passes)
-        described = sum(k.loads == "descriptor" for k in self.kernels)
-        return total + described * DESCRIPTORS_NS if total < HOST_BOUND_NS else total
-
     def to_json(self) -> str:
         """Stable JSON text; ``from_json`` gives the equal plan back."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
@@ -199,7 +184,6 @@ class Plan:
             d: dict[str, Any] = json.loads(text)
             d["kernels"] = tuple(_kernel(k) for k in d["kernels"])
             d["workload"] = None if d["workload"] is None else Workload(**d["workload"])
-            d["pace"] = tuple(tuple(int(n) for n in p) for p in d["pace"])
             d["measured_us"] = tuple(float(t) for t in d.get("measured_us", ()))
             if d["compiled"] is not None:
                 d["compiled"] = tuple(Measured(**m) for m in d["compiled"])
@@ -208,27 +192,12 @@ class Plan:
             raise PlanError(f"not a plan written by this version of flashgen: {e}") from e
 
 
-def nearest(plans: Sequence[Plan], w: Workload) -> int:
-    """The index of the plan for a call of sizes ``w``: that measured nearest to them, within a factor of
-    two, else the one with the least predicted time."""
-    measured = [
+def measured_near(plans: Sequence[Plan], w: Workload) -> int | None:
+    """The index of the plan measured nearest to the sizes ``w``, within a factor of two; None without one."""
+    found = [
         (p.workload.distance(w), i) for i, p in enumerate(plans) if p.measured_us and p.workload is not None
     ]
-    if measured and min(measured)[0] <= 1:
-        return min(measured)[1]
-    predicted = [i for i, p in enumerate(plans) if not p.measured_us]
-    return min(predicted, key=lambda i: plans[i].nanoseconds(w))
-
-
-def _work(kernel: KernelPlan, w: Workload) -> tuple[int, int]:
-    """Blocks of a kernel at ``w``, and tiles that each visits where nothing is hidden."""
-    rows, columns = (-(-n // kernel.side(s)) for n, s in ((w.Nq, "BLOCK_M"), (w.Nk, "BLOCK_N")))
-    match "q_tile" in kernel.order.axes, "k_tile" in kernel.order.axes:
-        case True, True:
-            return rows * columns, w.B * w.Hq
-        case False, True:
-            return w.B * w.Hkv * columns, w.Hq // max(w.Hkv, 1) * rows
-    return w.B * w.Hq * rows, columns
+    return min(found)[1] if found and min(found)[0] <= 1 else None
 
 
 def even_groups(heads: int, wanted: int, share: int) -> int:

@@ -37,7 +37,7 @@ ROOM = 24
 #: What a plan is chosen for when no sizes are given: enough work to fill any GPU, long sequences.
 LONG = Workload(4, 32, 32, 8192, 8192)
 SHORT = Workload(1, 12, 12, 128, 128)
-MIDDLE = Workload(4, 32, 32, 1024, 1024)
+MIDDLE = Workload(16, 32, 32, 512, 512)
 #: Heads launched together where rows differ in length. Measured on H100, causal, head dims 64 to 256 and
 #: 2,048 to 16,384 keys: 4 to 8 are best or within 2% of it; 1 loses up to 20%, all of them up to 25%.
 HEADS_TOGETHER = 8
@@ -246,18 +246,7 @@ def make_plan(
         registers=max(c.registers for c in best),
         predicted_us=round(sum(c.cost.us for c in best if c.cost), 2),
         workload=workload,
-        pace=tuple(_pace(c, target) for c in best),
         inline_ptx=target.arch.startswith("sm_"),
-    )
-
-
-def _pace(c: Candidate, target: Target) -> tuple[int, int, int]:
-    assert c.cost is not None
-    ns = 1 / target.number("clock")
-    return (
-        target.integer("sms") * c.cost.per_sm,
-        round(c.cost.block_clocks * ns),
-        round(c.cost.pass_clocks * ns),
     )
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from flashgen.plan.plan import Plan, Workload, nearest
+from flashgen.plan.plan import Measured, Plan, Workload, measured_near
 
 from .cache import entry
 from .record import Record, record, texts
@@ -62,34 +63,97 @@ def measured(spec: str, schedule: str, dtype: str, target: str, described: bool)
     return tuple(p for p in found if described or all(k.loads == "pointer" for k in p.kernels))
 
 
+@lru_cache(maxsize=4096)
+def picked(
+    spec: str,
+    plans: tuple[Plan, ...],
+    work: Workload,
+    compiled: tuple[tuple[Measured, ...], ...] | None = None,
+) -> int:
+    """Which of ``plans`` a call of these sizes runs: that measured near them, else the best by the model.
+
+    ``compiled``: the compiler's numbers for each kernel of each plan. Sizes are rounded to powers of two, and
+    each answer is kept in the cache, so that a new length costs nothing.
+    """
+    near = measured_near(plans, work)
+    if near is not None:
+        return near
+    predicted = [i for i, p in enumerate(plans) if not p.measured_us]
+    if len(predicted) == 1:
+        return predicted[0]
+    return predicted[_best(spec, plans, tuple(predicted), work.rounded(), compiled)]
+
+
+@lru_cache(maxsize=4096)
+def _best(
+    spec: str,
+    plans: tuple[Plan, ...],
+    among: tuple[int, ...],
+    work: Workload,
+    compiled: tuple[tuple[Measured, ...], ...] | None,
+) -> int:
+    known = None if compiled is None else [compiled[i] for i in among]
+
+    def make() -> dict[str, str]:
+        from flashgen.plan.predict import best
+
+        program = lowered(spec, plans[0].schedule).program
+        return {"index.json": json.dumps(best(program, [plans[i] for i in among], work, known))}
+
+    numbers = None if known is None else [[asdict(m) for m in c] for c in known]
+    asked: dict[str, object] = {"what": "pick", "spec": spec, "compiled": numbers, "work": work.names()}
+    asked |= {"plans": [plans[i].to_json() for i in among]}
+    _, files = entry(asked, make)
+    return int(json.loads(files["index.json"]))
+
+
 def best_plan(spec: str, target: str, dtype: str, work: Workload, schedule: str = "flash2") -> Plan:
     """The plan for a call of these sizes."""
     found = plans(spec, target, dtype, schedule=schedule)
-    return found[nearest(found, work)]
+    return found[picked(spec, found, work)]
 
 
-def choices(spec: str, best: Plan, kernel: int, described: bool) -> Iterator[tuple[Plan, float]]:
-    """``best``, and then plans that differ from it in kernel number ``kernel``, most promising first; with
-    the registers a thread that the kernel's tiles and addresses take."""
+@dataclass(frozen=True)
+class Choice:
+    """A plan that differs from the first in one kernel, with the registers a thread that the kernel's tiles
+    and addresses take, and its predicted time at the plan's workload."""
+
+    plan: Plan
+    held: float
+    us: float
+
+
+def choices(spec: str, best: Plan, kernel: int, described: bool) -> Iterator[Choice]:
+    """``best``, and then plans that differ from it in kernel number ``kernel``, most promising first."""
     from flashgen.plan.facts import facts
+    from flashgen.plan.predict import kernel_us
     from flashgen.plan.resources import register_parts, tiling
     from flashgen.plan.search import candidates as search
     from flashgen.plan.search import make_plan
     from flashgen.plan.target import load_target
 
     program, target = lowered(spec, best.schedule).program, load_target(best.target)
+    assert best.workload is not None
 
-    def held(p: Plan) -> float:
+    def choice(p: Plan, us: float) -> Choice:
         parts = register_parts(tiling(facts(program)[kernel], p.kernels[kernel], p.dtype, target))
-        return parts.get("tiles", 0.0) + parts.get("addresses", 0.0)
+        return Choice(p, parts.get("tiles", 0.0) + parts.get("addresses", 0.0), us)
 
-    yield best, held(best)
+    yield choice(best, kernel_us(program, best, kernel, best.workload))
     ranked = search(program, kernel, target, best.dtype, best.workload, described)
     for c in ranked:
-        if not c.rejected and c.plan != best.kernels[kernel]:
+        if c.cost is not None and not c.rejected and c.plan != best.kernels[kernel]:
             row = [c] * len(program.kernels)  # of which only number ``kernel`` is taken
-            other = best.with_kernel(kernel, make_plan(program, target, best.dtype, row, best.workload))
-            yield other, held(other)
+            other = make_plan(program, target, best.dtype, row, best.workload)
+            yield choice(best.with_kernel(kernel, other), c.cost.us)
+
+
+def confirmed_us(spec: str, plan: Plan, kernel: int, compiled: Measured) -> float:
+    """The time of a kernel at its plan's workload, predicted from what the compiler made of it."""
+    from flashgen.plan.predict import kernel_us
+
+    assert plan.workload is not None
+    return kernel_us(lowered(spec, plan.schedule).program, plan, kernel, plan.workload, compiled)
 
 
 @lru_cache(maxsize=1024)

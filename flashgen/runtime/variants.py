@@ -1,30 +1,34 @@
-"""Which compiled kernels a call runs: the planner's first candidate that the compiler confirms here.
+"""Which compiled kernels a call runs: the planner's best candidate by what the compiler makes of it here.
 
-A candidate that takes more shared memory than the target has, or spills too much, gives way to the next.
+A candidate that takes more shared memory than the target has, or spills too much, gives way to the next; so
+does one whose registers leave it slower than the next is predicted to be.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from flashgen.errors import PlanError
-from flashgen.plan.plan import Plan, Workload, nearest
+from flashgen.plan.plan import Plan, Workload
 
 from .arguments import POINTERS
+from .cache import entry
 from .check import DTYPES
 from .descriptor import describable
 from .device import Known
 from .launch import VECTOR_BYTES, Compiled, Kind, build, loaded
-from .record import Launch, Record, Workspace
-from .source import SPILL_LIMIT_BYTES, choices, generated, measured, plans
+from .record import Record, Workspace
+from .source import SPILL_LIMIT_BYTES, choices, confirmed_us, generated, measured, picked, plans
 
-#: How many plans are compiled in place of one that the compiler refuses.
+#: How many plans are compiled in place of one that the compiler refuses, and how many that it accepts.
 TRIES = 8
+CONFIRMED = 3
 #: What follows a plan that spilled holds at most this share of its registers a thread.
 EASED = 0.9
 #: A spill of so many times the limit comes from what iterations that overlap hold of each other.
@@ -68,7 +72,8 @@ class Variants:
                 found += measured(self.spec, self.schedule, DTYPES[elem], target.name, described)
             self._sets[key] = [self._first_that_fits(p, elem, kinds, target, described) for p in found]
         variants = self._sets[key]
-        return variants[nearest([v[0].plan for v in variants], work)]
+        compiled = tuple(tuple(c.measured for c in kernels) for _, kernels in variants)
+        return variants[picked(self.spec, tuple(r.plan for r, _ in variants), work, compiled)]
 
     def _first_that_fits(
         self, plan: Plan, elem: torch.dtype, kinds: Mapping[str, Kind], target: Known, described: bool
@@ -89,59 +94,91 @@ class Variants:
         target: Known,
         described: bool,
     ) -> tuple[Plan, Compiled]:
-        """``plan`` with its kernel of this number compiled; one that the compiler refuses gives way to the
-        most promising of the planner's next choices that it accepts.
+        """``plan`` with its kernel of this number as the search settles it, compiled. What it settles is kept
+        in the cache, so that a later process searches nothing."""
 
-        After one that spilled, those with as many warps and the same loads are compiled only if their tiles
-        take clearly fewer registers; after one that spilled far more than tiles explain, only those that do
-        not overlap iterations, as it is what they hold of the next ones. Where all spill, the least does.
+        def make() -> dict[str, str]:
+            return {"plan.json": self._searched(plan, number, elem, kinds, target, described).to_json()}
+
+        asked = {"what": "accepted", "spec": self.spec, "plan": plan.to_json(), "kernel": number}
+        asked |= {"smem": target.smem_bytes, "described": described}
+        asked |= {"kinds": [[name, asdict(k)] for name, k in kinds.items()]}
+        _, files = entry(asked, make)
+        settled = Plan.from_json(files["plan.json"])
+        found = self._compiled(settled, number, elem, kinds, target)
+        if isinstance(found, str):
+            raise PlanError(f"{settled.kernels[number]} compiled before and does not any more: {found}")
+        return settled, found
+
+    def _searched(
+        self,
+        plan: Plan,
+        number: int,
+        elem: torch.dtype,
+        kinds: Mapping[str, Kind],
+        target: Known,
+        described: bool,
+    ) -> Plan:
+        """The plan whose kernel takes the least time by what the compiler made of it, ``plan`` tried first.
+
+        The search ends where no candidate left promises less, or CONFIRMED were compiled. After one that
+        spilled too much, those with as many warps and the same loads are compiled only if their tiles take
+        clearly fewer registers; after one that spilled far more than tiles explain, only those that do not
+        overlap iterations, as it is what they hold of the next ones. Where all spill, the least does.
         """
         reasons: list[str] = []
-        least: tuple[int, Plan, Compiled] | None = None
+        best: tuple[float, Plan] | None = None
+        least: tuple[int, Plan] | None = None
         spilled: dict[tuple[int, str, bool], float] = {}
         overlapped = True
-        for tried, held in choices(self.spec, plan, number, described):
-            k = tried.kernels[number]
+        confirmed = 0
+        for c in choices(self.spec, plan, number, described):
+            if best is not None and (c.us >= best[0] or confirmed == CONFIRMED):
+                break
+            k = c.plan.kernels[number]
             kind_of = k.num_warps, k.loads, k.num_stages > 1
-            if held > EASED * spilled.get(kind_of, math.inf) or (k.num_stages > 1 and not overlapped):
+            if c.held > EASED * spilled.get(kind_of, math.inf) or (k.num_stages > 1 and not overlapped):
                 continue
-            record = generated(self.spec, tried)
-            known = {**kinds, **{w.name: _workspace(w, elem) for w in record.workspaces}}
-            confirmed = self._confirm(record, record.kernels[number], known, target.smem_bytes)
-            if not isinstance(confirmed, str):
-                spill = confirmed.measured.spill_bytes
-                if spill <= SPILL_LIMIT_BYTES:
-                    return tried, confirmed
+            found = self._compiled(c.plan, number, elem, kinds, target)
+            if isinstance(found, str):
+                reasons.append(f"{k}: {found}")
+            elif (spill := found.measured.spill_bytes) <= SPILL_LIMIT_BYTES:
+                us = confirmed_us(self.spec, c.plan, number, found.measured)
+                best = min(best or (us, c.plan), (us, c.plan), key=lambda b: b[0])
+                confirmed += 1
+            else:
                 if least is None or spill < least[0]:
-                    least = spill, tried, confirmed
-                spilled[kind_of] = held
+                    least = spill, c.plan
+                spilled[kind_of] = c.held
                 overlapped = overlapped and spill <= FAR * SPILL_LIMIT_BYTES
-                confirmed = f"spills {spill} B a thread, above {SPILL_LIMIT_BYTES}"
-            reasons.append(f"{k}: {confirmed}")
+                reasons.append(f"{k}: spills {spill} B a thread, above {SPILL_LIMIT_BYTES}")
             if len(reasons) == TRIES:
                 break
-        if least is not None:  # slow, but right
-            return least[1:]
+        settled = best or least  # the latter slow, but right
+        if settled is not None:
+            return settled[1]
         raise PlanError(
             f"no candidate for {DTYPES[elem]} on {target.name} compiles within its limits:\n  "
             + "\n  ".join(reasons)
         )
 
-    def _confirm(
-        self, record: Record, kernel: Launch, kinds: Mapping[str, Kind], smem_limit: int
+    def _compiled(
+        self, plan: Plan, number: int, elem: torch.dtype, kinds: Mapping[str, Kind], target: Known
     ) -> Compiled | str:
-        """``kernel`` of ``record`` compiled, or why the compiler's numbers refute its plan."""
+        """The plan's kernel of this number compiled and loaded, or why it cannot run."""
         from triton.runtime.errors import OutOfResources
 
-        built = build(record, kernel, kinds)
+        record = generated(self.spec, plan)
+        kernel = record.kernels[number]
+        known = {**kinds, **{w.name: _workspace(w, elem) for w in record.workspaces}}
+        built = build(record, kernel, known)
         smem = built.metadata.shared
-        if smem > smem_limit:
-            return f"{kernel.name} takes {smem} B of shared memory, above {smem_limit}"
+        if smem > target.smem_bytes:
+            return f"{kernel.name} takes {smem} B of shared memory, above {target.smem_bytes}"
         try:
-            found = loaded(built)
+            return loaded(built)
         except OutOfResources as e:
             return f"{kernel.name}: {e}"
-        return found
 
 
 def kind(name: str, t: Tensor, free: bool) -> Kind:

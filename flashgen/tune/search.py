@@ -98,23 +98,10 @@ def stage(spec: AttentionSpec, schedule: str, work: Workload, dtype: torch.dtype
 def candidates(on: Stage, kernel: int, top: int | None) -> list[tuple[Plan, float]]:
     """The ``top`` most promising plans for this kernel at the stage's workload (None: all that the planner
     does not reject), each with its predicted time; the model's choice is among them."""
-    from flashgen.plan.cost import kernel_cost
-    from flashgen.plan.facts import facts
-    from flashgen.plan.resources import tiling
-    from flashgen.plan.target import load_target
-    from flashgen.runtime.source import lowered
-
     base = replace(on.plan, workload=on.work)
     described = all(on.kinds[n].described for n in ("k", "v"))
-    program, target = lowered(on.spec, on.schedule).program, load_target(base.target)
     # ``choices`` starts with the plan it is given, and that is the model's choice here
-    found = [p for p, _ in islice(choices(on.spec, base, kernel, described), top)]
-
-    def predicted(p: Plan) -> float:
-        k = tiling(facts(program)[kernel], p.kernels[kernel], p.dtype, target)
-        return kernel_cost(k, on.work).us
-
-    return [(p, predicted(p)) for p in found]
+    return [(c.plan, c.us) for c in islice(choices(on.spec, base, kernel, described), top)]
 
 
 def job(on: Stage, plan: Plan, kernel: int) -> Job:

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flashgen.errors import PlanError
-from flashgen.plan.plan import ITEM_BYTES, Measured, Plan, Workload, nearest
+from flashgen.plan.plan import ITEM_BYTES, Measured, Plan, Workload
+from flashgen.plan.predict import best, plan_us
 from flashgen.plan.resources import MAX_SPILL_BYTES
-from flashgen.plan.search import LONG, SHORT, candidates, choose, variants
+from flashgen.plan.search import LONG, MIDDLE, SHORT, candidates, choose, variants
 from flashgen.plan.target import load_target, target_names
 
 from .programs import program
@@ -114,16 +115,23 @@ def test_heads_are_grouped_evenly_with_those_that_share_k_and_v(
     assert groups <= 1 or groups * group - b * hkv * share < groups * share, "the last group is as large"
 
 
-def test_variants_are_few_and_picked_by_size_at_once() -> None:
-    plans = variants(program(64, "causal"), "h100")
+def test_variants_are_few_and_picked_by_the_model() -> None:
+    p = program(64, "causal")
+    plans = variants(p, "h100")
     assert 1 <= len(plans) <= 3
-    assert nearest(plans, Workload(4, 16, 16, 16384, 16384)) == 0
-    short = plans[nearest(plans, SHORT)]
-    assert short.kernels[0].side("BLOCK_M") <= plans[0].kernels[0].side("BLOCK_M")
-    start = time.process_time()
-    for n in range(1000):
-        nearest(plans, Workload(1, 8, 8, n, n))
-    assert (time.process_time() - start) / 1000 < 200e-6
+    for w in (LONG, MIDDLE, SHORT, Workload(1, 8, 8, 3000, 3000)):
+        times = [plan_us(p, x, w) for x in plans]
+        assert best(p, plans, w) == times.index(min(times))
+    assert best(p, plans, LONG) == 0
+    assert plans[best(p, plans, SHORT)].kernels[0].side("BLOCK_M") <= plans[0].kernels[0].side("BLOCK_M")
+
+
+def test_what_the_compiler_says_decides() -> None:
+    p = program(64, "causal")
+    plans = variants(p, "h100")
+    first = best(p, plans, LONG)
+    spilling = [[Measured(64 << 10, 255, 400 if i == first else 0)] for i in range(len(plans))]
+    assert best(p, plans, LONG, spilling) != first
 
 
 def test_choosing_is_quick() -> None:

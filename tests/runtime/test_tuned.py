@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from flashgen.plan.plan import Plan, Workload, nearest
+from flashgen.plan.plan import Plan, Workload
 from flashgen.plan.search import LONG
-from flashgen.runtime.source import best_plan, measured, plans
+from flashgen.runtime.source import best_plan, measured, picked, plans
 from flashgen.runtime.tuned import VARIABLE, Tuned, recall
 from flashgen.spec.model import AttentionSpec
 
@@ -50,7 +50,7 @@ def test_calls_of_sizes_near_it_use_it(folder: Path) -> None:
     found = plans(TEXT, "h100", "bf16") + measured(TEXT, "flash2", "bf16", "h100", described=True)
 
     def runs(w: Workload) -> Plan:
-        return found[nearest(found, w)]
+        return found[picked(TEXT, found, w)]
 
     for near in (WORK, replace(WORK, Nq=1999), replace(WORK, Nk=1000), replace(WORK, B=4)):
         assert runs(near) == tuned().plan
@@ -63,8 +63,8 @@ def test_the_nearest_of_several(folder: Path) -> None:
     for w in (small, large):
         tuned(work=w).write(folder)
     found = measured(TEXT, "flash2", "bf16", "h100", described=True)
-    assert found[nearest(found, replace(WORK, Nq=1000))].workload == small
-    assert found[nearest(found, replace(WORK, Nq=1500))].workload == large
+    assert found[picked(TEXT, found, replace(WORK, Nq=1000))].workload == small
+    assert found[picked(TEXT, found, replace(WORK, Nq=1500))].workload == large
 
 
 def test_layouts_that_descriptors_cannot_read_use_no_plan_with_them(folder: Path) -> None:
