@@ -38,9 +38,8 @@ def test_ten_rounds_give_the_published_vectors(counter: tuple[int, int], key: in
 
 
 def drawn(seed: int | torch.Tensor, q: torch.Tensor, k: torch.Tensor, p: float = 0.3) -> Any:
-    """The mask of 2 x 3 heads from the numbers in torch."""
-    found = ours.numbers(seed, torch.arange(6).view(2, 3, 1, 1), q, k)
-    return (found >= ours.threshold(p)).numpy()
+    """The mask of 2 x 3 heads in torch."""
+    return ours.kept(seed, torch.arange(6).view(2, 3, 1, 1), q, k, p).numpy()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -71,11 +70,13 @@ def test_programs_may_stand_at_different_tiles() -> None:
 
 def test_large_positions_stay_32_bit_words() -> None:
     top = 2**32 - 1
-    found = ours.numbers(2**63 - 1, torch.tensor(top), torch.tensor([[top]]), torch.arange(2**32 - 32, 2**32))
+    rows, columns = torch.tensor([[top]]), torch.arange(2**32 - 32, 2**32)
     key, mix = (int(w) for w in philox((top, 2**31 - 1), top))
     words = [int(philox((top & ~8 ^ mix, k & ~8), key)[1]) for k in range(top - 31, top + 1)]
     halves = [w >> 16 if k & 8 else w & 0xFFFF for k, w in enumerate(words)]
-    assert found.flatten().tolist() == halves
+    for p in (0.1, 0.3, 0.5, 0.7, 0.9):
+        found = ours.kept(2**63 - 1, torch.tensor(top), rows, columns, p)
+        assert found.flatten().tolist() == [half >= ours.threshold(p) for half in halves]
 
 
 @pytest.mark.parametrize("p", [0.0, 1e-12, 0.1, 0.3, 0.5, 0.999, 1 - 2**-53])
