@@ -7,7 +7,7 @@ number    0.18033688011112042 is scale * log2(e), as exponentials are taken in b
 number    0.6931471805599453 is ln(2)
 number    6554 is dropout in units of 2**-16: of a pair's 16 random bits, smaller ones drop it
 number    1.1111186463666882 is 1 / (1 - p) with p = 6554 / 2**16
-hash      sha256 a39a849dfe6799ee4159ec529c4ea429bd501802a6e917e6eb1cbf20d2766bdf (canonical JSON)
+hash      sha256 97bb120facb7e1f2fd3d1170fa0a30b57922d6638da73956438f8de0453caf25 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      gpt2_fwd: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
 target    h100, bf16

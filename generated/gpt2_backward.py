@@ -9,7 +9,7 @@ number    1.4426950408889634 is log2(e)
 number    6554 is dropout in units of 2**-16: of a pair's 16 random bits, smaller ones drop it
 number    1.1111186463666882 is 1 / (1 - p) with p = 6554 / 2**16
 gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
-hash      sha256 a39a849dfe6799ee4159ec529c4ea429bd501802a6e917e6eb1cbf20d2766bdf (canonical JSON)
+hash      sha256 97bb120facb7e1f2fd3d1170fa0a30b57922d6638da73956438f8de0453caf25 (canonical JSON)
 schedule  backward: 2 kernel(s)
 plan      gpt2_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors, at most 168
           registers

@@ -5,7 +5,7 @@ Swin Transformer V2's cosine attention, with a learned temperature for each head
 spec      score s * exp(min(log_scale[h], most)) + bias[h, q, k], where most = 4.605170185988092
 number    1.4426950408889634 is log2(e)
 number    0.6931471805599453 is ln(2)
-hash      sha256 849af2d85aec634bf071e0e3dc117c2de24d199c0186a564fa321a8eafcefc45 (canonical JSON)
+hash      sha256 e24766f58b6b71d82d8f2a185cc968e003879e56c84d72324b1e7e28090ca358 (canonical JSON)
 schedule  flash2: 1 kernel(s)
 plan      swin_v2_fwd: BLOCK_M 256 x BLOCK_N 64, 8 warps, 3 stages
 target    h100, bf16

@@ -5,7 +5,7 @@ Swin Transformer V2's cosine attention, with a learned temperature for each head
 spec      score s * exp(min(log_scale[h], most)) + bias[h, q, k], where most = 4.605170185988092
 number    1.4426950408889634 is log2(e)
 gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
-hash      sha256 849af2d85aec634bf071e0e3dc117c2de24d199c0186a564fa321a8eafcefc45 (canonical JSON)
+hash      sha256 e24766f58b6b71d82d8f2a185cc968e003879e56c84d72324b1e7e28090ca358 (canonical JSON)
 schedule  backward: 3 kernel(s)
 plan      swin_v2_bwd_dq: BLOCK_M 256 x BLOCK_N 32, 8 warps, 3 stages
 plan      swin_v2_bwd_dkv: BLOCK_N 128 x BLOCK_M 32, 8 warps, 3 stages, at most 128 registers

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 
-import flashgen
 from flashgen.ir import philox as ours
 from flashgen.verify import philox as definition
 from flashgen.verify.philox import keep_mask, philox
@@ -39,9 +38,8 @@ def test_ten_rounds_give_the_published_vectors(counter: tuple[int, int], key: in
 
 
 def drawn(seed: int | torch.Tensor, q: torch.Tensor, k: torch.Tensor, p: float = 0.3) -> Any:
-    """The mask of 2 x 3 heads from the numbers in torch."""
-    found = ours.numbers(seed, torch.arange(6).view(2, 3, 1, 1), q, k)
-    return (found >= ours.threshold(p)).numpy()
+    """The mask of 2 x 3 heads in torch."""
+    return ours.kept(seed, torch.arange(6).view(2, 3, 1, 1), q, k, p).numpy()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -72,11 +70,13 @@ def test_programs_may_stand_at_different_tiles() -> None:
 
 def test_large_positions_stay_32_bit_words() -> None:
     top = 2**32 - 1
-    found = ours.numbers(2**63 - 1, torch.tensor(top), torch.tensor([[top]]), torch.arange(2**32 - 32, 2**32))
+    rows, columns = torch.tensor([[top]]), torch.arange(2**32 - 32, 2**32)
     key, mix = (int(w) for w in philox((top, 2**31 - 1), top))
     words = [int(philox((top & ~8 ^ mix, k & ~8), key)[1]) for k in range(top - 31, top + 1)]
     halves = [w >> 16 if k & 8 else w & 0xFFFF for k, w in enumerate(words)]
-    assert found.flatten().tolist() == halves
+    for p in (0.1, 0.3, 0.5, 0.7, 0.9):
+        found = ours.kept(2**63 - 1, torch.tensor(top), rows, columns, p)
+        assert found.flatten().tolist() == [half >= ours.threshold(p) for half in halves]
 
 
 @pytest.mark.parametrize("p", [0.0, 1e-12, 0.1, 0.3, 0.5, 0.999, 1 - 2**-53])
@@ -128,35 +128,6 @@ def test_the_document_reproduces_a_mask() -> None:
         exec(compile(block, "dropout.md", "exec"), space)
     for seed in SEEDS:
         assert np.array_equal(space["keep_mask"](seed, 2, 3, 20, 37, 0.2), keep_mask(seed, 2, 3, 20, 37, 0.2))
-
-
-@pytest.mark.parametrize("shape", [(2, 3, 20, 37), (1, 1, 1, 1), (1, 2, 33, 16), (0, 3, 4, 4), (1, 1, 0, 5)])
-@pytest.mark.parametrize("p", [0.0, 0.2, 0.9])
-def test_the_public_mask_is_the_definitions(shape: tuple[int, int, int, int], p: float) -> None:
-    for seed in SEEDS:
-        right = torch.from_numpy(keep_mask(seed, *shape, p))
-        assert torch.equal(flashgen.keep_mask(seed, shape, p), right)
-        assert torch.equal(flashgen.keep_mask(torch.tensor([seed]), shape, p), right)
-
-
-@pytest.mark.parametrize("seed", [-1, -4, -(2**63), -(2**32)])
-def test_a_negative_number_in_a_tensor_is_its_bits(seed: int) -> None:
-    kept = flashgen.keep_mask(torch.tensor([seed]), (1, 2, 20, 37), 0.2)
-    assert np.array_equal(kept.numpy(), keep_mask(seed, 1, 2, 20, 37, 0.2))
-    assert np.array_equal(kept.numpy(), keep_mask(seed % 2**64, 1, 2, 20, 37, 0.2))
-
-
-@pytest.mark.parametrize(
-    "arguments, said",
-    [
-        ((-1, (1, 1, 4, 4), 0.1), r"seed is -1; expected 0 <= seed < 2\*\*63"),
-        ((1, (4, 4), 0.1), r"shape is \(4, 4\); expected \(batch, heads, seqlen_q, seqlen_k\)"),
-        ((1, (1, 1, 4, 4), 1.0), r"p is 1.0: a drop probability lies in \[0, 1\)"),
-    ],
-)
-def test_what_is_no_mask_is_refused(arguments: Any, said: str) -> None:
-    with pytest.raises(flashgen.TensorError, match=said):
-        flashgen.keep_mask(*arguments)
 
 
 HEAD = "import triton\nimport triton.language as tl\n\n\n"

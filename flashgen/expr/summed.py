@@ -22,7 +22,7 @@ def unsummable(read: Read, sizes: Sequence[int | None]) -> str | None:
     if through is not None:
         return (
             f"the gradient of `{to_text(read)}` cannot be summed: its place is read from `{through.name}`, "
-            f"and places are computed from b, h, hkv, q, k and lengths alone"
+            f"and places are computed from b, h, hkv, q, k and lengths alone; {_gathered(read)}"
         )
     axes = [_axes(e) for e in read.index]
     if len(set().union(*axes)) < 2:
@@ -36,7 +36,21 @@ def unsummable(read: Read, sizes: Sequence[int | None]) -> str | None:
             return None
     return (
         f"the gradient of `{to_text(read)}` cannot be summed: of its indices one may be computed from q and "
-        f"k, in a dimension of at most {MOST_ENTRIES} entries, such as table[h, t5_bucket(k - qpos)]"
+        f"k, in a dimension of at most {MOST_ENTRIES} entries, such as table[h, t5_bucket(k - qpos)]; "
+        f"{_gathered(read)}"
+    )
+
+
+def _gathered(read: Read) -> str:
+    """What works where a table does not: torch gathers, and its autograd scatters the gradient back."""
+    found = {v for e in read.index for v in variables(e)}
+    lead = {"b": "batch", "h": "heads", "hkv": "kv_heads"}
+    names = [v for v in lead if v in found]
+    shape = ", ".join([*(lead[v] for v in names), "seqlen_q", "seqlen_k"])
+    place = ", ".join([*names, "q", "k"])
+    return (
+        f"pass what is read of it, gathered with torch, as `inputs: {{{read.name}: {{shape: [{shape}], "
+        f"grad: true}}}}` and read `{read.name}[{place}]`"
     )
 
 

@@ -23,7 +23,7 @@ from flashgen.expr.ops import Op
 
 from .access import gather, read_slice, scatter, tile_number, write
 from .aligned import Aligned
-from .philox import numbers, threshold
+from .philox import kept
 from .program import (
     Coords,
     Dot,
@@ -257,8 +257,7 @@ class Machine:
         assert isinstance(seed, torch.Tensor)
         head = torch.as_tensor(self.number(s.head))
         q, k = line_of(s.q_lo, "q"), line_of(s.k_lo, "k")
-        drawn = numbers(int(seed), head.view(*head.shape, 1, 1), q, k)
-        return drawn >= threshold(s.p)
+        return kept(int(seed), head.view(*head.shape, 1, 1), q, k, s.p)
 
     def _running(self) -> int:
         """Programs that execute this statement."""

@@ -38,13 +38,15 @@ def quantised(p: float) -> float:
     return threshold(p) / UNITS
 
 
-def numbers(seed: int | Tensor, bh: Tensor, q: Tensor, k: Tensor) -> Tensor:
-    """Each pair's number in [0, 2**16), int64, of the shape that ``bh``, ``q`` and ``k`` broadcast to.
+def kept(seed: int | Tensor, bh: Tensor, q: Tensor, k: Tensor, p: float) -> Tensor:
+    """Whether dropout of probability ``p`` keeps each pair: bool, of the shape that ``bh``, ``q`` and ``k``
+    broadcast to. A pair's number is in [0, 2**16); it is kept where that is at least ``threshold(p)``.
 
     ``seed`` is an int or an int64 scalar tensor, of which a negative one means its 64 bits; ``bh`` is
     b * Hq + h; int64 tensors all, with values in [0, 2**32). A call is made once for its four pairs where q
     and k run in steps of 1 from multiples of 16, each along a dim of its own, as they do over a tile.
     """
+    least = threshold(p)
     dims = max(bh.dim(), q.dim(), k.dim())
     bh, q, k = (x.reshape((1,) * (dims - x.dim()) + x.shape) for x in (bh, q, k))
     key, mix = _call(torch.as_tensor(seed & LOW), torch.as_tensor(seed >> 32 & LOW), bh)
@@ -52,20 +54,28 @@ def numbers(seed: int | Tensor, bh: Tensor, q: Tensor, k: Tensor) -> Tensor:
     if q_dim is None or k_dim is None:
         words = _call(q & ~BIT ^ mix, k & ~BIT, key)
         word = torch.where(q & BIT != 0, words[1], words[0])
-        return torch.where(k & BIT != 0, word >> 16, word & UNITS - 1)
+        return torch.where(k & BIT != 0, *_halves_kept(word, least))
     words = _call(_clear_half(q, q_dim) ^ mix, _clear_half(k, k_dim), key)
-    return _spread(words, q_dim, k_dim).narrow(q_dim, 0, q.shape[q_dim]).narrow(k_dim, 0, k.shape[k_dim])
+    return (
+        _spread(words, least, q_dim, k_dim).narrow(q_dim, 0, q.shape[q_dim]).narrow(k_dim, 0, k.shape[k_dim])
+    )
 
 
-def _spread(words: Pair, q_dim: int, k_dim: int) -> Tensor:
-    """The numbers of a tile, each call's four at their places in 16 rows by 16 columns."""
+def _halves_kept(word: Tensor, least: int) -> Pair:
+    """Whether the upper and the lower half of ``word`` are at least ``least``."""
+    return word >= least << 16, word & UNITS - 1 >= least
+
+
+def _spread(words: Pair, least: int, q_dim: int, k_dim: int) -> Tensor:
+    """Which pairs of a tile are kept, each call's four at their places in 16 rows by 16 columns. What moves
+    are bools, of a byte, and no numbers of eight."""
 
     def joined(first: Tensor, second: Tensor, dim: int) -> Tensor:
         groups = [x.reshape(*x.shape[:dim], -1, 1, BIT, *x.shape[dim + 1 :]) for x in (first, second)]
         return torch.cat(groups, dim + 1).flatten(dim, dim + 2)
 
-    word = joined(words[0], words[1], q_dim)
-    return joined(word & UNITS - 1, word >> 16, k_dim)
+    first, second = (joined(lower, upper, k_dim) for upper, lower in (_halves_kept(w, least) for w in words))
+    return joined(first, second, q_dim)
 
 
 def _running_dim(x: Tensor, *others: Tensor) -> int | None:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from flashgen.expr.nodes import variables
 from flashgen.expr.text import to_text
-from flashgen.ir.program import Program, Scalar
+from flashgen.ir.program import Program, Scalar, statements
 
 from .cost import Cost, Pass, kernel_cost
 from .facts import KernelFacts, facts
@@ -26,6 +26,8 @@ from .search import LONG, Candidate, best_of_each, candidates, check_dtype, choo
 from .size import counted, show_size
 from .target import Target
 
+#: What loops over tiles are called, beside loops over heads, batches or entries.
+TILES = ("full", "partial")
 #: Alternatives and rejected candidates that are shown.
 SHOWN = 5
 #: What a pass of a loop spends clocks on.
@@ -162,21 +164,31 @@ def _domains(f: KernelFacts, t: Tiling, cost: Cost, w: Workload) -> Text:
     ends = [e for loop in f.loops for r in loop.domain for e in (r.lo, r.hi)]
     needed = {name for e in ends for name in variables(e)}
     lines: list[str] = []
-    for s in reversed(f.kernel.body):
+    for s in reversed(list(statements(f.kernel.body))):
         if isinstance(s, Scalar) and s.name in needed:
             needed |= variables(s.value)
             lines.insert(0, f"  {s.name} = {to_text(s.value)}")
-    total = 0.0
     for loop, n in zip(f.loops, cost.trips, strict=True):
-        ranges = ", then ".join(f"{to_text(r.lo)} <= tile < {to_text(r.hi)}" for r in loop.domain)
+        i = "tile" if loop.mask in TILES else "i"
+        ranges = ", then ".join(f"{to_text(r.lo)} <= {i} < {to_text(r.hi)}" for r in loop.domain)
         lines.append(f"{loop.note or loop.mask}: {ranges}; {n:,.1f} passes a program on average")
-        total += n
-    columns = t.sizes.get("k", 0)
-    if columns:
-        tiles = -(-w.Nk // columns)
-        share = 100 * total / max(tiles, 1)
-        lines.append(f"visited: {total:,.1f} of {tiles:,} k tiles ({share:.0f}%), the others are empty")
-    return Text("\n".join(lines))
+    return Text("\n".join([*lines, *_visited(f, t, cost, w)]))
+
+
+def _visited(f: KernelFacts, t: Tiling, cost: Cost, w: Workload) -> list[str]:
+    """How many tiles of the axis that the grid does not cut a program visits, where its loops run over it."""
+    trips = list(zip(f.loops, cost.trips, strict=True))
+    owned = {"q": "q_tile", "k": "k_tile"}
+    axes = [a for a in ("q", "k") if owned[a] not in {g.name for g in f.kernel.grid} and t.sizes.get(a)]
+    visited = sum(n for loop, n in trips if loop.mask in TILES)
+    if len(axes) != 1 or not any(loop.mask in TILES for loop, _ in trips):
+        return []
+    (axis,) = axes
+    around = [n for loop, n in trips if any(inner.mask in TILES for inner in loop.loops)]
+    times = max(around, default=1.0)  # once for each query head of the group
+    tiles = round(times * -(-{"q": w.Nq, "k": w.Nk}[axis] // t.sizes[axis]))
+    share = 100 * visited / max(tiles, 1)
+    return [f"visited: {visited:,.1f} of {tiles:,} {axis} tiles ({share:.0f}%), the others are empty"]
 
 
 def _next_best(best: Candidate, found: list[Candidate]) -> Table:

@@ -29,6 +29,8 @@ INPUT_DTYPES: Mapping[str, tuple[torch.dtype, ...]] = {
     "int": (torch.int32, torch.int64),
     "bool": (torch.bool,),
 }
+#: How a tensor of another dtype becomes an input.
+_CASTS: Mapping[str, str] = {"float": "float()", "int": "long()", "bool": "bool()"}
 LAYOUT = "(batch, heads, seqlen, head_dim)"
 
 
@@ -273,7 +275,8 @@ def _input(decl: InputDecl, t: Tensor, sizes: Mapping[str, int], q: Tensor) -> N
     fits = INPUT_DTYPES[decl.type] + ((q.dtype,) if decl.type == "float" else ())
     if t.dtype not in fits:
         raise TensorError(
-            f"{name} is {t.dtype}; {decl.type} inputs are {', '.join(map(str, INPUT_DTYPES[decl.type]))}"
+            f"{name} is {t.dtype}; {decl.type} inputs are {', '.join(map(str, INPUT_DTYPES[decl.type]))}. "
+            f"{name}.{_CASTS[decl.type]} would work"
         )
     if t.device != q.device:
         raise TensorError(f"{name} is on {t.device} and q on {q.device}; move it with {name}.to(q.device)")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from flashgen.errors import TensorError
-from flashgen.ir.philox import numbers, threshold
+from flashgen.ir import philox
 
 from .check import check_seed
 
@@ -29,7 +29,7 @@ def keep_mask(
     if len(shape) != 4 or any(n < 0 for n in shape):
         raise TensorError(f"shape is {tuple(shape)}; expected (batch, heads, seqlen_q, seqlen_k)")
     try:
-        least = threshold(p)
+        philox.threshold(p)
     except ValueError as error:
         raise TensorError(f"p is {p}: {error}") from None
     batch, heads, n_q, n_k = shape
@@ -38,5 +38,5 @@ def keep_mask(
     kept = torch.empty((batch * heads, n_q, n_k), dtype=torch.bool, device=where)
     for number in range(batch * heads):  # a head at a time: the random numbers take 8 bytes a pair
         head = torch.tensor(number, device=where)
-        torch.ge(numbers(word, head, q, k), least, out=kept[number])
+        kept[number] = philox.kept(word, head, q, k, p)
     return kept.view(batch, heads, n_q, n_k)

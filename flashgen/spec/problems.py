@@ -114,10 +114,8 @@ def _near(path: Path, model: type[BaseModel]) -> list[str]:
 #: Fields that other tools have, and what stands for them here.
 _ELSEWHERE = {
     "deterministic": "leave it out: results and gradients are summed in one order, always the same bits",
-    "causal": "here it is `mask: causal`",
     "is_causal": "here it is `mask: causal`",
     "dropout_p": "here it is `dropout`",
-    "softcap": "here it is `score: softcap(s, 50.0)`",
     "window_size": "here it is `mask: window(left, right)`",
     "alibi_slopes": "here it is `score: s + alibi(slopes[h])`, with `inputs: {slopes: {shape: [heads]}}`",
 }

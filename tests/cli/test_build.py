@@ -116,3 +116,13 @@ def test_a_spec_for_inference_has_no_backward(here: Path, command: str) -> None:
     assert result.exit_code == 1
     assert "mine has no backward (its field `backward` is false)" in result.stderr
     assert [p.name for p in here.iterdir() if p.name != "cache"] == ["mine.yaml"]
+
+
+def test_by_default_it_is_the_plan_that_calls_run(here: Path) -> None:
+    from flashgen.runtime.api import Attention
+    from flashgen.spec.gallery import gallery
+    from flashgen.spec.load import load_spec
+
+    assert run("causal", "--dtype", "bf16", "-o", "made", "--no-confirm").exit_code == 0
+    known = Attention(load_spec(gallery()["causal"]).canonical_json()).source("h100", "bf16")
+    assert (here / "made" / "kernel.py").read_text(encoding="utf-8") == known.text

@@ -101,6 +101,19 @@ def test_the_command_explains_a_spec_of_the_gallery() -> None:
     assert max(map(len, done.output.splitlines())) <= 80, "wrapped at the console's width"
 
 
+def test_visited_tiles_are_those_of_the_axis_that_a_kernel_loops_over() -> None:
+    def visited(name: str, *options: str) -> list[str]:
+        done = CliRunner().invoke(app, ["explain", name, "--backward", "--seqlen", "4096", *options])
+        return [line for line in done.output.splitlines() if line.startswith("visited")]
+
+    over_keys, over_queries = visited("causal", "--heads", "32/8")
+    assert " k tiles (5" in over_keys
+    assert " q tiles (5" in over_queries
+    # The last kernel of each runs over batches, or over the entries of a table, beside tiles.
+    assert len(visited("evoformer")) == 2
+    assert [line.rpartition("(")[2] for line in visited("t5_bias")] == ["100%), the others are empty"] * 3
+
+
 @pytest.mark.parametrize(
     "options, said",
     [

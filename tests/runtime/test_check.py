@@ -51,7 +51,10 @@ WRONG: dict[str, tuple[Change, str]] = {
     "input's size": (lambda t: t.update(slopes=t["slopes"][:2]), r"slopes .*here \[4\]: dim 0 is 2, not 4"),
     "int input": (lambda t: t.update(lengths=t["lengths"].float()), "lengths is torch.float32; int inputs"),
     "float input": (lambda t: t.update(slopes=t["slopes"].int()), "slopes is torch.int32; float inputs"),
-    "fp64 input": (lambda t: t.update(slopes=t["slopes"].double()), "slopes is torch.float64; float inputs"),
+    "fp64 input": (
+        lambda t: t.update(slopes=t["slopes"].double()),
+        r"slopes is torch.float64; float inputs .*slopes\.float\(\) would work",
+    ),
     "device": (lambda t: t.update(k=t["k"].to("meta")), r"k is on meta and q on cpu.*k\.to\(q\.device\)"),
     "input's device": (lambda t: t.update(bias=t["bias"].to("meta")), "bias is on meta and q on cpu"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -114,6 +115,24 @@ def test_what_a_spec_can_learn() -> None:
 
 def test_without_backward_a_score_may_have_steps() -> None:
     assert not load_text(f"{GOOD}backward: false\nscore: floor(s)\n").backward
+
+
+@pytest.mark.parametrize(
+    "read, shape",
+    [
+        ("table[h, bucket[q, k]]", "[heads, 32]"),
+        ("table[hkv, k - q + 400]", "[kv_heads, 801]"),
+        ("table[b, h, q // 3, k // 3]", "[batch, heads, 9, 9]"),
+    ],
+)
+def test_what_a_refusal_of_a_table_proposes_works(read: str, shape: str) -> None:
+    bucket = "  bucket: {shape: [seqlen_q, seqlen_k], dtype: int}\n" if "bucket" in read else ""
+    text = f"{GOOD}score: s + {read}\ninputs:\n{bucket}  table: {{shape: {shape}, grad: true}}\n"
+    with pytest.raises(SpecError) as caught:
+        load_text(text)
+    found = re.search(r"`(inputs: .*)` and read `(.*)`", str(caught.value))
+    assert found, str(caught.value)
+    assert load_text(f"{GOOD}score: s + {found[2]}\n{found[1]}\n").inputs["table"].grad
 
 
 SHAPES: dict[str, list[Any]] = {
