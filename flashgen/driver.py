@@ -43,6 +43,7 @@ SCHEDULES: dict[str, Callable[[AttentionIR], Program]] = {
     "flash1_backward_lse": partial(flash1_backward, through_lse=True),
     "standard_backward": standard_backward,
     "standard_backward_lse": partial(standard_backward, through_lse=True),
+    "standard_three_pass": partial(standard, passes=3),
 }
 
 

@@ -32,6 +32,7 @@ COMMANDS = (
     "compare-targets",
     "resources",
     "explore",
+    "paper",
     "tune",
     "demo",
     "generate",

@@ -10,10 +10,11 @@ from flashgen.resources import folder
 
 
 @cache
-def environment(name: str) -> jinja2.Environment:
-    """The templates of ``templates/NAME``; an undefined name is an error, texts in HTML are escaped."""
+def environment(*names: str) -> jinja2.Environment:
+    """The templates of ``templates/NAME`` for each name; an undefined name is an error, texts in HTML are
+    escaped."""
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder("templates") / name),
+        loader=jinja2.FileSystemLoader([folder("templates") / name for name in names]),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

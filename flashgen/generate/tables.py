@@ -1,4 +1,5 @@
-"""The expression language as Markdown tables, made from the operator table and the library.
+"""Markdown tables of the documents: the expression language, from the operator table and the library, and the
+papers' figures (``paper``).
 
 A document holds a table between two markers; ``refresh`` replaces what stands between them.
 """
@@ -11,6 +12,7 @@ from flashgen.expr.library import LIBRARY, Function
 from flashgen.expr.ops import OPS, Op
 from flashgen.expr.parse import SHORTHANDS
 from flashgen.expr.scope import VARIABLES
+from flashgen.paper.tables import markdown
 
 _TYPES = {"num": "number", "same": "number"}
 
@@ -62,11 +64,21 @@ def library() -> str:
 TABLES = {"variables": variables, "operators": operators, "library": library}
 
 
+def made(name: str) -> str:
+    """The table called ``name``: of the language, or of the papers' figures."""
+    if name in TABLES:
+        return TABLES[name]()
+    from flashgen.paper.main import FIGURES, figure  # torch comes with it
+
+    found = (t for f in FIGURES for t in figure(f).tables if t.name == name)
+    return markdown(next(found))
+
+
 def refresh(text: str) -> str:
     """``text`` with every ``<!-- table: NAME -->`` … ``<!-- end -->`` block made anew."""
 
     def block(match: re.Match[str]) -> str:
         name = match[1]
-        return f"<!-- table: {name} -->\n{TABLES[name]()}\n<!-- end -->"
+        return f"<!-- table: {name} -->\n{made(name)}\n<!-- end -->"
 
     return re.sub(r"<!-- table: (\w+) -->\n.*?<!-- end -->", block, text, flags=re.S)

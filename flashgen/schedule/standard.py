@@ -1,13 +1,18 @@
 """Standard attention (Algorithm 0 of FlashAttention): S and P go through HBM.
 
-Three kernels: S = mask(score(Q K^T)); P = softmax(S) with two passes over each row; O = P V. It is the
-yardstick of the papers' tables, not a way to be fast. S is stored in the accumulator's type, so that
-logits beyond fp16's range survive, P in the element type.
+Three kernels: S = mask(score(Q K^T)); P = softmax(S); O = P V. It is the yardstick of the papers' tables, not
+a way to be fast. S is stored in the accumulator's type, so that logits beyond fp16's range survive, P in the
+element type.
+
+The softmax makes two passes over each row: maximum and sum at once, then the probabilities ("online"
+softmax, Milakov and Gimelshein 2018); or three, as one would write it down: maximum, sum, probabilities.
 """
 
 from __future__ import annotations
 
-from flashgen.expr.nodes import Expr, integer, real
+from typing import Literal
+
+from flashgen.expr.nodes import Expr, Var, integer, real
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import (
     Axis,
@@ -57,17 +62,23 @@ from .values import Values, needed_by
 P = Tile("p", ("q", "k"), "acc")
 P_ELEM = Tile("p_elem", ("q", "k"), "elem")
 IN_MATRIX = (*IN_ROW, index("k"))
+LOAD_S = Load(S, "S", IN_MATRIX, PAIRS_INSIDE, float("-inf"))
+S_MAX = Reduce(Tile("s_max", ROW, "acc"), S, "k", "max")
+P_SUM = Reduce(Tile("p_sum", ROW, "acc"), P, "k", "sum")
+EXPONENT = call("exp2", call("sub", tile("s"), tile("m_ref")))
+ORDINALS = {2: "second", 3: "third"}
 
 
-def standard(ir: AttentionIR) -> Program:
-    """S, P and O by one kernel each; ``S`` holds base-2 logits, -inf where hidden."""
+def standard(ir: AttentionIR, passes: Literal[2, 3] = 2) -> Program:
+    """S, P and O by one kernel each; ``S`` holds base-2 logits, -inf where hidden. ``passes``: of the softmax
+    over each row of S."""
     d_pieces, e_pieces = pieces(ir.d_qk, "d"), pieces(ir.d_v, "e")
     square = (B, HQ, NQ, NK)
     return Program(
         ir.name,
-        "standard",
+        "standard" if passes == 2 else "standard_three_pass",
         tensors(ir, Tensor("S", square, "acc", "workspace"), Tensor("P", square, "elem", "workspace")),
-        (_scores_kernel(ir, d_pieces), _softmax_kernel(ir), _values_kernel(ir, e_pieces)),
+        (_scores_kernel(ir, d_pieces), _softmax_kernel(ir, passes), _values_kernel(ir, e_pieces)),
     )
 
 
@@ -99,37 +110,15 @@ def _scores_kernel(ir: AttentionIR, d_pieces: tuple[Piece, ...]) -> Kernel:
     return _kernel(ir, "scores", "S = Q K^T, scored and masked, to HBM.", body, d_pieces, "k_tile")
 
 
-def _softmax_kernel(ir: AttentionIR) -> Kernel:
-    m, row_sum, m_ref = tile("m"), tile("l"), tile("m_ref")
-    load: list[Stmt] = [
-        Load(S, "S", IN_MATRIX, PAIRS_INSIDE, float("-inf")),
-    ]
-
-    def unseen(e: Expr) -> Expr:
-        return call("where", is_minus_inf(e), real(0.0), e)
-
-    def row(name: str, value: Expr, note: str = "") -> Map:
-        return Map(Tile(name, ROW, "acc"), value, note)
-
-    exponent = call("exp2", call("sub", tile("s"), m_ref))
-    sums: list[Stmt] = [
-        *load,
-        Reduce(Tile("s_max", ROW, "acc"), S, "k", "max"),
-        row("m_new", call("max", m, tile("s_max"))),
-        row("m_ref", unseen(tile("m_new"))),
-        Map(P, exponent),
-        Reduce(Tile("p_sum", ROW, "acc"), P, "k", "sum"),
-        row("l", call("add", call("mul", row_sum, call("exp2", call("sub", m, m_ref))), tile("p_sum"))),
-        row("m", tile("m_new")),
-    ]
-    probabilities: list[Stmt] = [
-        *load,
-        *dropout.drawn(ir, ("q", "k")),
-        Map(P_ELEM, dropout.kept(ir, call("mul", exponent, tile("l_inv"))), "P = softmax(S)"),
-        Store("P", IN_MATRIX, P_ELEM, PAIRS_INSIDE),
-    ]
+def _softmax_kernel(ir: AttentionIR, passes: Literal[2, 3]) -> Kernel:
     values = Values(ir)
     before = first_sums(ir, values)
+    probabilities: list[Stmt] = [
+        LOAD_S,
+        *dropout.drawn(ir, ("q", "k")),
+        Map(P_ELEM, dropout.kept(ir, call("mul", EXPONENT, tile("l_inv"))), "P = softmax(S)"),
+        Store("P", IN_MATRIX, P_ELEM, PAIRS_INSIDE),
+    ]
     body: list[Stmt] = [
         *program_scalars(),
         *tile_rows(),
@@ -137,14 +126,54 @@ def _softmax_kernel(ir: AttentionIR) -> Kernel:
         *dropout.head(ir),
         *values.prologue,
         *before,
-        every_tile(KEYS, ("l", "m"), sums, note="first pass: row maximum and row sum"),
-        row("m_ref", unseen(m)),
+        *(_max_and_sum() if passes == 2 else _max_then_sum(ir)),
         safe_inverse(),
         row_lse(),
         Store("lse", IN_ROW, Tile("lse_q", ROW, "acc"), ROWS_INSIDE),
-        every_tile(KEYS, (), probabilities, note="second pass: probabilities"),
+        every_tile(KEYS, (), probabilities, note=f"{ORDINALS[passes]} pass: probabilities"),
     ]
     return _kernel(ir, "softmax", "P = softmax(S) and lse, S and P in HBM.", body, ())
+
+
+def _row(name: str, value: Expr, note: str = "") -> Map:
+    return Map(Tile(name, ROW, "acc"), value, note)
+
+
+def _reference(m: Var) -> Map:
+    """``m``, and 0 where a row sees nothing: exp2(-inf - 0) = 0."""
+    return _row("m_ref", call("where", is_minus_inf(m), real(0.0), m))
+
+
+def _max_and_sum() -> list[Stmt]:
+    """m and l in one pass: l is rescaled whenever m grows."""
+    m, row_sum = tile("m"), tile("l")
+    rescaled = call("mul", row_sum, call("exp2", call("sub", m, tile("m_ref"))))
+    both: list[Stmt] = [
+        LOAD_S,
+        S_MAX,
+        _row("m_new", call("max", m, tile("s_max"))),
+        _reference(tile("m_new")),
+        Map(P, EXPONENT),
+        P_SUM,
+        _row("l", call("add", rescaled, tile("p_sum"))),
+        _row("m", tile("m_new")),
+    ]
+    return [every_tile(KEYS, ("l", "m"), both, note="first pass: row maximum and row sum"), _reference(m)]
+
+
+def _max_then_sum(ir: AttentionIR) -> list[Stmt]:
+    """m in one pass, l in the next: nothing is rescaled but what a sink has put there."""
+    m, row_sum = tile("m"), tile("l")
+    largest: list[Stmt] = [LOAD_S, S_MAX, _row("m", call("max", m, tile("s_max")))]
+    sums: list[Stmt] = [LOAD_S, Map(P, EXPONENT), P_SUM, _row("l", call("add", row_sum, tile("p_sum")))]
+    weight = call("mul", row_sum, call("exp2", call("sub", tile("m_sink"), tile("m_ref"))))
+    return [
+        *([] if ir.sink is None else [_row("m_sink", m)]),
+        every_tile(KEYS, ("m",), largest, note="first pass: row maximum"),
+        _reference(m),
+        *([] if ir.sink is None else [_row("l", weight, "the sink's, under the row's maximum")]),
+        every_tile(KEYS, ("l",), sums, note="second pass: row sum"),
+    ]
 
 
 def _values_kernel(ir: AttentionIR, e_pieces: tuple[Piece, ...]) -> Kernel:

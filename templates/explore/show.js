@@ -1,14 +1,4 @@
-/* Numbers with their units, elements, colours. */
-const byId = (id) => document.getElementById(id);
-const digits = (x, most = 0) => x.toLocaleString("en-US", { maximumFractionDigits: most });
-
-/** Three digits that count. */
-function short(x) {
-  if (x === 0) return "0";
-  const left = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(x))));
-  return x.toLocaleString("en-US", { minimumFractionDigits: Math.min(left, 4), maximumFractionDigits: Math.min(left, 4) });
-}
-
+/* Numbers with their units, tables, colours. */
 const showSize = (bytes) => {
   for (const [unit, scale] of [["MiB", KIB * KIB], ["KiB", KIB]]) {
     if (bytes >= scale && Number.isInteger((bytes * 10) / scale)) return `${bytes / scale} ${unit}`;
@@ -20,18 +10,6 @@ const showBytes = (bytes) => (bytes >= 1e12 ? `${short(bytes / 1e12)} TB` : byte
 const rate = (row, us) => row.flops / us / 1e6;
 const plural = (n, what) => `${digits(n)} ${what}${n === 1 ? "" : "s"}`;
 
-/** An element with attributes and children; texts are never read as HTML. */
-function make(tag, attributes = {}, ...children) {
-  const svg = ["svg", "g", "path", "line", "circle", "rect", "text", "title"].includes(tag);
-  const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== false) node.setAttribute(name, value === true ? "" : value);
-  }
-  node.append(...children);
-  return node;
-}
-
 /** A table: a caption, heads of columns, rows whose first entry is their head. */
 function table(caption, heads, rows) {
   const head = make("tr", {}, ...heads.map((text) => make("th", { scope: "col" }, text)));
@@ -41,8 +19,6 @@ function table(caption, heads, rows) {
   });
   return make("table", {}, make("caption", {}, caption), make("thead", {}, head), make("tbody", {}, ...body));
 }
-
-const fill = (id, ...children) => byId(id).replaceChildren(...children);
 
 /** The colours of viridis (Smith and van der Walt), perceptually uniform; 0 is dark. */
 const VIRIDIS = ["#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"];

@@ -1,0 +1,95 @@
+"""Programs in numbers: the papers' attention, tiles from the planner or given, counts and predicted times."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import product
+from typing import Any, TypeAlias
+
+from flashgen.driver import Lowered, lower_spec
+from flashgen.plan.cost import kernel_cost
+from flashgen.plan.count import Numbers, counts
+from flashgen.plan.facts import facts
+from flashgen.plan.plan import KernelPlan, Workload
+from flashgen.plan.resources import tiling
+from flashgen.plan.search import STAGES, WARPS, choose, judge, order_of
+from flashgen.plan.target import load_target
+from flashgen.spec.model import AttentionSpec
+
+#: GPT-2 medium's attention as FlashAttention's Figure 2 has it: 64 sequences of 1024, 16 heads of 64, fp16.
+PAPER = Workload(64, 16, 16, 1024, 1024)
+HEAD_DIM, DTYPE, ITEM = 64, "fp16", 2
+#: The papers' GPU, and the one that flashgen's time model was fitted on.
+TARGETS = ("a100", "h100")
+#: A mask that hides nothing as long as every sequence has its full length, as in the papers' timing.
+PADDING: Mapping[str, Any] = {
+    "mask": "k < length[b]",
+    "inputs": {"length": {"shape": ["batch"], "dtype": "int"}},
+}
+#: The algorithms: what they are called here, their schedules forward and backward.
+STANDARD = ("standard", "standard", "standard_backward")
+FLASH1 = ("FlashAttention", "flash1", "flash1_backward")
+FLASH2 = ("FlashAttention-2", "flash2", "backward")
+
+#: Tile sides of each kernel of a program.
+Sides: TypeAlias = Sequence[Mapping[str, int]]
+
+
+@lru_cache(maxsize=64)
+def _lowered(text: str, schedule: str) -> Lowered:
+    return lower_spec(AttentionSpec.from_json(text), schedule)
+
+
+def lowered(fields: Mapping[str, Any], schedule: str) -> Lowered:
+    """An attention of head dim 64 with these fields of a spec, lowered."""
+    spec = AttentionSpec(**{"name": "attention", "head_dim": HEAD_DIM, **fields})
+    return _lowered(spec.canonical_json(), schedule)
+
+
+@lru_cache(maxsize=256)
+def planned(of: Lowered, target: str, w: Workload) -> tuple[KernelPlan, ...]:
+    """What the planner chooses for each kernel, nothing compiled."""
+    return choose(of.program, target, DTYPE, w).kernels
+
+
+def sides_of(plans: Sequence[KernelPlan]) -> Sides:
+    """The tile sides of each kernel."""
+    return [dict(p.sides) for p in plans]
+
+
+def fastest(of: Lowered, target: str, w: Workload, sides: Mapping[str, int]) -> tuple[KernelPlan, ...] | str:
+    """Each kernel with these sides and the warps and stages of the least predicted time; or why none fits."""
+    g = load_target(target)
+    out = []
+    for f in facts(of.program):
+        own = tuple((name, sides[name]) for name in f.sides)
+        plans = [KernelPlan(own, n, stages, order_of(f)) for n, stages in product(WARPS, STAGES)]
+        found = [judge(f, p, DTYPE, g, w) for p in plans]
+        good = [(c.cost.us, i) for i, c in enumerate(found) if c.cost is not None]
+        if not good:
+            return max((c.rejected for c in found), key=lambda why: ("spill" in why, "memory" in why, why))
+        out.append(plans[min(good)[1]])
+    return tuple(out)
+
+
+def totals(of: Lowered, sides: Sides, w: Workload, items: Mapping[str, int] | None = None) -> Numbers:
+    """The counts of a program whose kernels have sides of their own. ``items``: bytes of an element, by
+    tensor, where it is not the program's."""
+    read: Counter[str] = Counter()
+    written: Counter[str] = Counter()
+    parts = [counts(of.program).of_kernel(i).at(w, s, DTYPE, items) for i, s in enumerate(sides)]
+    for n in parts:
+        read.update(n.read)
+        written.update(n.written)
+    flops, exponentials = (sum(n.flops for n in parts), sum(n.exponentials for n in parts))
+    return Numbers(dict(read), dict(written), flops, exponentials, max(n.on_chip for n in parts))
+
+
+def predicted(of: Lowered, target: str, w: Workload, plans: Sequence[KernelPlan]) -> tuple[float, int]:
+    """Milliseconds and DRAM bytes of all kernels, as the time model has them."""
+    g = load_target(target)
+    pairs = zip(facts(of.program), plans, strict=True)
+    costs = [kernel_cost(tiling(f, p, DTYPE, g), w) for f, p in pairs]
+    return sum(c.us for c in costs) / 1e3, sum(c.hbm_bytes for c in costs)
