@@ -74,6 +74,10 @@ class Stage:
     def _addresses(self) -> list[int]:
         return [t.data_ptr() for t in self.everything.values()]
 
+    def launch(self, kernel: int) -> None:
+        """Launch one kernel of ``base``."""
+        steps(self.base, self.everything, self.work)[kernel](self._addresses(), _stream())
+
     def load(self, plan: Plan, kernel: int) -> Variant | str:
         """``plan`` with its kernel of this number on the device, the others as in ``base``; or why not."""
         record = generated(self.spec, plan)
