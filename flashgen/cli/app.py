@@ -33,6 +33,7 @@ COMMANDS = (
     "resources",
     "explore",
     "tune",
+    "calibrate",
     "demo",
     "generate",
     "bench",
