@@ -18,8 +18,9 @@ from flashgen.plan.search import Candidate, candidates, make_plan
 from flashgen.plan.target import Target
 from flashgen.runtime.cache import toolchain
 from flashgen.runtime.device import arch_of
+from flashgen.runtime.variants import Variant
 from flashgen.tune.compiling import Job, compile_all
-from flashgen.tune.search import TOGETHER, job, tensors
+from flashgen.tune.search import job, tensors
 from flashgen.tune.timing import Ground
 from flashgen.verify.case import DTYPES
 
@@ -27,10 +28,11 @@ from .fit import Tell
 from .measurements import SCHEDULE, Device, Measurements, Row, program_of, spec_of
 from .start import reported
 
-#: Rounds in which candidates are timed.
-ROUNDS = 5
+#: Rounds in which candidates are timed, and how many of them in one: few, so that the host, which has a
+#: fixed head start, keeps ahead of kernels of a few microseconds.
+ROUNDS, TOGETHER = 5, 4
 #: The copy's bytes and the sides of the matrix product, each timed so often in one go after as much warm-up.
-COPY_BYTES, MATMUL_SIDE, TIMES = 1 << 30, 8192, 20
+COPY_BYTES, MATMUL_SIDE, TIMES = 1 << 30, 8192, 200
 
 
 @dataclass(frozen=True)
@@ -123,11 +125,16 @@ def measure(device: Device, target: Target, seconds: float, jobs: int | None, te
     torch.cuda.empty_cache()
     failed = compile_all(list(numbers), jobs, lambda done: tell("compiling", done, len(numbers)))
     rows: list[Row] = []
+    ready: dict[Job, Variant | str] = {}
     for number, p in enumerate(todo, 1):
         if rows and time.monotonic() > deadline and p.work.Nq != rows[-1].work.Nq:
             break
         on = _ground(p, dtype)
-        rows += _timed(on, p, [plan for plan in p.plans if not failed[numbers[job(on, plan, 0)]]])
+        for plan in p.plans:
+            key = job(on, plan, 0)
+            if key not in ready:
+                ready[key] = failed[numbers[key]] or on.load(plan, 0)
+        rows += _timed(on, p, [(plan, ready[job(on, plan, 0)]) for plan in p.plans])
         del on
         torch.cuda.empty_cache()
         tell("timing", number, len(todo))
@@ -139,9 +146,8 @@ def _ground(p: Place, dtype: torch.dtype) -> Ground:
     return Ground(spec.canonical_json(), SCHEDULE, p.work, tensors(spec, SCHEDULE, p.work, dtype))
 
 
-def _timed(on: Ground, p: Place, plans: list[Plan]) -> Iterator[Row]:
-    loaded = [(plan, on.load(plan, 0)) for plan in plans]
-    ready = [(plan, found) for plan, found in loaded if not isinstance(found, str)]
+def _timed(on: Ground, p: Place, plans: list[tuple[Plan, Variant | str]]) -> Iterator[Row]:
+    ready = [(plan, found) for plan, found in plans if not isinstance(found, str)]
     for first in range(0, len(ready), TOGETHER):
         part = ready[first : first + TOGETHER]
         times = on.times([variant for _, variant in part], 0, ROUNDS)

@@ -40,13 +40,12 @@ def reported(properties: object) -> dict[str, float]:
 
 
 def nearest(device: Device, targets: Sequence[Target]) -> tuple[Target, bool]:
-    """The target of the device's own name and architecture and True; else the nearest architecture's, and
-    False."""
-    same = [t for t in targets if t.arch == device.arch]
-    named = [t for t in same if t.name in device.name.lower().replace(" ", "")]
-    if named:
-        return named[0], True
-    return min(targets, key=lambda t: _distance(t.arch, device.arch)), False
+    """The target of the device's own name, architecture and number of SMs, and True; else the nearest
+    architecture's, and False."""
+    squeezed = device.name.lower().replace(" ", "")
+    near = sorted(targets, key=lambda t: (*_distance(t.arch, device.arch), t.name not in squeezed))[0]
+    sms = device.reported.get("sms", near.number("sms"))
+    return near, near.arch == device.arch and near.name in squeezed and near.number("sms") == sms
 
 
 def _distance(mine: str, other: str) -> tuple[bool, int]:

@@ -14,7 +14,6 @@ from flashgen.calibrate.start import nearest, reported, start_for
 from flashgen.calibrate.write import yaml_text
 from flashgen.plan.plan import Measured, Plan
 from flashgen.plan.target import load_target, target_names
-from flashgen.tune.search import TOGETHER
 
 from .made import DEVICE, sample
 
@@ -37,7 +36,7 @@ class Tensors:
         return None, (SimpleNamespace(measured=Measured(1, 2, 3)),)
 
     def times(self, variants: Sequence[Any], kernel: int, rounds: int) -> list[float]:
-        assert len(variants) <= TOGETHER
+        assert len(variants) <= measure.TOGETHER
         return [1.0 + self.place.work.Nq] * len(variants)
 
 
@@ -89,6 +88,13 @@ def test_the_sample_holds_the_best_of_every_length_and_slower_ones() -> None:
 def test_a_known_gpu_starts_from_its_file() -> None:
     assert start_for(Device("NVIDIA H100 80GB HBM3", "sm_90", "")) is load_target("h100")
     assert start_for(Device("whatever", "sm_00", ""), "a100") is load_target("a100")
+
+
+def test_a_smaller_sibling_of_a_known_gpu_keeps_its_own_numbers() -> None:
+    t = start_for(Device("NVIDIA H100 PCIe", "sm_90", "torch 1", {"sms": 114, "l2": 50 << 20}))
+    assert (t.number("sms"), t.matrix) == (114, "wgmma")
+    assert t.number("fp16_rate") == pytest.approx(H100.number("fp16_rate") * 114 / 132)
+    assert "what it does not report is that of NVIDIA H100 SXM5" in t.description
 
 
 def test_an_unknown_gpu_starts_from_the_nearest_architecture_and_what_it_reports() -> None:
