@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,20 @@ def test_what_keeps_ncu_from_counting_is_one_message(
     monkeypatch.setattr(ncu, "find", lambda: str(stand_in(tmp_path, script)))
     with pytest.raises(FlashgenError, match=said):
         ncu.profile(["child"], 30)
+
+
+def test_one_that_hangs_is_ended_with_what_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = (
+        "import subprocess, time\n"
+        "if '--query-metrics' not in sys.argv: subprocess.Popen(['sleep', '60']); time.sleep(60)"
+    )
+    monkeypatch.setattr(ncu, "find", lambda: str(stand_in(tmp_path, script)))
+    start = time.monotonic()
+    with pytest.raises(FlashgenError, match=r"longer than 0\.5 s"):
+        ncu.profile(["child"], 0.5)
+    assert time.monotonic() - start < 20
 
 
 def test_without_ncu_the_message_says_what_it_comes_with(

@@ -7,7 +7,9 @@ as they are; caches are emptied before each pass, so DRAM traffic is that of a c
 from __future__ import annotations
 
 import csv
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -89,24 +91,32 @@ def profile(child: Sequence[str], timeout_s: float) -> tuple[str, list[dict[str,
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "ncu.csv"
         line = command(ncu, chosen.values(), log, child)
-        try:
-            run = subprocess.run(line, capture_output=True, text=True, check=False, timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            raise FlashgenError(f"ncu took longer than {timeout_s:.0f} s and was ended") from None
+        status, printed, errors = _ended(line, timeout_s)
         said = log.read_text(encoding="utf-8") if log.exists() else ""
-    everything = "\n".join((said, run.stdout, run.stderr))
+    everything = "\n".join((said, printed, errors))
     if "ERR_NVGPUCTRPERM" in everything:
         raise FlashgenError(
             "the GPU's performance counters are closed to this user (ERR_NVGPUCTRPERM): run as root, or have "
             "the driver loaded with NVreg_RestrictProfilingToAdminUsers=0"
         )
     rows = parse(said)
-    if run.returncode or not rows:
+    if status or not rows:
         last = [x for x in everything.splitlines() if x.strip()][-4:]
-        raise FlashgenError(
-            f"ncu ended with status {run.returncode} and {len(rows)} rows: {' | '.join(last)}"
-        )
-    return run.stdout, [{f: row[m] for f, m in chosen.items() if m in row} for row in rows]
+        raise FlashgenError(f"ncu ended with status {status} and {len(rows)} rows: {' | '.join(last)}")
+    return printed, [{f: row[m] for f, m in chosen.items() if m in row} for row in rows]
+
+
+def _ended(line: Sequence[str], timeout_s: float) -> tuple[int, str, str]:
+    """Status, standard output and standard error of a command; one that takes too long is ended with all that
+    it started, which would hold the GPU and its output."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(line, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as run:
+        try:
+            printed, errors = run.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(run.pid, signal.SIGKILL)
+            raise FlashgenError(f"ncu took longer than {timeout_s:g} s and was ended") from None
+    return run.returncode, printed, errors
 
 
 def parse(text: str) -> list[dict[str, float]]:

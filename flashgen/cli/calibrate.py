@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from .console import bar, out
+from .console import bar, out, wide
 
 if TYPE_CHECKING:
     from flashgen.calibrate.fit import Error, Fit
+    from flashgen.calibrate.measurements import Measurements
 
 
 def command(
@@ -69,8 +70,8 @@ def command(
     path = output or Path(f"{start.name}_calibrated.yaml")
     write(new, path)
     out().print(f"{found.device.name} ({found.device.arch}), {found.device.versions}", markup=False)
-    out().print(_numbers(result))
-    out().print(_errors(result, len(found.rows)))
+    wide(_numbers(result))
+    wide(_errors(result, found))
     out().print(f"wrote {path}: `flashgen explain SPEC --target {path}` plans with it", markup=False)
 
 
@@ -84,11 +85,16 @@ def _numbers(f: Fit) -> Table:
     return table
 
 
-def _errors(f: Fit, rows: int) -> Table:
-    title = f"predicted / measured, {rows} kernels"
-    table = Table("numbers", "geometric mean", "rms", "worst", "of", title=title, title_justify="left")
+def _errors(f: Fit, found: Measurements) -> Table:
+    from flashgen.calibrate.fit import error
+
+    title = f"predicted / measured, {len(found.rows)} kernels"
+    table = Table("numbers", "geometric mean", "rms", "worst", "worst case", title=title, title_justify="left")
     for name, e in (("before", f.before), ("after", f.after)):
         table.add_row(name, *_cells(e))
+    for mask, d in dict.fromkeys((r.mask, r.head_dim) for r in found.rows):
+        part = [r for r in found.rows if (r.mask, r.head_dim) == (mask, d)]
+        table.add_row(f"after, {mask or 'no mask'}, D={d}", *_cells(error(f.target, part)))
     return table
 
 
