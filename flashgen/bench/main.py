@@ -14,7 +14,7 @@ from rich.console import Console
 
 from flashgen.errors import FlashgenError
 
-from . import accuracy, cases, choice, figure2, host, models, training
+from . import accuracy, cases, choice, counters, figure2, host, models, training
 from .cases import Case
 from .contenders import PEERS
 from .report import Report
@@ -27,7 +27,7 @@ SUITES = (
     *("forward", "variants", "short", "host", "errors"),
     *("backward", "backward-variants", "dropout", "figure2"),
     *models.names(),
-    *("choice", "choice-backward"),
+    *("choice", "choice-backward", "counters"),
 )
 #: How a suite is measured: those with cases to choose from (``timed`` where nothing is said), those without.
 RUNS: dict[str, Callable[[list[Case], Session], None]] = {
@@ -42,6 +42,7 @@ WHOLE: dict[str, Callable[[Session], None]] = {
     "host": host.run,
     "choice": partial(choice.run, "choice"),
     "choice-backward": partial(choice.run, "choice-backward"),
+    "counters": counters.run,
     **{m: partial(models.run, m) for m in models.names()},
 }
 

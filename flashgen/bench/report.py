@@ -84,6 +84,28 @@ class CandidateRow:
     chosen: bool
 
 
+@dataclass(frozen=True)
+class CounterRow:
+    """Bytes of one launch: what the planner counts and models, and what hardware counters saw (None: not
+    counted). ``ns`` is the launch's time under the profiler."""
+
+    case: str
+    plan: str
+    read_requested: int
+    write_requested: int
+    model_l2_bytes: int
+    model_dram_bytes: int
+    l2_read_bytes: int | None
+    l2_write_bytes: int | None
+    l2_all_read_bytes: int | None
+    l1_read_bytes: int | None
+    l1_write_bytes: int | None
+    tma_read_bytes: int | None
+    dram_read_bytes: int | None
+    dram_write_bytes: int | None
+    ns: int | None
+
+
 @dataclass
 class Report:
     """All that one run found, in order."""
@@ -93,6 +115,7 @@ class Report:
     figures: list[Figure] = field(default_factory=list)
     errors: list[ErrorRow] = field(default_factory=list)
     candidates: list[CandidateRow] = field(default_factory=list)
+    counters: list[CounterRow] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def environment(self) -> dict[str, Any]:
@@ -120,7 +143,11 @@ class Report:
         figures = [asdict(f) | {"met": self.met(f)} for f in self.figures]
         timings = [asdict(t) for t in self.timings]
         tables = {"timings": timings, "figures": figures, "errors": [asdict(e) for e in self.errors]}
-        everything = {**tables, "candidates": [asdict(c) for c in self.candidates]}
+        everything = {
+            **tables,
+            "candidates": [asdict(c) for c in self.candidates],
+            "counters": [asdict(c) for c in self.counters],
+        }
         whole = {"environment": self.environment(), **tables, "problems": self.problems}
         paths = [out / "bench.json"]
         paths[0].write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")

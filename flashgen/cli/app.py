@@ -34,6 +34,7 @@ COMMANDS = (
     "explore",
     "paper",
     "tune",
+    "calibrate",
     "demo",
     "generate",
     "bench",

@@ -5,11 +5,11 @@ memory), elementwise work on the issue slots and the special-function unit, load
 does them one after another; blocks on the same SM fill each other's gaps. Blocks run in waves over the
 SMs. Clocks of one SM throughout, microseconds at the end.
 
-The constants below belong to the machine model, not to cases. They were fitted once to full and causal
-attention on H100 (head dims 32 to 256, lengths 128 to 16,384, 572 measured tilings in 104 groups) for the
-choice rather than the time: the chosen tiling is 0.9% slower than the best measured one in the geometric
-mean, more than 5% in 6 of 84 groups, while predicted times are off by 9% rms. Those groups include the
-ones fitted to.
+The constants below belong to the machine model, not to cases. They were fitted to full and causal attention
+on H100 (head dims 32 to 256, lengths 512 to 8,192: 24 cases, 2,098 measured tilings) for the choice more
+than for the time, with the compiler's registers and spills: there the chosen tiling is 0.8% slower than the
+fastest in the geometric mean, 3.7% at worst, and times near the fastest are off by 9% rms. How other specs
+fare stands in docs/planner.md.
 """
 
 from __future__ import annotations
@@ -31,35 +31,33 @@ from .trips import extent, trips
 Duration: TypeAlias = Callable[[tuple[int, ...], int], float]
 #: How much longer one block's elementwise work takes than its issue slots, by warps per scheduler:
 #: a warp alone waits for its own results.
-ISSUE_STALL = {1: 1.27, 2: 1.04, 4: 1.0}
+ISSUE_STALL = {1: 1.11, 2: 1.05, 4: 1.0}
 #: Issuing a dot and waiting for it, clocks.
-DOT_CLOCKS = 85.0
+DOT_CLOCKS = 60.0
 #: Where one thread issues the loads, all warps wait for it: clocks a pass, by warps per scheduler.
-DESCRIPTOR_PASS_CLOCKS = {1: 40.0, 2: 460.0, 4: 620.0}
+DESCRIPTOR_PASS_CLOCKS = {1: 103.0, 2: 177.0, 4: 620.0}
 #: Share of the clocks in which tiles are written to shared memory that delays the block.
-WRITE_SHARE = 0.92
+WRITE_SHARE = 0.78
 #: Load latencies that one stage of lookahead leaves over.
-LATE_LATENCIES = 1.3
-#: Share of the loads that it does not hide either, where no other block runs meanwhile.
-LATE_FETCH = 0.5
+LATE_LATENCIES = 1.17
 #: How well blocks on one SM fill each other's gaps: 1 would be perfectly.
-GAPS_FILLED = 0.67
+GAPS_FILLED = 0.79
 #: Entering a loop: load latencies until its first tile is there, and its pipeline's end.
-ENTRY_LATENCIES = 10.0
+ENTRY_LATENCIES = 12.3
 #: What entering takes more where dots are issued warp by warp: Q goes through shared memory to registers.
-WARP_ENTRY_CLOCKS = 1200.0
+WARP_ENTRY_CLOCKS = 1100.0
 #: A launch with descriptors: they are read before the first load.
 DESCRIPTOR_LAUNCH_US = 0.2
 #: Starting and ending a block, in load latencies.
-BLOCK_LATENCIES = 0.14
+BLOCK_LATENCIES = 0.05
 #: Bytes of results an SM writes a clock.
-STORED_PER_CLOCK = 32
+STORED_PER_CLOCK = 12.2
 #: Rows of statistics are held by this many threads each (a quad of an accumulator's row).
 ROW_COPIES = 4
 #: A spilled byte is written and read in a pass, and dots wait for it: in bytes of shared memory's rate.
-SPILL_COST = 4.0
+SPILL_COST = 3.8
 #: Dots issued warp by warp reach this share of an asynchronous matrix unit.
-WARP_DOT_SHARE = 0.6
+WARP_DOT_SHARE = 0.45
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,6 @@ class Pass:
     writes: float
     fetch: float
     waits: float
-    late: float
     spills: float
     stall: float
 
@@ -91,7 +88,7 @@ class Pass:
         """Clocks a pass of each block takes of the SM when ``blocks`` share it."""
         alone = self.dots + self.writes + self.softmax * self.stall + self.waits + self.spills
         busiest = max(self.dots, self.softmax)
-        gaps = (alone - busiest) / math.pow(blocks, GAPS_FILLED) + (self.late if blocks == 1 else 0.0)
+        gaps = (alone - busiest) / math.pow(blocks, GAPS_FILLED)
         return max(busiest + gaps, self.fetch)
 
 
@@ -174,7 +171,6 @@ def pass_cost(t: Tiling, body: BodyFacts, spill: int) -> Pass:
         writes=0.0 if t.described else WRITE_SHARE * fetched / bandwidth,
         fetch=fetch,
         waits=waits + DOT_CLOCKS * len(body.dots) + _descriptor_wait(t),
-        late=LATE_FETCH * fetch if t.stages == 2 else 0.0,
         spills=SPILL_COST * spill * t.threads / bandwidth,
         stall=_stall(max(1, t.threads // 128)),
     )

@@ -97,17 +97,19 @@ class Variants:
         """``plan`` with its kernel of this number as the search settles it, compiled. What it settles is kept
         in the cache, so that a later process searches nothing."""
 
-        def make() -> dict[str, str]:
-            return {"plan.json": self._searched(plan, number, elem, kinds, target, described).to_json()}
+        def search() -> Plan:
+            return self._searched(plan, number, elem, kinds, target, described)
 
         asked = {"what": "accepted", "spec": self.spec, "plan": plan.to_json(), "kernel": number}
         asked |= {"smem": target.smem_bytes, "described": described}
         asked |= {"kinds": [[name, asdict(k)] for name, k in kinds.items()]}
-        _, files = entry(asked, make)
+        _, files = entry(asked, lambda: {"plan.json": search().to_json()})
         settled = Plan.from_json(files["plan.json"])
         found = self._compiled(settled, number, elem, kinds, target)
-        if isinstance(found, str):
-            raise PlanError(f"{settled.kernels[number]} compiled before and does not any more: {found}")
+        if isinstance(found, str):  # kept by another machine
+            settled = search()
+            found = self._compiled(settled, number, elem, kinds, target)
+        assert not isinstance(found, str)
         return settled, found
 
     def _searched(

@@ -23,7 +23,7 @@ from flashgen.spec.model import AttentionSpec
 from flashgen.verify.case import Case
 
 from .compiling import Job, compile_all
-from .timing import Stage
+from .timing import Ground, Stage
 
 #: Rounds in which every candidate is timed, and those in which the last FINALISTS are.
 FIRST_ROUNDS = 3
@@ -63,8 +63,11 @@ class Ranking:
     failed: tuple[tuple[KernelPlan, str], ...]
 
 
-def stage(spec: AttentionSpec, schedule: str, work: Workload, dtype: torch.dtype, seed: int = 0) -> Stage:
-    """The program on fresh normal tensors; of a backward, with the results that our forward leaves."""
+def tensors(
+    spec: AttentionSpec, schedule: str, work: Workload, dtype: torch.dtype, seed: int = 0
+) -> dict[str, torch.Tensor]:
+    """What the program is given, by name: fresh normal tensors; of a backward, with the results that our
+    forward leaves."""
     gen = torch.Generator(device="cuda").manual_seed(seed)
 
     def normal(heads: int, rows: int, d: int) -> torch.Tensor:
@@ -90,9 +93,12 @@ def stage(spec: AttentionSpec, schedule: str, work: Workload, dtype: torch.dtype
             given["dlse"] = torch.randn(lse.shape, generator=gen, device="cuda")
     if dropping is not None:
         given["seed"] = dropping
-    text = spec.canonical_json()
-    names = signature(text).given(schedule)
-    return Stage(text, schedule, work, {n: given[n] for n in names})
+    return {n: given[n] for n in signature(spec.canonical_json()).given(schedule)}
+
+
+def stage(spec: AttentionSpec, schedule: str, work: Workload, dtype: torch.dtype, seed: int = 0) -> Stage:
+    """The program on its tensors."""
+    return Stage(spec.canonical_json(), schedule, work, tensors(spec, schedule, work, dtype, seed))
 
 
 def candidates(on: Stage, kernel: int, top: int | None) -> list[tuple[Plan, float]]:
@@ -104,8 +110,8 @@ def candidates(on: Stage, kernel: int, top: int | None) -> list[tuple[Plan, floa
     return [(c.plan, c.us) for c in islice(choices(on.spec, base, kernel, described), top)]
 
 
-def job(on: Stage, plan: Plan, kernel: int) -> Job:
-    """The compile of ``plan``'s kernel of this number for the stage's tensors and device."""
+def job(on: Ground, plan: Plan, kernel: int) -> Job:
+    """The compile of ``plan``'s kernel of this number for these tensors and their device."""
     return Job(on.spec, plan, kernel, tuple(on.kinds.items()), on.gpu)
 
 

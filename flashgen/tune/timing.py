@@ -23,40 +23,33 @@ HEAD_START_CYCLES = 400_000
 
 
 @dataclass
-class Stage:
-    """A spec's program by one schedule, its tensors and workspaces on the current CUDA device.
+class Ground:
+    """The tensors of a spec's program by one schedule on the current CUDA device, for one kernel at a time.
 
-    ``given`` are its tensors by name as ``Signature.given`` lists them. Workspaces hold what the kernels
-    of ``base``, the plan that a call would run untuned, leave there.
+    ``given`` are its tensors by name as ``Signature.given`` lists them. A program of one kernel runs on them
+    as they are; others need the workspaces and kernels of a ``Stage``.
     """
 
     spec: str
     schedule: str
     work: Workload
     given: Mapping[str, Tensor]
-    target: Known = field(init=False)
-    base: Variant = field(init=False)
     everything: dict[str, Tensor] = field(init=False)
     kinds: dict[str, Kind] = field(init=False)
+    others: tuple[Compiled, ...] = field(init=False, default=())
 
     def __post_init__(self) -> None:
-        sig = signature(self.spec)
-        made = results_of(sig, self.schedule, dict(self.given))
-        elem = self.given["q"].dtype
+        made = results_of(signature(self.spec), self.schedule, dict(self.given))
         results = {
             name: torch.empty_strided(shape, stride, dtype=dtype, device="cuda")
             for name, (shape, stride, dtype) in made.items()
         }
         self.everything = {**self.given, **results}
-        index = torch.cuda.current_device()
-        self.target = target_of(index)
-        variants = Variants(self.spec, sig.names, self.schedule, tuned=False)
-        self.base = variants.get(self.everything, self.work, self.target, index)
-        self.everything |= workspaces(self.base[0], self.work, elem, "cuda")
-        self.kinds = {n: kind(n, t, free=n in sig.names) for n, t in self.everything.items()}
-        for step in steps(self.base, self.everything, self.work):
-            step(self._addresses(), _stream())
-        torch.cuda.synchronize()
+        self._look()
+
+    def _look(self) -> None:
+        names = signature(self.spec).names
+        self.kinds = {n: kind(n, t, free=n in names) for n, t in self.everything.items()}
 
     @property
     def gpu(self) -> tuple[str, int | str, int]:
@@ -66,23 +59,17 @@ class Stage:
             return "hip", str(device.gcnArchName).split(":")[0], 64
         return "cuda", 10 * device.major + device.minor, 32
 
-    @property
-    def plan(self) -> Plan:
-        """The plan that a call of these tensors runs where nothing is tuned."""
-        return self.base[0].plan
-
     def _addresses(self) -> list[int]:
         return [t.data_ptr() for t in self.everything.values()]
 
     def load(self, plan: Plan, kernel: int) -> Variant | str:
-        """``plan`` with its kernel of this number on the device, the others as in ``base``; or why not."""
+        """``plan`` with its kernel of this number on the device beside ``others``; or why not."""
         record = generated(self.spec, plan)
         try:
             ready = loaded(build(record, record.kernels[kernel], self.kinds))
         except Exception as e:  # out of resources, or what the compiler raised
             return f"{type(e).__name__}: {e}".splitlines()[0][:200]
-        _, others = self.base
-        compiled: tuple[Compiled, ...] = (*others[:kernel], ready, *others[kernel + 1 :])
+        compiled: tuple[Compiled, ...] = (*self.others[:kernel], ready, *self.others[kernel + 1 :])
         return record, compiled
 
     def times(self, variants: Sequence[Variant], kernel: int, rounds: int) -> list[float]:
@@ -107,6 +94,37 @@ class Stage:
             for i, (start, end) in events.items():
                 taken[i].append(1e3 * start.elapsed_time(end))
         return [statistics.median(t) for t in taken]
+
+
+@dataclass
+class Stage(Ground):
+    """The same with what the kernels of ``base``, the plan that a call would run untuned, leave in their
+    workspaces."""
+
+    target: Known = field(init=False)
+    base: Variant = field(init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        index = torch.cuda.current_device()
+        self.target = target_of(index)
+        variants = Variants(self.spec, signature(self.spec).names, self.schedule, tuned=False)
+        self.base = variants.get(self.everything, self.work, self.target, index)
+        self.others = self.base[1]
+        self.everything |= workspaces(self.base[0], self.work, self.given["q"].dtype, "cuda")
+        self._look()
+        for step in steps(self.base, self.everything, self.work):
+            step(self._addresses(), _stream())
+        torch.cuda.synchronize()
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that a call of these tensors runs where nothing is tuned."""
+        return self.base[0].plan
+
+    def launch(self, kernel: int) -> None:
+        """Launch one kernel of ``base``."""
+        steps(self.base, self.everything, self.work)[kernel](self._addresses(), _stream())
 
 
 def _stream() -> int:

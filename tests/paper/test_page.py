@@ -48,7 +48,8 @@ def test_every_curve_is_drawn_and_named(chromium: Any, address: str) -> None:
         const bounds = svg.getBoundingClientRect();
         const out = dots.map((d) => d.getBoundingClientRect());
         return { label: svg.getAttribute("aria-label"), dots: dots.length, lines: lines.length,
-          inside: out.every((d) => d.left >= bounds.left && d.bottom <= bounds.bottom && d.top >= bounds.top) }"""
+          inside: out.every((d) =>
+            d.left >= bounds.left && d.bottom <= bounds.bottom && d.top >= bounds.top) }"""
         found = shown.run(script, chart.id)
         assert found["label"].startswith(chart.title)
         assert found["dots"] == sum(len(line.points) for line in chart.lines)

@@ -87,7 +87,7 @@ def test_more_sram_is_never_slower() -> None:
 
 def test_few_rows_have_a_small_tile() -> None:
     few = choose(program(128), "h100", "bf16", Workload(1, 8, 8, 16, 8192)).kernels[0]
-    assert few.side("BLOCK_M") == 16
+    assert few.side("BLOCK_M") <= 64, "no more rows than one asynchronous dot has"
 
 
 def test_a_short_call_spreads_over_the_gpu() -> None:
