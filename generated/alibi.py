@@ -8,29 +8,34 @@ number    1.4426950408889634 is log2(e)
 number    0.6931471805599453 is ln(2)
 hash      sha256 147d6a2024c144bd830d6d18532664023d085d5f9925f563fa5d1ef158dfc8b4 (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      alibi_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 2 stages, descriptors
+plan      alibi_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 128 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 167531e0f1afa5155694a8e5a9d7f9dc4599f968814327bce7549c5f43a649f0
+code      sha256 617cff5ab0852354ea0389f1c3cf36d33f33e395c4caa396edb3c35f14e61f02
 """
 
 import torch
 import triton
 import triton.language as tl
-from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk", "head_group"])
 def alibi_fwd(
     q_ptr,
+    k_ptr,
+    v_ptr,
     slopes_ptr,
     o_ptr,
     lse_ptr,
-    k0_desc,
-    v0_desc,
     stride_q_b,
     stride_q_h,
     stride_q_n,
+    stride_k_b,
+    stride_k_h,
+    stride_k_n,
+    stride_v_b,
+    stride_v_h,
+    stride_v_n,
     stride_slopes_h,
     stride_o_b,
     stride_o_h,
@@ -86,12 +91,16 @@ def alibi_fwd(
     m = tl.full((BLOCK_M,), float("-inf"), tl.float32)
     l = tl.zeros((BLOCK_M,), tl.float32)
     o0 = tl.zeros((BLOCK_M, 64), tl.float32)
+    k_base = k_ptr + b.to(tl.int64) * stride_k_b + hkv.to(tl.int64) * stride_k_h
+    k0_offsets = k_range[None, :] * stride_k_n + d0[:, None]
+    v_base = v_ptr + b.to(tl.int64) * stride_v_b + hkv.to(tl.int64) * stride_v_h
+    v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     # full tiles: every pair is visible
     for j in range(0, full_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64]).T
+        k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
         # S = Q K^T
         s = tl.dot(q0, k0)
         # score, in base 2
@@ -108,7 +117,7 @@ def alibi_fwd(
         l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
-        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
+        v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         m = m_new
@@ -117,7 +126,11 @@ def alibi_fwd(
     for j in range(full_hi, partial_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64]).T
+        k0 = tl.load(
+            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
+            mask=k[None, :] < Nk,
+            other=0.0,
+        )
         # S = Q K^T
         s = tl.dot(q0, k0)
         # score, in base 2
@@ -136,7 +149,11 @@ def alibi_fwd(
         l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
-        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
+        v0 = tl.load(
+            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         m = m_new
@@ -176,16 +193,17 @@ def forward(q, k, v, slopes):
     programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         alibi_fwd[(programs,)](
-            q, slopes, o, lse,
-            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 128, 64]),
-            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 128, 64]),
+            q, k, v, slopes, o, lse,
             q.stride(0), q.stride(1), q.stride(2),
+            k.stride(0), k.stride(1), k.stride(2),
+            v.stride(0), v.stride(1), v.stride(2),
             slopes.stride(0),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             B, Hq, Hkv, Nq, Nk, head_group,
-            BLOCK_M=64, BLOCK_N=128,
+            BLOCK_M=64, BLOCK_N=64,
             num_warps=4,
-            num_stages=2,
+            num_stages=3,
+            maxnreg=128,
         )
     return o, lse

@@ -11,11 +11,10 @@ hash      sha256 a9023d996476de9d31d663f99a4e14647b21656d4958f2d90dbe502d84c28b1
 schedule  backward: 2 kernel(s)
 plan      gpt_oss_bwd_dq: BLOCK_M 64 x BLOCK_N 32, 4 warps, 3 stages, descriptors, at most 96
           registers
-plan      gpt_oss_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, descriptors, at most 168
-          registers
+plan      gpt_oss_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 c0d7038cfe515a74e4d89f715acb364a0e3040e3b9123edf086322e765fc33d5
+code      sha256 fc0f3b7c2164b70068a2741332507adc43a5774caa47399c9e03a857f8c75395
 """
 
 import torch
@@ -211,14 +210,20 @@ def gpt_oss_bwd_dq(
 
 @triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
 def gpt_oss_bwd_dkv(
+    do_ptr,
+    q_ptr,
     k_ptr,
     v_ptr,
     delta_ptr,
     lse2_ptr,
     dk_ptr,
     dv_ptr,
-    q0_desc,
-    do0_desc,
+    stride_do_b,
+    stride_do_h,
+    stride_do_n,
+    stride_q_b,
+    stride_q_h,
+    stride_q_n,
     stride_k_b,
     stride_k_h,
     stride_k_n,
@@ -279,7 +284,11 @@ def gpt_oss_bwd_dkv(
 
     dk0 = tl.zeros((BLOCK_N, 64), tl.float32)
     dv0 = tl.zeros((BLOCK_N, 64), tl.float32)
+    q_base = q_ptr + b.to(tl.int64) * stride_q_b
+    q0_offsets = q_range[:, None] * stride_q_n + d0[None, :]
     lse2_base = lse2_ptr + b.to(tl.int64) * stride_lse2_b
+    do_base = do_ptr + b.to(tl.int64) * stride_do_b
+    do0_offsets = q_range[:, None] * stride_do_n + e0[None, :]
     delta_base = delta_ptr + b.to(tl.int64) * stride_delta_b
 
     # the query heads of this KV head
@@ -298,7 +307,12 @@ def gpt_oss_bwd_dkv(
         # full tiles: every pair is visible
         for j in range(full_lo, full_hi):
             q_lo = j * BLOCK_M
-            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 64])
+            q0 = tl.load(
+                q_base
+                + tl.cast(h, tl.int64) * stride_q_h
+                + tl.cast(q_lo, tl.int64) * stride_q_n
+                + q0_offsets
+            )
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             lse2 = tl.load(
@@ -306,7 +320,12 @@ def gpt_oss_bwd_dkv(
             )
             # P = exp(S - lse)
             p = tl.exp2(s * 0.18033688011112042 - lse2[None, :])
-            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 64])
+            do0 = tl.load(
+                do_base
+                + tl.cast(h, tl.int64) * stride_do_h
+                + tl.cast(q_lo, tl.int64) * stride_do_n
+                + do0_offsets
+            )
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -335,7 +354,14 @@ def gpt_oss_bwd_dkv(
             j = i_j + tl.where(i_j < partial_n0, partial_lo0, full_hi - partial_n0)
             q_lo = j * BLOCK_M
             q = q_lo + q_range
-            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 64])
+            q0 = tl.load(
+                q_base
+                + tl.cast(h, tl.int64) * stride_q_h
+                + tl.cast(q_lo, tl.int64) * stride_q_n
+                + q0_offsets,
+                mask=q[:, None] < Nq,
+                other=0.0,
+            )
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             lse2 = tl.load(
@@ -352,7 +378,14 @@ def gpt_oss_bwd_dkv(
             )
             # P = exp(S - lse)
             p = tl.where(visible, tl.exp2(s * 0.18033688011112042 - lse2[None, :]), 0.0)
-            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 64])
+            do0 = tl.load(
+                do_base
+                + tl.cast(h, tl.int64) * stride_do_h
+                + tl.cast(q_lo, tl.int64) * stride_do_n
+                + do0_offsets,
+                mask=q[:, None] < Nq,
+                other=0.0,
+            )
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -431,9 +464,9 @@ def backward(do, q, k, v, sinks, o, lse):
     programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:
         gpt_oss_bwd_dkv[(programs,)](
-            k, v, delta, lse2, dk, dv,
-            TensorDescriptor(q, q.shape, q.stride(), [1, 1, 32, 64]),
-            TensorDescriptor(do, do.shape, do.stride(), [1, 1, 32, 64]),
+            do, q, k, v, delta, lse2, dk, dv,
+            do.stride(0), do.stride(1), do.stride(2),
+            q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             delta.stride(0), delta.stride(1),

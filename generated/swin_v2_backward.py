@@ -7,12 +7,12 @@ number    1.4426950408889634 is log2(e)
 gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 e24766f58b6b71d82d8f2a185cc968e003879e56c84d72324b1e7e28090ca358 (canonical JSON)
 schedule  backward: 3 kernel(s)
-plan      swin_v2_bwd_dq: BLOCK_M 256 x BLOCK_N 32, 8 warps, 3 stages
+plan      swin_v2_bwd_dq: BLOCK_M 256 x BLOCK_N 16, 4 warps, 3 stages
 plan      swin_v2_bwd_dkv: BLOCK_N 128 x BLOCK_M 32, 8 warps, 3 stages, at most 128 registers
 plan      swin_v2_bwd_bias: BLOCK_M 64 x BLOCK_N 128, 4 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 a8a2551a65574b40d166a6fe630b61e8d43ded89c9df4e13f1a4ec6524d2026f
+code      sha256 cf654088cbf743ba9021c3d678617c1621ad60922393baee351eb416b9b0681d
 """
 
 import torch
@@ -171,12 +171,12 @@ def swin_v2_bwd_dq(
         ds = p * (dp - delta[:, None])
         # dS by log_scale
         dlog_scale_rows_ds = ds * tl.where(log_scale_h <= 4.605170185988092, c * s, 0.0)
+        # what log_scale gets
+        dlog_scale_rows = dlog_scale_rows + tl.sum(dlog_scale_rows_ds, axis=1)
         # dS * d score / d s, in the input precision, for the matrix units
         ds_elem = (ds * c).to(q_ptr.dtype.element_ty)
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
-        # what log_scale gets
-        dlog_scale_rows = dlog_scale_rows + tl.sum(dlog_scale_rows_ds, axis=1)
 
     # partial tiles: some pairs are hidden
     for j in range(full_hi, partial_hi):
@@ -213,12 +213,12 @@ def swin_v2_bwd_dq(
         ds = tl.where(visible, p * (dp - delta[:, None]), 0.0)
         # dS by log_scale
         dlog_scale_rows_ds = ds * tl.where(log_scale_h <= 4.605170185988092, c * s, 0.0)
+        # what log_scale gets
+        dlog_scale_rows = dlog_scale_rows + tl.sum(dlog_scale_rows_ds, axis=1)
         # dS * d score / d s, in the input precision, for the matrix units
         ds_elem = (ds * c).to(q_ptr.dtype.element_ty)
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
-        # what log_scale gets
-        dlog_scale_rows = dlog_scale_rows + tl.sum(dlog_scale_rows_ds, axis=1)
 
     dq0_elem = dq0.to(q_ptr.dtype.element_ty)
     dq_base = (
@@ -648,8 +648,8 @@ def backward(do, q, k, v, log_scale, bias, o, lse):
             dlog_scale_rows.stride(0), dlog_scale_rows.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_M=256, BLOCK_N=32,
-            num_warps=8,
+            BLOCK_M=256, BLOCK_N=16,
+            num_warps=4,
             num_stages=3,
         )
     programs = B * Hkv * triton.cdiv(Nk, 128)

@@ -10,10 +10,10 @@ gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 1609668d3b6f0b0bfa7cf410d7b95b645f78b632c2052d131c1def778ca59efc (canonical JSON)
 schedule  backward: 2 kernel(s)
 plan      window_with_sinks_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, descriptors
-plan      window_with_sinks_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 2 stages, descriptors
+plan      window_with_sinks_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 d717b49818812417ff2ce3db36f5999a0d1d7543962b3aaf2c22c65fa9fe829a
+code      sha256 7e395e8254a28013bf6dce11e50682e7b9e92bdff2286c1ba313c1ff2e4569c6
 """
 
 import torch
@@ -221,14 +221,20 @@ def window_with_sinks_bwd_dq(
 
 @triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
 def window_with_sinks_bwd_dkv(
+    do_ptr,
+    q_ptr,
     k_ptr,
     v_ptr,
     delta_ptr,
     lse2_ptr,
     dk_ptr,
     dv_ptr,
-    q0_desc,
-    do0_desc,
+    stride_do_b,
+    stride_do_h,
+    stride_do_n,
+    stride_q_b,
+    stride_q_h,
+    stride_q_n,
     stride_k_b,
     stride_k_h,
     stride_k_n,
@@ -289,7 +295,11 @@ def window_with_sinks_bwd_dkv(
 
     dk0 = tl.zeros((BLOCK_N, 128), tl.float32)
     dv0 = tl.zeros((BLOCK_N, 128), tl.float32)
+    q_base = q_ptr + b.to(tl.int64) * stride_q_b
+    q0_offsets = q_range[:, None] * stride_q_n + d0[None, :]
     lse2_base = lse2_ptr + b.to(tl.int64) * stride_lse2_b
+    do_base = do_ptr + b.to(tl.int64) * stride_do_b
+    do0_offsets = q_range[:, None] * stride_do_n + e0[None, :]
     delta_base = delta_ptr + b.to(tl.int64) * stride_delta_b
 
     # the query heads of this KV head
@@ -339,7 +349,12 @@ def window_with_sinks_bwd_dkv(
             # the tiles of one range after another
             j = i_j + tl.where(i_j < full_n0, full_lo0, full_hi0 - full_n0)
             q_lo = j * BLOCK_M
-            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 128])
+            q0 = tl.load(
+                q_base
+                + tl.cast(h, tl.int64) * stride_q_h
+                + tl.cast(q_lo, tl.int64) * stride_q_n
+                + q0_offsets
+            )
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             lse2 = tl.load(
@@ -347,7 +362,12 @@ def window_with_sinks_bwd_dkv(
             )
             # P = exp(S - lse)
             p = tl.exp2(s * 0.12751743082459868 - lse2[None, :])
-            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 128])
+            do0 = tl.load(
+                do_base
+                + tl.cast(h, tl.int64) * stride_do_h
+                + tl.cast(q_lo, tl.int64) * stride_do_n
+                + do0_offsets
+            )
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -391,7 +411,14 @@ def window_with_sinks_bwd_dkv(
             )
             q_lo = j * BLOCK_M
             q = q_lo + q_range
-            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 128])
+            q0 = tl.load(
+                q_base
+                + tl.cast(h, tl.int64) * stride_q_h
+                + tl.cast(q_lo, tl.int64) * stride_q_n
+                + q0_offsets,
+                mask=q[:, None] < Nq,
+                other=0.0,
+            )
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             lse2 = tl.load(
@@ -409,7 +436,14 @@ def window_with_sinks_bwd_dkv(
             )
             # P = exp(S - lse)
             p = tl.where(visible, tl.exp2(s * 0.12751743082459868 - lse2[None, :]), 0.0)
-            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 128])
+            do0 = tl.load(
+                do_base
+                + tl.cast(h, tl.int64) * stride_do_h
+                + tl.cast(q_lo, tl.int64) * stride_do_n
+                + do0_offsets,
+                mask=q[:, None] < Nq,
+                other=0.0,
+            )
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -488,9 +522,9 @@ def backward(do, q, k, v, o, lse):
     programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:
         window_with_sinks_bwd_dkv[(programs,)](
-            k, v, delta, lse2, dk, dv,
-            TensorDescriptor(q, q.shape, q.stride(), [1, 1, 64, 128]),
-            TensorDescriptor(do, do.shape, do.stride(), [1, 1, 64, 128]),
+            do, q, k, v, delta, lse2, dk, dv,
+            do.stride(0), do.stride(1), do.stride(2),
+            q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             delta.stride(0), delta.stride(1),
@@ -498,8 +532,8 @@ def backward(do, q, k, v, o, lse):
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_N=64, BLOCK_M=64,
+            BLOCK_N=64, BLOCK_M=32,
             num_warps=4,
-            num_stages=2,
+            num_stages=3,
         )
     return dq, dk, dv

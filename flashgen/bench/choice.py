@@ -1,8 +1,9 @@
 """The suites ``choice`` and ``choice-backward``: the model's plans for the gallery beside the fastest found.
 
-Every spec at several lengths: all candidates that the planner does not reject (``top`` of them, where the
-table says so) are compiled, timed, and the fastest timed again beside what a call would run. What the model
-predicts for each stands beside what was measured. Its constants come from full and lower-triangular masks.
+Every spec at several lengths: all candidates that the planner neither rejects nor predicts to be FAR from the
+best (``top`` of them, where the table says so) are compiled, timed, and the fastest timed again beside what a
+call would run. What the model predicts for each stands beside what was measured. Its constants come from full
+and lower-triangular masks.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from .suites import Session
 
 #: Inputs over q and k larger than this are left out: they would be most of what is measured.
 LARGEST_INPUT = 1 << 30
+#: Candidates predicted to take longer than this many times the best prediction are not compiled.
+FAR = 1.8
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def run(suite: str, session: Session) -> None:
     needed: list[list[list[tuple[Plan, float]]]] = []
     for p in found:
         on = _stage(p, session)
-        needed.append([candidates(on, k, p.top) for k in range(len(on.base[0].kernels))])
+        needed.append([_promising(candidates(on, k, p.top)) for k in range(len(on.base[0].kernels))])
         for kernel, found_plans in enumerate(needed[-1]):
             for plan, _ in found_plans:
                 jobs.setdefault(job(on, plan, kernel), len(jobs))
@@ -116,6 +119,12 @@ def run(suite: str, session: Session) -> None:
         del on
         torch.cuda.empty_cache()
     _summary(suite, ratios, session)
+
+
+def _promising(found: list[tuple[Plan, float]]) -> list[tuple[Plan, float]]:
+    """The model's choice, and those that it does not predict to take far longer than the best."""
+    least = min(us for _, us in found)
+    return [found[0], *(x for x in found[1:] if x[1] <= FAR * least)]
 
 
 def _stage(p: Pair, session: Session) -> Stage:

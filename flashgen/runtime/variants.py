@@ -97,20 +97,23 @@ class Variants:
         """``plan`` with its kernel of this number as the search settles it, compiled. What it settles is kept
         in the cache, so that a later process searches nothing."""
 
-        def search() -> Plan:
-            return self._searched(plan, number, elem, kinds, target, described)
+        fresh: list[tuple[Plan, Compiled]] = []
+
+        def search() -> dict[str, str]:
+            fresh.append(self._searched(plan, number, elem, kinds, target, described))
+            return {"plan.json": fresh[0][0].to_json()}
 
         asked = {"what": "accepted", "spec": self.spec, "plan": plan.to_json(), "kernel": number}
         asked |= {"smem": target.smem_bytes, "described": described}
         asked |= {"kinds": [[name, asdict(k)] for name, k in kinds.items()]}
-        _, files = entry(asked, lambda: {"plan.json": search().to_json()})
-        settled = Plan.from_json(files["plan.json"])
-        found = self._compiled(settled, number, elem, kinds, target)
-        if isinstance(found, str):  # kept by another machine
-            settled = search()
+        _, files = entry(asked, search)
+        if not fresh:
+            settled = Plan.from_json(files["plan.json"])
             found = self._compiled(settled, number, elem, kinds, target)
-        assert not isinstance(found, str)
-        return settled, found
+            if not isinstance(found, str):
+                return settled, found
+            search()  # what another compiler settled does not run here
+        return fresh[0]
 
     def _searched(
         self,
@@ -120,7 +123,7 @@ class Variants:
         kinds: Mapping[str, Kind],
         target: Known,
         described: bool,
-    ) -> Plan:
+    ) -> tuple[Plan, Compiled]:
         """The plan whose kernel takes the least time by what the compiler made of it, ``plan`` tried first.
 
         The search ends where no candidate left promises less, or CONFIRMED were compiled. After one that
@@ -129,8 +132,8 @@ class Variants:
         overlap iterations, as it is what they hold of the next ones. Where all spill, the least does.
         """
         reasons: list[str] = []
-        best: tuple[float, Plan] | None = None
-        least: tuple[int, Plan] | None = None
+        best: tuple[float, Plan, Compiled] | None = None
+        least: tuple[int, Plan, Compiled] | None = None
         spilled: dict[tuple[int, str, bool], float] = {}
         overlapped = True
         confirmed = 0
@@ -146,11 +149,12 @@ class Variants:
                 reasons.append(f"{k}: {found}")
             elif (spill := found.measured.spill_bytes) <= SPILL_LIMIT_BYTES:
                 us = confirmed_us(self.spec, c.plan, number, found.measured)
-                best = min(best or (us, c.plan), (us, c.plan), key=lambda b: b[0])
+                if best is None or us < best[0]:
+                    best = us, c.plan, found
                 confirmed += 1
             else:
                 if least is None or spill < least[0]:
-                    least = spill, c.plan
+                    least = spill, c.plan, found
                 spilled[kind_of] = c.held
                 overlapped = overlapped and spill <= FAR * SPILL_LIMIT_BYTES
                 reasons.append(f"{k}: spills {spill} B a thread, above {SPILL_LIMIT_BYTES}")
@@ -158,7 +162,7 @@ class Variants:
                 break
         settled = best or least  # the latter slow, but right
         if settled is not None:
-            return settled[1]
+            return settled[1:]
         raise PlanError(
             f"no candidate for {DTYPES[elem]} on {target.name} compiles within its limits:\n  "
             + "\n  ".join(reasons)
