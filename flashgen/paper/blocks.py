@@ -13,6 +13,7 @@ from .programs import (
     fastest,
     lowered,
     predicted,
+    spills,
     totals,
 )
 from .tables import Cell, Chart, Column, Section, Table, line, paragraphs
@@ -34,6 +35,7 @@ def section(measure: bool = False) -> Section:
     gpu = device() if measure else ""
     rows: list[tuple[Cell, ...]] = []
     refused: list[str] = []
+    doubtful: list[str] = []
     for name, schedule, _ in (FLASH1, FLASH2):
         of = lowered(PADDING, schedule)
         for size in SIZES:
@@ -42,13 +44,15 @@ def section(measure: bool = False) -> Section:
             times: list[float | None] = []
             for target in TARGETS:
                 plans = fastest(of, target, PAPER, tile)
+                words = f"{name}, {size} on {target.upper()}"
                 if isinstance(plans, str):
-                    refused.append(f"{name}, {size} on {target.upper()}: {plans}")
+                    refused.append(f"{words} ({plans})")
                     times.append(None)
                 else:
                     times.append(predicted(of, target, PAPER, plans)[0])
+                    doubtful += [words] * spills(of, target, PAPER, plans)
             measured = [milliseconds(of, PAPER, tile)] if gpu else []
-            shape = f"{tile['BLOCK_M']} × {tile['BLOCK_N']}"
+            shape = f"{tile['BLOCK_M']}×{tile['BLOCK_N']}"
             rows.append(
                 (name, size, shape, counted.on_chip / 1024, counted.requested / 1e9, *times, *measured)
             )
@@ -98,6 +102,7 @@ def section(measure: bool = False) -> Section:
             that the time model likes best. Its curve is printed without numbers, so there are none to put
             beside.
 
-            {"No time: " + "; ".join(refused) + "." if refused else "Every block fits."}
+            No time: {"; ".join(refused) or "none"}. Spills are predicted that the compiler may make worse:
+            {"; ".join(doubtful) or "none"}.
         """),
     )  # fmt: skip

@@ -105,7 +105,7 @@ def _predicted(
 
 def _tiles(sides: Sides) -> str:
     """The tiles of each kernel, equal ones once."""
-    return ", ".join(dict.fromkeys(f"{s['BLOCK_M']} × {s['BLOCK_N']}" for s in sides))
+    return ", ".join(dict.fromkeys(f"{s['BLOCK_M']}×{s['BLOCK_N']}" for s in sides))
 
 
 def rows(mask: Mapping[str, Any], targets: Sequence[str], measure: bool) -> list[Row]:
@@ -198,6 +198,8 @@ def _notes(standard: Row, flash: Row, flash2: Row, half: Row, gpu: str) -> tuple
 
         A mask that hides half. Under GPT-2's causal mask FlashAttention-2's count falls to
         {show(half.gflop)} GFLOP, because hidden tiles are not visited; standard attention's stays.
+
+        The paper's blocks are large for Triton: its compiler may spill more than their predicted times know.
 
         Predicted times are of flashgen's kernels, planned for each GPU; the paper's are of its CUDA kernels
         and of PyTorch's of 2022.

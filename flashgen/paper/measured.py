@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from flashgen.driver import Lowered
+from flashgen.errors import PlanError
 from flashgen.plan.plan import Workload
 
 from .programs import DTYPE, fastest
@@ -27,15 +28,18 @@ def device() -> str:
 
 def milliseconds(of: Lowered, w: Workload, sides: Mapping[str, int] | None = None) -> float | None:
     """The time of all kernels: with the plan that a call would run, or with these sides. None where the
-    device's planner rejects them, or its compiler does."""
+    device's planner or compiler rejects them, or its memory is too small."""
     from flashgen.tune.search import stage
 
-    on = stage(of.spec, of.program.schedule, w, DTYPES[DTYPE])
-    for name in of.spec.inputs:  # every sequence has its full length
-        on.given[name].fill_(w.Nk)
-    us = [_kernel(on, of, i, w, sides) for i in range(len(of.program.kernels))]
-    del on
-    torch.cuda.empty_cache()
+    try:
+        on = stage(of.spec, of.program.schedule, w, DTYPES[DTYPE])
+        for name in of.spec.inputs:  # every sequence has its full length
+            on.given[name].fill_(w.Nk)
+        us = [_kernel(on, of, i, w, sides) for i in range(len(of.program.kernels))]
+    except (PlanError, torch.OutOfMemoryError):
+        return None
+    finally:
+        torch.cuda.empty_cache()
     return None if None in us else sum(x for x in us if x is not None) / 1e3
 
 

@@ -13,8 +13,8 @@ from flashgen.plan.cost import kernel_cost
 from flashgen.plan.count import Numbers, counts
 from flashgen.plan.facts import facts
 from flashgen.plan.plan import KernelPlan, Workload
-from flashgen.plan.resources import tiling
-from flashgen.plan.search import STAGES, WARPS, choose, judge, order_of
+from flashgen.plan.resources import MAX_SPILL_BYTES, tiling
+from flashgen.plan.search import STAGES, WARPS, choose, judge, order_of, promise
 from flashgen.plan.target import load_target
 from flashgen.spec.model import AttentionSpec
 
@@ -67,10 +67,10 @@ def fastest(of: Lowered, target: str, w: Workload, sides: Mapping[str, int]) -> 
         own = tuple((name, sides[name]) for name in f.sides)
         plans = [KernelPlan(own, n, stages, order_of(f)) for n, stages in product(WARPS, STAGES)]
         found = [judge(f, p, DTYPE, g, w) for p in plans]
-        good = [(c.cost.us, i) for i, c in enumerate(found) if c.cost is not None]
+        good = [c for c in found if not c.rejected]
         if not good:
             return max((c.rejected for c in found), key=lambda why: ("spill" in why, "memory" in why, why))
-        out.append(plans[min(good)[1]])
+        out.append(min(good, key=promise).plan)
     return tuple(out)
 
 
@@ -93,3 +93,9 @@ def predicted(of: Lowered, target: str, w: Workload, plans: Sequence[KernelPlan]
     pairs = zip(facts(of.program), plans, strict=True)
     costs = [kernel_cost(tiling(f, p, DTYPE, g), w) for f, p in pairs]
     return sum(c.us for c in costs) / 1e3, sum(c.hbm_bytes for c in costs)
+
+
+def spills(of: Lowered, target: str, w: Workload, plans: Sequence[KernelPlan]) -> bool:
+    """Whether a kernel is predicted to spill more than the planner allows: the compiler has the word."""
+    pairs = zip(facts(of.program), plans, strict=True)
+    return any(judge(f, p, DTYPE, load_target(target), w).spill_bytes > MAX_SPILL_BYTES for f, p in pairs)

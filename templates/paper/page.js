@@ -1,12 +1,15 @@
 /* The curves, drawn at the width they get and drawn anew when it changes. */
 const charts = JSON.parse(byId("data").textContent);
 
-/** 16,384 as 16K, so that powers of two fit under an axis. */
-const showTick = (value) => (value >= 1024 && value % 1024 === 0 ? `${value / 1024}K` : digits(value, 6));
+/** 16,384 as 16K and 100,000 as 100k, so that they fit beside an axis. */
+function showTick(value) {
+  if (value >= 1024 && value % 1024 === 0) return `${value / 1024}K`;
+  return value >= 10000 ? `${value / 1000}k` : digits(value, 6);
+}
 
-/** The ends of an axis that holds all values, and its numbers. */
-function ends(values, title, given = []) {
-  const [low, high] = [Math.min(...values) / 1.15, Math.max(...values) * 1.15];
+/** The ends of an axis that holds all values, with room for its title, and its numbers. */
+function ends(values, title, room, given = []) {
+  const [low, high] = [Math.min(...values) / 1.15, Math.max(...values) * room];
   return { low, high, ticks: given.length ? given : ticks(low, high), show: showTick, title };
 }
 
@@ -14,7 +17,7 @@ function draw({ id, title, x, y, lines, ticks: given }) {
   const points = lines.flatMap((line) => line.points);
   const { svg, across, up } = chart(
     id, `${title}. The numbers are in the table below.`,
-    ends(points.map((p) => p[0]), x, given), ends(points.map((p) => p[1]), y),
+    ends(points.map((p) => p[0]), x, 1.15, given), ends(points.map((p) => p[1]), y, 1.7),
   );
   for (const line of lines) {
     const at = line.points.map(([a, b]) => [across(a), up(b)]);

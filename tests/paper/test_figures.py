@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from flashgen.ir.interpret import Traffic, lengths, run
-from flashgen.paper import comparison, memory, window
+from flashgen.paper import blocks, comparison, memory, window
 from flashgen.paper.main import FIGURES, figure
 from flashgen.paper.page import files, page
 from flashgen.paper.passes import PASSES, checked, tensors
@@ -174,3 +174,17 @@ def test_numbers_are_shown_with_three_digits() -> None:
     table = Table("t", "T.", tuple(Column(str(i), "") for i in range(len(cells))), (cells,))
     assert table.shown == [["–", "0", "7", "1,237", "12.3", "0.0123", "2.9e-06", "x"]]
     assert not math.isnan(float(table.csv().split()[1].split(",")[1]))
+
+
+def test_a_device_adds_a_column_of_its_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for the device: what it measures is shown, and what it cannot run is not."""
+    monkeypatch.setattr(blocks, "device", lambda: "A GPU")
+    monkeypatch.setattr(
+        blocks, "milliseconds", lambda of, w, sides: None if 512 in sides.values() else 1.0 * sides["BLOCK_M"]
+    )
+    (table,) = blocks.section(measure=True).tables
+    assert table.heads[-1] == "A GPU, measured, ms"
+    rows = [int(str(tile).split("×")[0]) for tile in table.column("tiles")]
+    small = ["512" not in str(tile) for tile in table.column("tiles")]
+    assert table.column("measured_ms") == [m if ok else None for m, ok in zip(rows, small, strict=True)]
+    assert "measured_ms" not in [c.key for c in figure("blocks").tables[0].columns]
