@@ -194,7 +194,9 @@ def _notes(standard: Row, flash: Row, flash2: Row, half: Row, gpu: str) -> tuple
         printed.
 
         Requested bytes are what programs ask of L2, every time; what L2 answers never reaches HBM, nor its
-        hardware counters. The DRAM column is the time model's estimate of what remains.
+        hardware counters. The DRAM column is the time model's estimate of what remains. It is small for
+        FlashAttention-2 ({show(flash2.dram_gb)} of {show(flash2.gb)} GB), whose programs of one head run
+        together and read the same K and V.
 
         A mask that hides half. Under GPT-2's causal mask FlashAttention-2's count falls to
         {show(half.gflop)} GFLOP, because hidden tiles are not visited; standard attention's stays.

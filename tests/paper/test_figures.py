@@ -6,12 +6,15 @@ import csv
 import io
 import math
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from flashgen.cli.app import app
 from flashgen.ir.interpret import Traffic, lengths, run
-from flashgen.paper import blocks, comparison, memory, window
+from flashgen.paper import blocks, comparison, measured, memory, window
 from flashgen.paper.main import FIGURES, figure
 from flashgen.paper.page import files, page
 from flashgen.paper.passes import PASSES, checked, tensors
@@ -188,3 +191,18 @@ def test_a_device_adds_a_column_of_its_times(monkeypatch: pytest.MonkeyPatch) ->
     small = ["512" not in str(tile) for tile in table.column("tiles")]
     assert table.column("measured_ms") == [m if ok else None for m, ok in zip(rows, small, strict=True)]
     assert "measured_ms" not in [c.key for c in figure("blocks").tables[0].columns]
+
+
+def test_the_command_writes_them_and_says_what_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured, "device", lambda: "")  # where there is one, it would measure for minutes
+    done = CliRunner().invoke(app, ["paper", "-o", str(tmp_path / "made")])
+    assert done.exit_code == 0, done.output
+    assert all(figure(name).found in done.output for name in FIGURES)
+    written = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "made").iterdir()}
+    assert written == files([figure(name) for name in FIGURES])
+    (tmp_path / "file").touch()
+    refused = CliRunner().invoke(app, ["paper", "-o", str(tmp_path / "file")])
+    assert refused.exit_code == 1
+    assert "cannot be written" in refused.output
