@@ -89,7 +89,9 @@ def _errors(f: Fit, found: Measurements) -> Table:
     from flashgen.calibrate.fit import error
 
     title = f"predicted / measured, {len(found.rows)} kernels"
-    table = Table("numbers", "geometric mean", "rms", "worst", "worst case", title=title, title_justify="left")
+    table = Table(
+        "numbers", "geometric mean", "rms", "worst", "worst case", title=title, title_justify="left"
+    )
     for name, e in (("before", f.before), ("after", f.after)):
         table.add_row(name, *_cells(e))
     for mask, d in dict.fromkeys((r.mask, r.head_dim) for r in found.rows):
