@@ -21,6 +21,7 @@ from typing import TypeAlias
 
 from flashgen.expr.nodes import variables
 
+from .dram import dram_bytes
 from .facts import Axes, BodyFacts
 from .plan import Workload
 from .resources import Tiling, blocks_per_sm, registers, spilled
@@ -229,7 +230,7 @@ def kernel_cost(
     mean = [sum(c[i] for c in counts) / max(len(counts), 1) for i in range(len(passes))]
     work = list(zip((1.0, *mean), (f.body, *f.loops), strict=True))
     l2 = blocks * sum(n * sum(t.bytes_of(x) for x in body.loads) for n, body in work)
-    hbm = _hbm_bytes(t, w, blocks, slots, mean, sides)
+    hbm = dram_bytes(t, w, blocks, slots, mean, sides)
     compute_us, hbm_us = clocks / clock, hbm / (g.number("hbm_rate") * g.number("hbm_sustained") * 1e3)
     flops = blocks * sum(
         n * sum(2 * t.count(d.m) * t.count(d.n) * t.sizes[d.k] for d in body.dots) for n, body in work
@@ -268,28 +269,3 @@ def _makespan(
         return float(max(blocks / slots * mean + shortest / 2, longest))
     tail = max(duration(c, -(-rest // sms)) for c in counts) if rest else 0.0
     return float(waves * mean + tail)
-
-
-def _hbm_bytes(
-    t: Tiling, w: Workload, blocks: int, slots: int, mean: list[float], sides: Mapping[str, int]
-) -> float:
-    """DRAM traffic: every tensor once, and K and V again as far as L2 cannot hold the running heads'."""
-    f = t.facts
-    once = blocks * (sum(t.bytes_of(x) for x in f.body.loads) + t.stored_bytes(f.body))
-    streamed = reused = 0.0
-    for n, loop in zip(mean, f.loops, strict=True):
-        streamed += n * t.stored_bytes(loop)
-        for x in loop.loads:
-            if x.reused:
-                reused += n * t.bytes_of(x)
-            elif len(x.axes) > 1:
-                streamed += n * t.bytes_of(x)
-    cut = next((g for g in f.kernel.grid if f.row_side and f.row_side in variables(g.extent)), None)
-    rows = extent(cut.extent, w, sides) if cut is not None else 1
-    heads = max(1, w.B * w.Hkv)
-    per_head = blocks / heads  # blocks that read the same K and V
-    running = min(heads, max(1.0, slots / max(1.0, per_head)))
-    working_set = running * reused
-    missing = max(0.0, 1 - t.target.number("l2") / working_set) if working_set else 0.0
-    again = max(1.0, rows * missing / 4) if missing else 1.0
-    return float(once + blocks * streamed + heads * reused * again)

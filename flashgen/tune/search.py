@@ -112,7 +112,8 @@ def candidates(on: Stage, kernel: int, top: int | None) -> list[tuple[Plan, floa
 
 def job(on: Ground, plan: Plan, kernel: int) -> Job:
     """The compile of ``plan``'s kernel of this number for these tensors and their device."""
-    return Job(on.spec, plan, kernel, tuple(on.kinds.items()), on.gpu)
+    plan = replace(plan, workload=None, predicted_us=0.0, smem_bytes=0, registers=0, compiled=None)
+    return Job(on.spec, plan, kernel, tuple(on.kinds.items()), on.gpu)  # equal at every workload
 
 
 def rank(
