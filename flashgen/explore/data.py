@@ -109,11 +109,11 @@ def _kernel(
         "note": f.kernel.note,
         "order": order_text(plan.kernels[i], f),
         "loops": [loop.note or f"{loop.mask} tiles" for loop in f.loops],
-        "counted": counted(asked.lowered.program, i),
+        "counted": counted(asked.lowered.program, i, asked.workload),
         "formulas": [
             ["shared memory, bytes a block", smem_text(t)],
             ["on chip (the papers' M), bytes", f"{on_chip_text(t)} = {on_chip_bytes(t):,}"],
-            ["requested, bytes", formula(asked.lowered.program, i, t)],
+            ["requested, bytes", formula(asked.lowered.program, i, t, asked.workload)],
         ],
         "proved": next((n for n, r in enumerate(rows) if r.compiled and r.plan == plan.kernels[i]), None),
         "rows": [_row(r, texts.get(n), measured.get(str(r.plan))) for n, r in enumerate(rows)],

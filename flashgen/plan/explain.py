@@ -18,6 +18,7 @@ from flashgen.expr.text import to_text
 from flashgen.ir.program import Program, Scalar, statements
 
 from .cost import Cost, Pass, kernel_cost
+from .count_number import TooManyTiles
 from .facts import KernelFacts, facts
 from .formulas import flops_text, on_chip_text, register_text, smem_text, traffic_text
 from .plan import KernelPlan, Plan, Workload
@@ -137,10 +138,17 @@ def _formulas(t: Tiling, best: Candidate, cost: Cost, w: Workload) -> Table:
     if measured:
         seen = f"{measured.registers} registers, {measured.spill_bytes} B spilled a thread"
         table.add_row("the compiler says", show_size(measured.smem_bytes), seen)
-    requests = t.facts.counts.at(w, t.sides, t.dtype)
-    table.add_row("requested from L2", f"{requests.requested / 1e9:,.2f} GB", traffic_text(t))
     took = f"{cost.hbm_us:,.1f} us at {t.target.number('hbm_sustained'):g} x {rate:,.0f} GB/s"
-    table.add_row("DRAM", f"{cost.hbm_bytes / 1e9:,.2f} GB", took)
+    dram = ("DRAM", f"{cost.hbm_bytes / 1e9:,.2f} GB", took)
+    try:
+        requests = t.facts.counts.at(w, t.sides, t.dtype)
+    except TooManyTiles as e:
+        for name, text in (("requested from L2", traffic_text(t)), ("dots", flops_text(t))):
+            table.add_row(name, "left out", f"{text}; {e}")
+        table.add_row(*dram)
+        return table
+    table.add_row("requested from L2", f"{requests.requested / 1e9:,.2f} GB", traffic_text(t))
+    table.add_row(*dram)
     work = f"{flops_text(t)}; {requests.exponentials / 1e9:,.2f} G exponentials"
     table.add_row("dots", f"{requests.flops / 1e12:,.2f} TFLOP", work)
     table.add_row("intensity", f"{requests.flops / max(requests.requested, 1):,.0f}", "FLOP a requested byte")

@@ -79,7 +79,10 @@ def test_requested_bytes_are_counted_or_said_not_to_be() -> None:
     score = "s + bias[h, min(max(k - q, 0), 7)]"
     spec = AttentionSpec(name="by_distance", head_dim=32, score=score, inputs=inputs)
     table = lower_spec(spec, "backward").program
-    assert not counted(table, 0)
+    assert not counted(table, 0, WORK)
+    causal = lower_spec(load_spec(find("causal"))).program
+    assert counted(causal, 0, WORK)
+    assert not counted(causal, 0, Workload(1, 1, 1, 10**11, 10**11)), "more tiles than can be added up"
 
 
 def test_no_text_of_a_spec_ends_the_data() -> None:

@@ -133,3 +133,10 @@ def test_the_command_answers_mistakes(options: list[str], said: str) -> None:
     done = CliRunner().invoke(app, ["explain", "causal", *options])
     assert done.exit_code == 1
     assert said in done.stderr.replace("\n", " ")
+
+
+def test_a_length_whose_tiles_cannot_be_added_up_leaves_those_figures_out() -> None:
+    result = CliRunner().invoke(app, ["explain", "causal", "--seqlen", str(10**11)])
+    assert result.exit_code == 0
+    assert "requested from L2         left out" in result.stdout
+    assert "16,777,216 tiles" in " ".join(result.stdout.split())
