@@ -135,6 +135,11 @@ def test_the_command_writes_a_page_and_pictures(tmp_path: Path, monkeypatch: pyt
         (["--target", "cpu"], "cpu has no SRAM to explore: name a GPU, such as h100"),
         (["--target", "h10"], "did you mean h100?"),
         (["--sram", "1KiB"], "the smallest that works needs"),
+        (
+            ["--png", "charts.jpg"],
+            "--png charts.jpg: what is written is PNG, so name a file that ends in .png",
+        ),
+        (["--svg", "charts"], "name a file that ends in .svg"),
         (["--heads", "3/2"], "3 query heads are no multiple of 2 key heads"),
     ],
 )
