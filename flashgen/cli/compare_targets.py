@@ -61,4 +61,4 @@ def command(
             rows = compare(lowered.program, gpus, dtypes, work, lambda p: emit_source(lowered, p), tell)
     else:
         rows = compare(lowered.program, gpus, dtypes, work)
-    wide(comparison(lowered.program.name, rows, work))
+    wide(comparison(lowered.program, rows, work))

@@ -123,7 +123,7 @@ def test_the_command_writes_a_page_and_pictures(tmp_path: Path, monkeypatch: pyt
     done = CliRunner().invoke(app, ["explore", "full", *options, "--heads", "4/2", "--batch", "2"])
     assert done.exit_code == 0, done.output
     text = Path(names[0]).read_text(encoding="utf-8")
-    assert "Hq 4, Hkv 2, Nq 1,024" in text
+    assert "Hq=4 Hkv=2 Nq=1024 Nk=1024 D=" in text
     assert text.count('"measured":123.46') == 1
     assert Path(names[1]).read_bytes().startswith(b"\x89PNG")
     assert "<svg" in Path(names[2]).read_text(encoding="utf-8")
