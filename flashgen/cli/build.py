@@ -55,6 +55,7 @@ def command(
     The files of a schedule other than flash2 have its name: kernel_backward.py, manifest_backward.json.
     """
     from flashgen.driver import emit_source, lower_spec
+    from flashgen.plan.call import capacity_notes
     from flashgen.plan.search import choose
 
     known, gpu, chosen = given(spec, target, dtype, sram)
@@ -80,7 +81,7 @@ def command(
     write(folder, texts)
     for line in said(lowered.program, plan, gpu):
         out().print(line, markup=False)
-    for note in gpu.notes():
+    for note in gpu.notes() + capacity_notes(lowered.program, gpu, chosen, work):
         out().print(f"note: {note}", markup=False)
     for name in texts:
         out().print(f"wrote {folder / name}", markup=False)
@@ -98,6 +99,7 @@ def write(folder: Path, texts: dict[str, str]) -> None:
 
 def said(program: Program, plan: Plan, target: Target) -> list[str]:
     """The plan of each kernel, with the compiler's numbers where it was asked."""
+    from flashgen.plan.call import call_text
     from flashgen.plan.facts import facts
     from flashgen.plan.resources import tiling
     from flashgen.plan.size import show_size
@@ -107,7 +109,7 @@ def said(program: Program, plan: Plan, target: Target) -> list[str]:
     w = plan.workload
     lines = [f"{target.description}, {plan.dtype}, schedule {plan.schedule}"]
     if w is not None:
-        lines[0] += f", planned for B={w.B} Hq={w.Hq} Hkv={w.Hkv} Nq={w.Nq} Nk={w.Nk}"
+        lines[0] += f", planned for {call_text(program, w)}"
     for i, (f, kernel) in enumerate(zip(facts(program), plan.kernels, strict=True)):
         line = f"  {f.kernel.name}: {kernel}: "
         if plan.compiled is not None:

@@ -26,7 +26,9 @@ def command(
     spec: Spec,
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", "-t", help="Only these GPUs, or files of your own; default: all."),
+        typer.Option(
+            "--target", "-t", help="Only these GPUs, or files of your own: h100,a100; default: all."
+        ),
     ] = None,
     seqlen: Seqlen = 8192,
     seqlen_q: SeqlenQ = None,
@@ -49,7 +51,8 @@ def command(
     known = load_spec(find(spec))
     lowered = lower_spec(known, algorithm(schedule, backward))
     size = None if sram is None else parse_size(sram)
-    gpus = [g for g in map(load_target, target or target_names()) if g.backend == "triton"]
+    names = [name for given in target or [] for name in given.split(",")]
+    gpus = [g for g in map(load_target, names or target_names()) if g.backend == "triton"]
     gpus = [g.with_sram(size) for g in gpus]
     work = workload(known, seqlen, seqlen_q, batch, heads)
     dtypes = known.dtypes if dtype is None else [dtype]
@@ -58,4 +61,4 @@ def command(
             rows = compare(lowered.program, gpus, dtypes, work, lambda p: emit_source(lowered, p), tell)
     else:
         rows = compare(lowered.program, gpus, dtypes, work)
-    wide(comparison(lowered.program.name, rows, work))
+    wide(comparison(lowered.program, rows, work))

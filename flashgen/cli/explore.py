@@ -59,6 +59,12 @@ def command(
     from flashgen.runtime.tuned import file_name
     from flashgen.tune.timings import timings
 
+    pictures = {end: file for end, file in (("png", png), ("svg", svg)) if file}
+    for end, file in pictures.items():
+        if file.suffix.lower() != f".{end}":
+            raise PlanError(
+                f"--{end} {file}: what is written is {end.upper()}, so name a file that ends in .{end}"
+            )
     known, gpu, kind = given(spec, target, dtype, sram)
     if gpu.backend == "interpreter":
         raise PlanError(f"{gpu.name} has no SRAM to explore: name a GPU, such as h100")
@@ -75,7 +81,6 @@ def command(
     path = output or Path("out") / known.name / "explore.html"
     name = file_name(known.canonical_json(), lowered.program.schedule, kind, gpu.name, work)
     with progress("drawing") as tell:
-        pictures = {end: file for end, file in (("png", png), ("svg", svg)) if file}
         if pictures:
             draw(asked, pictures, ranked)
         write(path.parent, {path.name: page(page_data(asked, ranked, timings(name), tell))})

@@ -87,4 +87,9 @@ def heads_of(text: str | None, spec: AttentionSpec) -> tuple[int, int]:
     hq, hkv = int(parts[0]), int(parts[-1])
     if hq % hkv:
         raise PlanError(f"--heads {text}: {hq} query heads are no multiple of {hkv} key heads")
+    if spec.heads is not None and (hq, hkv) != (spec.heads.q, spec.heads.kv):
+        raise PlanError(
+            f"--heads {text}: {spec.name} fixes {spec.heads.q}/{spec.heads.kv} (its field heads) and refuses "
+            "calls of others; leave --heads out"
+        )
     return hq, hkv

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flashgen.driver import Lowered
+from flashgen.plan.call import call_text, capacity_notes
 from flashgen.plan.explain import PASS_CAUSES, order_text
 from flashgen.plan.facts import KernelFacts, facts
 from flashgen.plan.formulas import on_chip_text, smem_text
@@ -82,8 +83,9 @@ def page_data(
         "title": program.name,
         "spec": _spec(asked.lowered),
         "dtype": asked.dtype,
-        "workload": {**w.names(), "text": f"B {w.B}, Hq {w.Hq}, Hkv {w.Hkv}, Nq {w.Nq:,}, Nk {w.Nk:,}"},
-        "target": _target(target, asked.dtype, asked.lowered.spec.tf32),
+        "workload": {**w.names(), "text": call_text(program, w)},
+        "target": _target(target, asked.dtype, asked.lowered.spec.tf32)
+        | {"notes": target.notes() + capacity_notes(program, target, asked.dtype, w)},
         "slider": {"least": asked.least, "most": asked.most, "start": target.smem_bytes},
         "others": _others(target),
         "papers": papers(asked.lowered.spec, w, ITEM_BYTES[asked.dtype]),
@@ -109,11 +111,11 @@ def _kernel(
         "note": f.kernel.note,
         "order": order_text(plan.kernels[i], f),
         "loops": [loop.note or f"{loop.mask} tiles" for loop in f.loops],
-        "counted": counted(asked.lowered.program, i),
+        "counted": counted(asked.lowered.program, i, asked.workload),
         "formulas": [
             ["shared memory, bytes a block", smem_text(t)],
             ["on chip (the papers' M), bytes", f"{on_chip_text(t)} = {on_chip_bytes(t):,}"],
-            ["requested, bytes", formula(asked.lowered.program, i, t)],
+            ["requested, bytes", formula(asked.lowered.program, i, t, asked.workload)],
         ],
         "proved": next((n for n, r in enumerate(rows) if r.compiled and r.plan == plan.kernels[i]), None),
         "rows": [_row(r, texts.get(n), measured.get(str(r.plan))) for n, r in enumerate(rows)],
@@ -154,7 +156,7 @@ def _target(target: Target, dtype: str, tf32: bool) -> dict[str, Any]:
     smem = target.numbers["smem_per_block"]
     rate = target.flops_per_clock(dtype, tf32) * target.number("sms") * target.number("clock") / 1e3
     return {
-        "name": target.name, "description": target.description, "arch": target.arch, "notes": target.notes(),
+        "name": target.name, "description": target.description, "arch": target.arch,
         "real": target.smem_real or target.smem_bytes, "source": target.sources[smem.source],
         "spare": target.integer("smem_per_sm") - target.smem_bytes,
         "reserved": target.integer("smem_reserved_per_block"), "sms": target.integer("sms"),

@@ -12,6 +12,7 @@ from rich.text import Text
 from flashgen.errors import PlanError
 from flashgen.ir.program import Program
 
+from .call import call_text, capacity_notes
 from .confirm import Emit, ranking
 from .facts import facts
 from .plan import KernelPlan, Workload
@@ -96,9 +97,10 @@ def _on(
     return rows
 
 
-def comparison(name: str, rows: Sequence[Row], w: Workload) -> Table:
-    """The rows as a table; several kernels on one target end with the sum of their times."""
-    title = f"{name}: B={w.B} Hq={w.Hq} Hkv={w.Hkv} Nq={w.Nq} Nk={w.Nk}"
+def comparison(program: Program, rows: Sequence[Row], w: Workload) -> Table:
+    """The rows as a table; several kernels on one target end with the sum of their times. Below it, which
+    targets have no memory for the call's tensors."""
+    name, title = program.name, f"{program.name}: {call_text(program, w)}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("target", "dtype", "kernel", "plan", "us", "TFLOP/s", "bound by", "SRAM", "blocks/SM"):
         right = heading in ("us", "TFLOP/s", "SRAM", "blocks/SM")
@@ -111,16 +113,14 @@ def comparison(name: str, rows: Sequence[Row], w: Workload) -> Table:
         where = f"{r.per_sm} ({r.limit})"
         kernel = r.kernel.removeprefix(f"{name}_")
         times = f"{r.us:,.0f}", f"{r.tflops:,.0f}"
-        table.add_row(r.target.name, r.dtype, kernel, _words(r.plan), *times, r.bound, smem, where)
+        table.add_row(r.target.name, r.dtype, kernel, r.plan.short(), *times, r.bound, smem, where)
         mine = [x for x in rows if x.target is r.target]
         if len(mine) > 1 and (i + 1 == len(rows) or rows[i + 1].target is not r.target):
             table.add_row("", "", "together", "", f"{sum(x.us for x in mine):,.0f}")
+    planned = [r for r in rows if r.plan is not None]
+    notes = [f"note: {n}" for r in planned for n in capacity_notes(program, r.target, r.dtype, w)]
+    table.caption, table.caption_justify = "\n".join(dict.fromkeys(notes)), "left"
     return table
-
-
-def _words(plan: KernelPlan) -> str:
-    """Sides in the kernel's order, warps, stages, and whether tensor descriptors (TMA) load."""
-    return plan.short() + (" tma" if plan.loads == "descriptor" else "")
 
 
 def targets_table(targets: Sequence[Target]) -> Table:

@@ -116,7 +116,8 @@ class Counts:
         """The numbers for lengths ``w``, ``sides`` (BLOCK_M, BLOCK_N) and q's ``dtype``.
 
         ``items`` gives bytes of an element for tensors whose dtype is the caller's (float inputs in 16 bits,
-        int64 lengths); ``inputs`` the tensors that bounds and guards read, on the CPU.
+        int64 lengths); ``inputs`` the tensors that bounds and guards read, on the CPU. Raises ``PlanError``
+        (``count_number.TooManyTiles``) where tiles without a closed form are too many to add up.
         """
         names = {**w.names(), **sides}
         found = totals(self.amounts, names, inputs)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from flashgen.errors import PlanError
 from flashgen.expr.evaluate import evaluate_torch
 from flashgen.expr.limits import INT_RANGE
 from flashgen.expr.nodes import Expr, Read
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
 
 #: An element of an input: ``reads(node, index)``.
 Reads: TypeAlias = Callable[[Read, tuple[Any, ...]], Any]
+#: The most tiles (or elements, where a guard is looked at element by element) that are added up one by one:
+#: about a second and a gigabyte.
+POINTS = 1 << 24
+
+
+class TooManyTiles(PlanError):
+    """A sum without a closed form has more than ``POINTS`` terms, or terms past 64 bits."""
+
+    def __init__(self) -> None:
+        super().__init__(f"no count: more than {POINTS:,} tiles would have to be added up one by one")
 
 
 def totals(
@@ -25,7 +36,7 @@ def totals(
     """Elements (or operations) by (kind, tensor) for lengths and sides ``names``.
 
     ``inputs`` holds the tensors that bounds and guards read. Without one its elements count as ``Nk``: a
-    length as long as it can be.
+    length as long as it can be. Raises ``TooManyTiles``.
     """
     reads = _reader(inputs or {}, names)
     points: dict[tuple[Over, ...], tuple[dict[str, Any], int]] = {}
@@ -54,6 +65,8 @@ def _points(over: tuple[Over, ...], names: Mapping[str, int], reads: Reads) -> t
     for o in over:
         lo, hi = (_column(_value(e, env, reads), number) for e in (o.domain.lo, o.domain.hi))
         counts = (hi - lo).clamp(min=0)
+        if float(counts.sum(dtype=torch.float64)) > POINTS:
+            raise TooManyTiles
         at = torch.repeat_interleave(torch.arange(number), counts)
         first = torch.cumsum(counts, 0) - counts
         for name in columns:
@@ -69,6 +82,7 @@ def _summed(a: Amount, env: Mapping[str, Any], number: int, reads: Reads) -> int
 
     if not number:
         return 0
+    times, largest = 1, number  # what is the same at every point stays out of 64 bits
     one = torch.ones(number if a.over else 1, dtype=torch.int64)
     for s in a.spans:
         low = _column(_value(s.lows[0], env, reads), 1)
@@ -77,10 +91,17 @@ def _summed(a: Amount, env: Mapping[str, Any], number: int, reads: Reads) -> int
         high = _column(_value(s.highs[0], env, reads), 1)
         for e in s.highs[1:]:
             high = torch.minimum(high, _column(_value(e, env, reads), 1))
-        one = one * (high - low).clamp(min=0)
+        span = (high - low).clamp(min=0)
+        if span.numel() == 1:
+            times *= int(span)
+            continue
+        largest *= int(span.max())
+        if largest >= 1 << 63:
+            raise TooManyTiles
+        one = one * span
     for t in a.tests:
         one = one * torch.as_tensor(_value(t, env, reads)).to(torch.int64)
-    return int(one.sum())
+    return times * int(one.sum())
 
 
 def _value(e: Expr, env: Mapping[str, Any], reads: Reads) -> Any:

@@ -17,11 +17,13 @@ from flashgen.expr.nodes import variables
 from flashgen.expr.text import to_text
 from flashgen.ir.program import Program, Scalar, statements
 
+from .call import call_text, capacity_notes
 from .cost import Cost, Pass, kernel_cost
+from .count_number import TooManyTiles
 from .facts import KernelFacts, facts
 from .formulas import flops_text, on_chip_text, register_text, smem_text, traffic_text
 from .plan import KernelPlan, Plan, Workload
-from .resources import Tiling, blocks_per_sm, on_chip_bytes, registers, tiling
+from .resources import Tiling, blocks_per_sm, on_chip_bytes, registers, spilled, tiling
 from .search import LONG, Candidate, best_of_each, candidates, check_dtype, choose
 from .size import counted, show_size
 from .target import Target
@@ -48,10 +50,15 @@ def explain(
     if target.backend == "interpreter":
         return _interpreter(program, choose(program, target, dtype, w), target)
     parts: list[RenderableType] = [_head(program, target, dtype, w)]
-    parts += [Text(f"note: {note}", style="yellow") for note in target.notes()]
+    notes = target.notes() + capacity_notes(program, target, dtype, w)
+    parts += [Text(f"note: {note}", style="yellow") for note in notes]
     kernels = facts(program)
     found = ranked or tuple(candidates(program, i, target, dtype, w) for i in range(len(kernels)))
-    for f, best, tried in zip(kernels, best_of_each(found, target, program), found, strict=True):
+    chosen = best_of_each(found, target, program)
+    if len(chosen) > 1:
+        us = sum(c.cost.us for c in chosen if c.cost)
+        parts.append(Text(f"predicted: {us:,.1f} us for the {len(chosen)} kernels together"))
+    for f, best, tried in zip(kernels, chosen, found, strict=True):
         parts += _kernel(f, best, tried, target, dtype, w)
     return Group(*parts)
 
@@ -61,7 +68,7 @@ def _head(program: Program, target: Target, dtype: str, w: Workload) -> Text:
     return Text.assemble(
         ("Plan of ", ""), (program.name, "bold"),
         f" on {target.name} ({target.description}, {target.arch}), {dtype}\n",
-        f"for B={w.B} Hq={w.Hq} Hkv={w.Hkv} Nq={w.Nq} Nk={w.Nk}\n"
+        f"for {call_text(program, w)}\n"
         f"SRAM a thread block may use: {show_size(target.smem_bytes)} ({target.sources[sram.source]})",
     )  # fmt: skip
 
@@ -129,18 +136,27 @@ def _formulas(t: Tiling, best: Candidate, cost: Cost, w: Workload) -> Table:
     table = _table("", "value", "formula")
     measured = best.measured
     smem = f"{show_size(best.smem_bytes)} of {show_size(t.target.smem_bytes)}"
-    limit = t.target.integer("registers_per_thread")
+    limit = t.register_limit
     rate = t.target.number("hbm_rate")
     table.add_row("shared memory", smem, smem_text(t))
     table.add_row("on chip (the papers' M)", show_size(on_chip_bytes(t)), on_chip_text(t))
-    table.add_row("registers a thread", f"~{registers(t):.0f} of {limit}", register_text(t))
+    wanted = registers(t)
+    spills = f"; about {spilled(t, wanted)} B a thread of them spill" if spilled(t, wanted) else ""
+    table.add_row("registers a thread", f"~{wanted:.0f} of {limit}", register_text(t) + spills)
     if measured:
         seen = f"{measured.registers} registers, {measured.spill_bytes} B spilled a thread"
         table.add_row("the compiler says", show_size(measured.smem_bytes), seen)
-    requests = t.facts.counts.at(w, t.sides, t.dtype)
-    table.add_row("requested from L2", f"{requests.requested / 1e9:,.2f} GB", traffic_text(t))
     took = f"{cost.hbm_us:,.1f} us at {t.target.number('hbm_sustained'):g} x {rate:,.0f} GB/s"
-    table.add_row("DRAM", f"{cost.hbm_bytes / 1e9:,.2f} GB", took)
+    dram = ("DRAM", f"{cost.hbm_bytes / 1e9:,.2f} GB", took)
+    try:
+        requests = t.facts.counts.at(w, t.sides, t.dtype)
+    except TooManyTiles as e:
+        for name, text in (("requested from L2", traffic_text(t)), ("dots", flops_text(t))):
+            table.add_row(name, "left out", f"{text}; {e}")
+        table.add_row(*dram)
+        return table
+    table.add_row("requested from L2", f"{requests.requested / 1e9:,.2f} GB", traffic_text(t))
+    table.add_row(*dram)
     work = f"{flops_text(t)}; {requests.exponentials / 1e9:,.2f} G exponentials"
     table.add_row("dots", f"{requests.flops / 1e12:,.2f} TFLOP", work)
     table.add_row("intensity", f"{requests.flops / max(requests.requested, 1):,.0f}", "FLOP a requested byte")

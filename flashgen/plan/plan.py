@@ -93,9 +93,12 @@ class KernelPlan:
         return dict(self.sides)[name]
 
     def short(self) -> str:
-        """Sides, warps and stages in a few letters."""
+        """``128x64 w4 s2 tma r168``: sides, warps, stages, whether tensor descriptors (TMA) load, and
+        the most registers a thread where they are limited."""
         sides = "x".join(str(n) for _, n in self.sides)
-        return f"{sides} w{self.num_warps} s{self.num_stages}"
+        extra = " tma" if self.loads == "descriptor" else ""
+        extra += f" r{self.max_registers}" if self.max_registers else ""
+        return f"{sides} w{self.num_warps} s{self.num_stages}{extra}"
 
     def __str__(self) -> str:
         sides = " x ".join(f"{n} {s}" for n, s in self.sides)

@@ -6,16 +6,21 @@ import re
 
 from flashgen.errors import PlanError
 
-_UNITS = {"": 1, "b": 1, "kb": 1000, "kib": 1024, "mb": 1000**2, "mib": 1024**2}
+#: A lone letter is binary, as memory is stated: 64K of shared memory is 64 KiB.
+_UNITS = {"": 1, "b": 1} | {
+    prefix + end: base**power
+    for power, prefix in enumerate("kmg", start=1)
+    for end, base in (("", 1024), ("ib", 1024), ("b", 1000))
+}
 _SIZE = re.compile(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*([a-z]*)\s*", re.IGNORECASE | re.ASCII)
 
 
 def parse_size(text: str | int) -> int:
-    """Bytes of ``text``: a number with B, KB (1000), KiB (1024), MB, MiB, or nothing (bytes).
+    """Bytes of ``text``: a number with B, KB (1000), KiB or K (1024), the same of M and G, or nothing.
 
     Raises ``PlanError`` for other units, signs, fractions of a byte and sizes of zero.
     """
-    hint = "write for example 96KiB, 64KB, 1.5MiB or 232448 (bytes)"
+    hint = "write for example 96KiB, 96K, 64KB, 1.5MiB or 232448 (bytes)"
     match = _SIZE.fullmatch(str(text))
     if match is None:
         raise PlanError(f"{text!r} is not a size; {hint}")

@@ -16,6 +16,7 @@ from flashgen.errors import PlanError
 from flashgen.resources import folder
 
 from .size import show_size
+from .target_checks import check_values, in_words
 
 #: What a missing number would leave unknown: its unit and the prediction that needs it.
 GPU_NUMBERS: dict[str, tuple[str, str]] = {
@@ -179,7 +180,8 @@ def load_target(name: str, sram: int | None = None) -> Target:
 
 
 def read_target(path: Path, partial: bool = False) -> Target:
-    """The target in the YAML file ``path``, checked: every number present, with its unit and source.
+    """The target in the YAML file ``path``, checked: every number present, with its unit and source,
+    and a value that a GPU can have.
 
     ``partial``: numbers may be missing (``Target.missing`` says which). Raises ``PlanError``.
     """
@@ -193,8 +195,7 @@ def read_target(path: Path, partial: bool = False) -> Target:
     except (YAMLError, UnicodeDecodeError) as e:
         raise PlanError(f"{path}: {e}") from e
     except ValidationError as e:
-        first = e.errors()[0]
-        raise PlanError(f"{path}: {'.'.join(str(p) for p in first['loc'])}: {first['msg']}") from e
+        raise PlanError(f"{path}: {in_words(e.errors()[0])}") from e
     needed = GPU_NUMBERS if target.backend == "triton" else CPU_NUMBERS
     missing = [f"{n} ({unit}; gives {what})" for n, (unit, what) in needed.items() if n not in target.numbers]
     if missing and not partial:
@@ -205,4 +206,8 @@ def read_target(path: Path, partial: bool = False) -> Target:
             raise PlanError(f"{path}: {n} is in {number.unit!r}, expected {unit!r}")
         if number.source not in target.sources:
             raise PlanError(f"{path}: {n}: source {number.source!r} is not among the file's sources")
+    try:
+        check_values(target)
+    except PlanError as e:
+        raise PlanError(f"{path}: {e}") from None
     return target

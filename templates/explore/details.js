@@ -56,7 +56,8 @@ function showRejected(kernel) {
   fill("kinds", ...choices.map(([value, text]) => make("option", { value, selected: value === state.kind }, text)));
   const wanted = state.words.toLowerCase().split(/\s+/).filter((word) => word);
   const matches = out.filter(([row, r]) => (!state.kind || r.kind === state.kind) && wanted.every((word) => `${row.name} ${nameOf(row)} ${r.why}`.toLowerCase().includes(word)));
-  byId("rejected-count").textContent = `${matches.length} of ${out.length} rejected candidates`;
+  const tried = kernel.rows.filter((row) => row.tried).length;
+  byId("rejected-count").textContent = `${matches.length} of ${out.length} rejected, of the ${tried} tilings tried at first`;
   fill("rejected-table", table("Rejected candidates", ["candidate", "why"], matches.map(([row, r]) => [nameOf(row), r.why])));
 }
 

@@ -63,8 +63,9 @@ function showPlan(kernel, ranked) {
   fill("facts", ...facts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
   const total = data.kernels.reduce((sum, k) => { const r = ranking(k, state.sram); return r.length ? sum + timeOf(k.rows[r[0]], state.sram).us : NaN; }, 0);
   const tried = kernel.rows.filter((r) => r.tried).length;
+  const first = ranked.filter((i) => kernel.rows[i].tried).length;
   const words = [
-    `${nameOf(row)}${row.compiled ? ", confirmed by the compiler" : ""}: the best of ${ranked.length} candidates that fit; ${tried} tilings were tried at first.`,
+    `${nameOf(row)}${row.compiled ? ", confirmed by the compiler" : ""}: the best of ${ranked.length} candidates that fit: ${first} of the ${tried} tilings tried at first, and ${ranked.length - first} made of them by descriptors or a limit of registers.`,
     `${kernel.order[0].toUpperCase()}${kernel.order.slice(1)}.`,
     `An SM holds ${plural(blocks, "block")} at a time, ${blocks * row.warps} of ${data.target.warps} warps, limited by ${limit}; ${plural(row.blocks, "block")} make ${short(time.waves)} waves over ${data.target.sms} SMs.`,
     `What takes the time is ${time.bound}: ${showTime(time.compute)} of work on the SMs against ${showTime(time.dram)} of DRAM traffic.`,

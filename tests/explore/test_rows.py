@@ -79,7 +79,10 @@ def test_requested_bytes_are_counted_or_said_not_to_be() -> None:
     score = "s + bias[h, min(max(k - q, 0), 7)]"
     spec = AttentionSpec(name="by_distance", head_dim=32, score=score, inputs=inputs)
     table = lower_spec(spec, "backward").program
-    assert not counted(table, 0)
+    assert not counted(table, 0, WORK)
+    causal = lower_spec(load_spec(find("causal"))).program
+    assert counted(causal, 0, WORK)
+    assert not counted(causal, 0, Workload(1, 1, 1, 10**11, 10**11)), "more tiles than can be added up"
 
 
 def test_no_text_of_a_spec_ends_the_data() -> None:
@@ -120,7 +123,7 @@ def test_the_command_writes_a_page_and_pictures(tmp_path: Path, monkeypatch: pyt
     done = CliRunner().invoke(app, ["explore", "full", *options, "--heads", "4/2", "--batch", "2"])
     assert done.exit_code == 0, done.output
     text = Path(names[0]).read_text(encoding="utf-8")
-    assert "Hq 4, Hkv 2, Nq 1,024" in text
+    assert "Hq=4 Hkv=2 Nq=1024 Nk=1024 D=" in text
     assert text.count('"measured":123.46') == 1
     assert Path(names[1]).read_bytes().startswith(b"\x89PNG")
     assert "<svg" in Path(names[2]).read_text(encoding="utf-8")
@@ -132,6 +135,11 @@ def test_the_command_writes_a_page_and_pictures(tmp_path: Path, monkeypatch: pyt
         (["--target", "cpu"], "cpu has no SRAM to explore: name a GPU, such as h100"),
         (["--target", "h10"], "did you mean h100?"),
         (["--sram", "1KiB"], "the smallest that works needs"),
+        (
+            ["--png", "charts.jpg"],
+            "--png charts.jpg: what is written is PNG, so name a file that ends in .png",
+        ),
+        (["--svg", "charts"], "name a file that ends in .svg"),
         (["--heads", "3/2"], "3 query heads are no multiple of 2 key heads"),
     ],
 )

@@ -84,3 +84,21 @@ def test_targets_shows_all_of_them() -> None:
     assert result.exit_code == 0, result.output
     assert all(name in result.output for name in target_names())
     assert "t4: no bf16_rate, so no bf16 kernels" in result.output
+
+
+def test_targets_may_be_named_with_commas() -> None:
+    result = run("compare-targets", "causal", "-t", "h100,a100", "-t", "t4")
+    assert result.exit_code == 0
+    rows = [line.split()[0] for line in result.stdout.splitlines() if line.split()]
+    assert [name for name in rows if name in target_names()] == ["h100", "a100", "t4"]
+
+
+@pytest.mark.parametrize("command", ["explain", "explore", "compare-targets", "build"])
+def test_heads_that_a_call_would_be_refused_for_are_not_planned(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(command, "gpt_oss", "--heads", "8")
+    assert result.exit_code == 1
+    assert "--heads 8: gpt_oss fixes 64/8" in " ".join(result.output.split())
+    assert list(tmp_path.iterdir()) == []

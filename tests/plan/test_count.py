@@ -18,6 +18,7 @@ from flashgen.ir.interpret import Traffic, lengths, run
 from flashgen.ir.program import Load, Loop, Program, Stmt, Store
 from flashgen.plan.cost import kernel_cost
 from flashgen.plan.count import Counts, Numbers, counts
+from flashgen.plan.count_number import TooManyTiles
 from flashgen.plan.facts import facts
 from flashgen.plan.plan import KernelPlan, Order, Workload
 from flashgen.plan.resources import tiling
@@ -166,6 +167,17 @@ def test_200_choices_of_sides_take_no_time() -> None:
         for n in range(16, 176, 16):
             found.add(counts(p).at(w, {"BLOCK_M": m, "BLOCK_N": n}).requested)
     assert len(found) > 150
+
+
+def test_a_count_of_too_many_tiles_is_refused_before_they_are_made() -> None:
+    sides = {"BLOCK_M": 64, "BLOCK_N": 64}
+    with pytest.raises(TooManyTiles, match="more than 16,777,216 tiles"):
+        counts(program("causal")[0]).at(Workload(1, 1, 1, 10**11, 10**11), sides)
+    # Nothing to add up without a mask, and numbers past 64 bits stay exact.
+    n = 1 << 40
+    said = counts(program(None, head_dim=64)[0]).at(Workload(1, 1, 1, n, n), sides)
+    assert said.flops == 2 * 2 * 64 * n * n
+    assert said.read["k"] == 2 * 64 * n * (n // 64)
 
 
 @pytest.mark.parametrize("schedule", ["flash2", "backward"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -133,3 +135,54 @@ def test_the_command_answers_mistakes(options: list[str], said: str) -> None:
     done = CliRunner().invoke(app, ["explain", "causal", *options])
     assert done.exit_code == 1
     assert said in done.stderr.replace("\n", " ")
+
+
+def test_a_length_whose_tiles_cannot_be_added_up_leaves_those_figures_out() -> None:
+    result = CliRunner().invoke(app, ["explain", "causal", "--seqlen", str(10**11)])
+    assert result.exit_code == 0
+    assert "requested from L2         left out" in result.stdout
+    assert "16,777,216 tiles" in " ".join(result.stdout.split())
+
+
+def test_the_head_dims_and_the_time_of_all_kernels_are_there() -> None:
+    def said(*args: str) -> str:
+        return CliRunner().invoke(app, [*args]).stdout
+
+    assert "Nk=8192 D=128\n" in said("explain", "causal")
+    assert "Nk=8192 D=192 Dv=128\n" in said("explain", "mla_prefill")
+    assert "D=192 Dv=128" in said("compare-targets", "mla_prefill", "-t", "h100")
+    both = said("explain", "causal", "--backward")
+    (total,) = re.findall(r"predicted: ([\d,.]+) us for the 2 kernels together", both)
+    each = [float(us.replace(",", "")) for us in re.findall(r"predicted: ([\d,.]+) us, ", both)]
+    assert len(each) == 2
+    assert float(total.replace(",", "")) == pytest.approx(sum(each), abs=0.2)
+
+
+@pytest.mark.parametrize("command", ["explain", "compare-targets", "build"])
+def test_tensors_that_no_gpu_can_hold_are_noted(command: str, tmp_path: Path) -> None:
+    extra = ["--no-confirm", "-o", str(tmp_path)] if command == "build" else []
+    result = CliRunner().invoke(app, [command, "causal", "-t", "h100", "--batch", "1000", *extra])
+    words = " ".join(result.stdout.split())
+    # q, k, v and o in 16 bits, and the log-sum-exp.
+    needed = 1000 * 32 * 8192 * (4 * 128 * 2 + 4) / 1e9
+    assert f"tensors take {needed:,.1f} GB, and h100 has 80 GB (hbm_capacity)" in words
+    assert "hbm_capacity" not in CliRunner().invoke(app, [command, "causal", "-t", "h100", *extra]).stdout
+
+
+def test_registers_past_the_limit_are_said_to_spill() -> None:
+    said = " ".join(text("causal").split())
+    wanted, limit = re.search(r"~(\d+) of (\d+)", said).groups()  # type: ignore[union-attr]
+    assert (int(wanted) > int(limit)) == ("B a thread of them spill" in said)
+    assert int(wanted) > int(limit), "an example that spills"
+
+
+def test_rows_of_a_table_that_differ_look_different() -> None:
+    plain = choose(program(128, "causal"), "h100").kernels[0]
+    forms = {
+        replace(plain, loads=loads, max_registers=cap).short()
+        for loads in ("pointer", "descriptor")
+        for cap in (0, 168)
+    }
+    assert len(forms) == 4
+    table = text("causal").partition("Next best")[2].partition("Rejected")[0]
+    assert " tma" in table

@@ -62,6 +62,18 @@ def test_a_missing_number_names_the_prediction_it_disables(tmp_path: Path) -> No
         ("name: h100", "nom: h100", r"name"),
         ("source: clock", "source: hearsay", r"source 'hearsay' is not among"),
         ("name: h100", "name: [h100", r"mine\.yaml"),
+        ("sms: {value: 132", "sms: {value: 0", r"mine\.yaml: numbers\.sms is 0 SM, expected more than zero"),
+        ("sms: {value: 132", "sms: {value: -3", r"numbers\.sms is -3 SM, expected more than zero"),
+        ("sms: {value: 132", "sms: {value: .nan", r"numbers\.sms is nan SM, expected a finite number"),
+        ("hbm_rate: {value: 3352", "hbm_rate: {value: .inf", r"hbm_rate is inf GB/s, expected a finite"),
+        ("sms: {value: 132", "sms: {value: 1.5", r"numbers\.sms is 1\.5 SM, expected a whole number"),
+        ("sms: {value: 132", "sms: {value: many", r"numbers\.sms\.value is 'many', expected a number"),
+        ("latency: {value: 0.091", "latency: {value: -1", r"latency is -1 us, expected zero or more"),
+        ("hbm_sustained: {value: 0.9", "hbm_sustained: {value: 9", r"hbm_sustained is 9 .*at most 1"),
+        ("smem_per_sm: {value: 233472", "smem_per_sm: {value: 1024", r"expected at most smem_per_sm, 1024"),
+        ("arch: sm_90", "arch: sm_33", r"arch is 'sm_33', expected sm_75 or later"),
+        ("arch: sm_90", "arch: hopper", r"arch is 'hopper', expected sm_NN"),
+        ("warp_size: 32", "warp_size: 0", r"warp_size is 0, expected 32 or 64"),
     ],
 )
 def test_a_wrong_target_file_is_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -70,6 +82,15 @@ def test_a_wrong_target_file_is_refused(tmp_path: Path, old: str, new: str, said
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(PlanError, match=said):
         read_target(path)
+
+
+@pytest.mark.parametrize("content", ["", "# later\n", "- a\n", "h100\n"])
+def test_a_file_without_fields_is_told_what_was_expected(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(PlanError, match=r"mine\.yaml: holds .*, expected fields, one a line$") as e:
+        read_target(path)
+    assert "instance" not in str(e.value)
 
 
 def test_stated_shared_memory_is_compared_with_the_real() -> None:
@@ -88,7 +109,19 @@ def test_counts(n: int, said: str) -> None:
 
 @pytest.mark.parametrize(
     "text, size",
-    [("96KiB", 98304), ("64 kb", 64000), ("1.5MiB", 1572864), ("232448", 232448), (" 7 B ", 7), (512, 512)],
+    [
+        ("96KiB", 98304),
+        ("64 kb", 64000),
+        ("1.5MiB", 1572864),
+        ("232448", 232448),
+        (" 7 B ", 7),
+        (512, 512),
+        ("64K", 65536),
+        ("2m", 2 << 20),
+        ("1GiB", 1 << 30),
+        ("1G", 1 << 30),
+        ("1gb", 10**9),
+    ],
 )
 def test_sizes(text: str | int, size: int) -> None:
     assert parse_size(text) == size
