@@ -6,10 +6,10 @@ does them one after another; blocks on the same SM fill each other's gaps. Block
 SMs. Clocks of one SM throughout, microseconds at the end.
 
 The constants below belong to the machine model, not to cases. They were fitted to full and causal attention
-on H100 (head dims 32 to 256, lengths 512 to 8,192: 24 cases, 2,098 measured tilings) for the choice more
-than for the time, with the compiler's registers and spills: there the chosen tiling is 0.8% slower than the
-fastest in the geometric mean, 3.7% at worst, and times near the fastest are off by 9% rms. How other specs
-fare stands in docs/planner.md.
+on H100 (forward: head dims 32 to 256, lengths 512 to 8,192, 24 cases, 2,098 measured tilings; backward: that
+the tilings found fastest there stay the choice) for the choice more than for the time, with the compiler's
+registers and spills. On the forward cases the chosen tiling is 1.4% slower than the fastest in the geometric
+mean, 8.4% at worst. How other specs fare stands in docs/planner.md.
 """
 
 from __future__ import annotations
@@ -32,33 +32,33 @@ from .trips import extent, trips
 Duration: TypeAlias = Callable[[tuple[int, ...], int], float]
 #: How much longer one block's elementwise work takes than its issue slots, by warps per scheduler:
 #: a warp alone waits for its own results.
-ISSUE_STALL = {1: 1.11, 2: 1.05, 4: 1.0}
+ISSUE_STALL = {1: 1.33, 2: 1.05, 4: 1.0}
 #: Issuing a dot and waiting for it, clocks.
-DOT_CLOCKS = 60.0
+DOT_CLOCKS = 89.1
 #: Where one thread issues the loads, all warps wait for it: clocks a pass, by warps per scheduler.
-DESCRIPTOR_PASS_CLOCKS = {1: 103.0, 2: 177.0, 4: 620.0}
+DESCRIPTOR_PASS_CLOCKS = {1: 80.9, 2: 377.0, 4: 620.0}
 #: Share of the clocks in which tiles are written to shared memory that delays the block.
-WRITE_SHARE = 0.78
+WRITE_SHARE = 0.79
 #: Load latencies that one stage of lookahead leaves over.
-LATE_LATENCIES = 1.17
+LATE_LATENCIES = 1.59
 #: How well blocks on one SM fill each other's gaps: 1 would be perfectly.
-GAPS_FILLED = 0.79
+GAPS_FILLED = 0.805
 #: Entering a loop: load latencies until its first tile is there, and its pipeline's end.
-ENTRY_LATENCIES = 12.3
+ENTRY_LATENCIES = 4.75
 #: What entering takes more where dots are issued warp by warp: Q goes through shared memory to registers.
-WARP_ENTRY_CLOCKS = 1100.0
+WARP_ENTRY_CLOCKS = 718.0
 #: A launch with descriptors: they are read before the first load.
 DESCRIPTOR_LAUNCH_US = 0.2
 #: Starting and ending a block, in load latencies.
-BLOCK_LATENCIES = 0.05
+BLOCK_LATENCIES = 0.0255
 #: Bytes of results an SM writes a clock.
-STORED_PER_CLOCK = 12.2
+STORED_PER_CLOCK = 11.2
 #: Rows of statistics are held by this many threads each (a quad of an accumulator's row).
 ROW_COPIES = 4
 #: A spilled byte is written and read in a pass, and dots wait for it: in bytes of shared memory's rate.
-SPILL_COST = 3.8
+SPILL_COST = 0.894
 #: Dots issued warp by warp reach this share of an asynchronous matrix unit.
-WARP_DOT_SHARE = 0.45
+WARP_DOT_SHARE = 0.53
 
 
 @dataclass(frozen=True)
