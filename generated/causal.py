@@ -7,10 +7,10 @@ number    0.12751743082459868 is scale * log2(e), as exponentials are taken in b
 number    0.6931471805599453 is ln(2)
 hash      sha256 bcc3df945644078e0dc756dc29f4ede12a328c48367f3f1ecbb331dd8d354e24 (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      causal_fwd: BLOCK_M 128 x BLOCK_N 64, 4 warps, 2 stages, descriptors
+plan      causal_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 6c08451b7381fbd7ecc4d70671525f6b453a345f7920ffb27e51901d89f5c3f8
+code      sha256 bb520caf31ee4a230c6ce47d540f6784d24a14f9b22c2b6bed2027fc6653093e
 """
 
 import torch
@@ -161,7 +161,7 @@ def forward(q, k, v):
     kv_heads = triton.cdiv(B * Hq, shared)
     groups = max(triton.cdiv(kv_heads, max(8 // shared, 1)), 1)
     head_group = max(triton.cdiv(kv_heads, groups), 1) * shared
-    programs = B * Hq * triton.cdiv(Nq, 128)
+    programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         causal_fwd[(programs,)](
             q, o, lse,
@@ -171,8 +171,8 @@ def forward(q, k, v):
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             B, Hq, Hkv, Nq, Nk, head_group,
-            BLOCK_M=128, BLOCK_N=64,
+            BLOCK_M=64, BLOCK_N=64,
             num_warps=4,
-            num_stages=2,
+            num_stages=3,
         )
     return o, lse

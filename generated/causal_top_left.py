@@ -7,10 +7,10 @@ number    0.12751743082459868 is scale * log2(e), as exponentials are taken in b
 number    0.6931471805599453 is ln(2)
 hash      sha256 5bc56f6b66014d766a93af5b05bd2bf8f4b72858af715d02cc680653d5a64336 (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      causal_top_left_fwd: BLOCK_M 128 x BLOCK_N 64, 4 warps, 2 stages, descriptors
+plan      causal_top_left_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 ae2a44eb6d2e690eacd17aaff21b4461dfccb6f46442191b343f13909f3201f8
+code      sha256 d19f1292147632adc3aad8b1d3411a8a622fe4657f94860b72a627a9fe5b7ec3
 """
 
 import torch
@@ -160,7 +160,7 @@ def forward(q, k, v):
     kv_heads = triton.cdiv(B * Hq, shared)
     groups = max(triton.cdiv(kv_heads, max(8 // shared, 1)), 1)
     head_group = max(triton.cdiv(kv_heads, groups), 1) * shared
-    programs = B * Hq * triton.cdiv(Nq, 128)
+    programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         causal_top_left_fwd[(programs,)](
             q, o, lse,
@@ -170,8 +170,8 @@ def forward(q, k, v):
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             B, Hq, Hkv, Nq, Nk, head_group,
-            BLOCK_M=128, BLOCK_N=64,
+            BLOCK_M=64, BLOCK_N=64,
             num_warps=4,
-            num_stages=2,
+            num_stages=3,
         )
     return o, lse

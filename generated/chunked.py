@@ -7,10 +7,10 @@ number    0.12751743082459868 is scale * log2(e), as exponentials are taken in b
 number    0.6931471805599453 is ln(2)
 hash      sha256 11147007c152bb3f0d14c780368c803edbd6a734201d51b3f0fb1fd1d64603f2 (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      chunked_fwd: BLOCK_M 128 x BLOCK_N 64, 4 warps, 2 stages, descriptors
+plan      chunked_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 4dd6125dce26138a3accf31b383baefc5d9e4e805951ef0f4fc1a7117f2ac69f
+code      sha256 5ac942a3f81004e33ca35b2c5e24bd08227a70ffc76800b7679294da332c8015
 """
 
 import torch
@@ -196,7 +196,7 @@ def forward(q, k, v):
     assert q.stride(-1) == k.stride(-1) == v.stride(-1) == 1, "rows must be contiguous"
     o = torch.empty((B, Hq, Nq, 128), dtype=q.dtype, device=q.device)
     lse = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
-    programs = B * Hq * triton.cdiv(Nq, 128)
+    programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         chunked_fwd[(programs,)](
             q, o, lse,
@@ -206,8 +206,8 @@ def forward(q, k, v):
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             Hq, Hkv, Nq, Nk,
-            BLOCK_M=128, BLOCK_N=64,
+            BLOCK_M=64, BLOCK_N=64,
             num_warps=4,
-            num_stages=2,
+            num_stages=3,
         )
     return o, lse

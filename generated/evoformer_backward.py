@@ -10,16 +10,17 @@ gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 1da40dcc85d5b4fb6883699c884b2024e8e8936a2628596e15d50d2f28cac92f (canonical JSON)
 schedule  backward: 3 kernel(s)
 plan      evoformer_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
-plan      evoformer_bwd_dkv: BLOCK_N 128 x BLOCK_M 32, 8 warps, 3 stages, at most 128 registers
-plan      evoformer_bwd_pair: BLOCK_M 64 x BLOCK_N 128, 4 warps, 3 stages
+plan      evoformer_bwd_dkv: BLOCK_N 128 x BLOCK_M 64, 4 warps, 3 stages
+plan      evoformer_bwd_pair: BLOCK_M 64 x BLOCK_N 128, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 abb67f5694f52cb906b33716388b565c997035dfefce8a1d5a03f59496f3000c
+code      sha256 1f391e181d8183fda541ad9218514315a4b5694fad9ec2141c9e508b37df8056
 """
 
 import torch
 import triton
 import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
@@ -445,26 +446,14 @@ def evoformer_bwd_dkv(
 
 @triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk"])
 def evoformer_bwd_pair(
-    do_ptr,
-    q_ptr,
-    k_ptr,
-    v_ptr,
     pair_ptr,
     delta_ptr,
     lse2_ptr,
     dpair_ptr,
-    stride_do_b,
-    stride_do_h,
-    stride_do_n,
-    stride_q_b,
-    stride_q_h,
-    stride_q_n,
-    stride_k_b,
-    stride_k_h,
-    stride_k_n,
-    stride_v_b,
-    stride_v_h,
-    stride_v_n,
+    q0_desc,
+    do0_desc,
+    k0_desc,
+    v0_desc,
     stride_pair_h,
     stride_pair_q,
     stride_pair_k,
@@ -497,18 +486,10 @@ def evoformer_bwd_pair(
     q = q_lo + q_range
     k_lo = k_tile * BLOCK_N
     k = k_lo + k_range
-    d0 = tl.arange(0, 32)
-    e0 = tl.arange(0, 32)
 
     total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    q_base = q_ptr + h.to(tl.int64) * stride_q_h + q_lo.to(tl.int64) * stride_q_n
-    q0_offsets = q_range[:, None] * stride_q_n + d0[None, :]
-    do_base = do_ptr + h.to(tl.int64) * stride_do_h + q_lo.to(tl.int64) * stride_do_n
-    do0_offsets = q_range[:, None] * stride_do_n + e0[None, :]
     lse2_base = lse2_ptr + h.to(tl.int64) * stride_lse2_h + q_lo.to(tl.int64)
     delta_base = delta_ptr + h.to(tl.int64) * stride_delta_h + q_lo.to(tl.int64)
-    k_base = k_ptr + k_lo.to(tl.int64) * stride_k_n
-    k0_offsets = k_range[:, None] * stride_k_n + d0[None, :]
     pair_base = (
         pair_ptr
         + h.to(tl.int64) * stride_pair_h
@@ -516,20 +497,12 @@ def evoformer_bwd_pair(
         + k_lo.to(tl.int64) * stride_pair_k
     )
     pair_hqk_offsets = q_range[:, None] * stride_pair_q + k_range[None, :] * stride_pair_k
-    v_base = v_ptr + k_lo.to(tl.int64) * stride_v_n
-    v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     for b in range(0, B):
         # grouped heads share a KV head
         hkv = h // (Hq // Hkv)
-        q0 = tl.load(
-            q_base + tl.cast(b, tl.int64) * stride_q_b + q0_offsets, mask=q[:, None] < Nq, other=0.0
-        )
-        do0 = tl.load(
-            do_base + tl.cast(b, tl.int64) * stride_do_b + do0_offsets,
-            mask=q[:, None] < Nq,
-            other=0.0,
-        )
+        q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
+        do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
         lse2 = tl.load(
             lse2_base + tl.cast(b, tl.int64) * stride_lse2_b + q_range,
             mask=q < Nq,
@@ -538,14 +511,7 @@ def evoformer_bwd_pair(
         delta = tl.load(
             delta_base + tl.cast(b, tl.int64) * stride_delta_b + q_range, mask=q < Nq, other=0.0
         )
-        k0 = tl.load(
-            k_base
-            + tl.cast(b, tl.int64) * stride_k_b
-            + tl.cast(hkv, tl.int64) * stride_k_h
-            + k0_offsets,
-            mask=k[:, None] < Nk,
-            other=0.0,
-        )
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 32])
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         pair_hqk = tl.load(
@@ -559,14 +525,7 @@ def evoformer_bwd_pair(
             tl.exp2(s * 0.25503486164919736 + pair_hqk * 1.4426950408889634 - lse2[:, None]),
             0.0,
         )
-        v0 = tl.load(
-            v_base
-            + tl.cast(b, tl.int64) * stride_v_b
-            + tl.cast(hkv, tl.int64) * stride_v_h
-            + v0_offsets,
-            mask=k[:, None] < Nk,
-            other=0.0,
-        )
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 32])
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
@@ -634,19 +593,18 @@ def backward(do, q, k, v, pair, o, lse):
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_N=128, BLOCK_M=32,
-            num_warps=8,
+            BLOCK_N=128, BLOCK_M=64,
+            num_warps=4,
             num_stages=3,
-            maxnreg=128,
         )
     programs = Hq * triton.cdiv(Nq, 64) * triton.cdiv(Nk, 128)
     if programs:
         evoformer_bwd_pair[(programs,)](
-            do, q, k, v, pair, delta, lse2, dpair,
-            do.stride(0), do.stride(1), do.stride(2),
-            q.stride(0), q.stride(1), q.stride(2),
-            k.stride(0), k.stride(1), k.stride(2),
-            v.stride(0), v.stride(1), v.stride(2),
+            pair, delta, lse2, dpair,
+            TensorDescriptor(q, q.shape, q.stride(), [1, 1, 64, 32]),
+            TensorDescriptor(do, do.shape, do.stride(), [1, 1, 64, 32]),
+            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 128, 32]),
+            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 128, 32]),
             pair.stride(0), pair.stride(1), pair.stride(2),
             delta.stride(0), delta.stride(1),
             lse2.stride(0), lse2.stride(1),

@@ -8,37 +8,42 @@ number    1.4426950408889634 is log2(e)
 gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 b0106fb6606faddeeabdb1ece4cfe5dc51d0a40b8772936aa96f899413f7f1d1 (canonical JSON)
 schedule  backward: 3 kernel(s)
-plan      gemma2_local_bwd_dq: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages, descriptors
-plan      gemma2_local_bwd_dk: BLOCK_N 128 x BLOCK_M 32, 8 warps, 3 stages, descriptors
-plan      gemma2_local_bwd_dv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 2 stages, descriptors
+plan      gemma2_local_bwd_dq: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages
+plan      gemma2_local_bwd_dk: BLOCK_N 128 x BLOCK_M 32, 8 warps, 3 stages
+plan      gemma2_local_bwd_dv: BLOCK_N 128 x BLOCK_M 32, 8 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 8225511509ab8d23fa879b7aa43f6d34714c9cce92b452485448f28069e18c9b
+code      sha256 6833a0d0cab757472488e81cc331bceebeb3a1a51fe6d3d625c8706e70fff1d4
 """
 
 import torch
 import triton
 import triton.language as tl
-from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
 def gemma2_local_bwd_dq(
     do_ptr,
     q_ptr,
+    k_ptr,
+    v_ptr,
     o_ptr,
     lse_ptr,
     delta_ptr,
     lse2_ptr,
     dq_ptr,
-    k0_desc,
-    v0_desc,
     stride_do_b,
     stride_do_h,
     stride_do_n,
     stride_q_b,
     stride_q_h,
     stride_q_n,
+    stride_k_b,
+    stride_k_h,
+    stride_k_n,
+    stride_v_b,
+    stride_v_h,
+    stride_v_n,
     stride_o_b,
     stride_o_h,
     stride_o_n,
@@ -134,11 +139,15 @@ def gemma2_local_bwd_dq(
     partial_hi1 = tl.cdiv(tl.maximum(0, q_hi + Nk - Nq + 1), BLOCK_N)
 
     dq0 = tl.zeros((BLOCK_M, 256), tl.float32)
+    k_base = k_ptr + b.to(tl.int64) * stride_k_b + hkv.to(tl.int64) * stride_k_h
+    k0_offsets = k_range[:, None] * stride_k_n + d0[None, :]
+    v_base = v_ptr + b.to(tl.int64) * stride_v_b + hkv.to(tl.int64) * stride_v_h
+    v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     # full tiles: every pair is visible
     for j in range(full_lo, full_hi):
         k_lo = j * BLOCK_N
-        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 256])
+        k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         t_part1 = tl.inline_asm_elementwise(
@@ -146,7 +155,7 @@ def gemma2_local_bwd_dq(
         )
         # P = exp(S - lse)
         p = tl.exp2(t_part1 * 72.13475204444816 - lse2[:, None])
-        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 256])
+        v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
@@ -167,7 +176,11 @@ def gemma2_local_bwd_dq(
         j = i + tl.where(i < partial_n0, partial_lo0, full_hi - partial_n0)
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 256])
+        k0 = tl.load(
+            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         t_part1 = tl.inline_asm_elementwise(
@@ -177,7 +190,11 @@ def gemma2_local_bwd_dq(
         visible = (row[:, None] <= k[None, :]) & (k[None, :] <= qpos[:, None])
         # P = exp(S - lse)
         p = tl.where(visible, tl.exp2(t_part1 * 72.13475204444816 - lse2[:, None]), 0.0)
-        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 256])
+        v0 = tl.load(
+            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
@@ -202,13 +219,19 @@ def gemma2_local_bwd_dq(
 
 @triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
 def gemma2_local_bwd_dk(
+    do_ptr,
+    q_ptr,
     k_ptr,
     v_ptr,
     delta_ptr,
     lse2_ptr,
     dk_ptr,
-    q0_desc,
-    do0_desc,
+    stride_do_b,
+    stride_do_h,
+    stride_do_n,
+    stride_q_b,
+    stride_q_h,
+    stride_q_n,
     stride_k_b,
     stride_k_h,
     stride_k_n,
@@ -265,7 +288,11 @@ def gemma2_local_bwd_dk(
     )
 
     dk0 = tl.zeros((BLOCK_N, 256), tl.float32)
+    q_base = q_ptr + b.to(tl.int64) * stride_q_b
+    q0_offsets = q_range[:, None] * stride_q_n + d0[None, :]
     lse2_base = lse2_ptr + b.to(tl.int64) * stride_lse2_b
+    do_base = do_ptr + b.to(tl.int64) * stride_do_b
+    do0_offsets = q_range[:, None] * stride_do_n + e0[None, :]
     delta_base = delta_ptr + b.to(tl.int64) * stride_delta_b
 
     # the query heads of this KV head
@@ -284,7 +311,12 @@ def gemma2_local_bwd_dk(
         # full tiles: every pair is visible
         for j in range(full_lo, full_hi):
             q_lo = j * BLOCK_M
-            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 256])
+            q0 = tl.load(
+                q_base
+                + tl.cast(h, tl.int64) * stride_q_h
+                + tl.cast(q_lo, tl.int64) * stride_q_n
+                + q0_offsets
+            )
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             t_part1 = tl.inline_asm_elementwise(
@@ -295,7 +327,12 @@ def gemma2_local_bwd_dk(
             )
             # P = exp(S - lse)
             p = tl.exp2(t_part1 * 72.13475204444816 - lse2[None, :])
-            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 256])
+            do0 = tl.load(
+                do_base
+                + tl.cast(h, tl.int64) * stride_do_h
+                + tl.cast(q_lo, tl.int64) * stride_do_n
+                + do0_offsets
+            )
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -322,7 +359,14 @@ def gemma2_local_bwd_dk(
             j = i_j + tl.where(i_j < partial_n0, partial_lo0, full_hi - partial_n0)
             q_lo = j * BLOCK_M
             q = q_lo + q_range
-            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 256])
+            q0 = tl.load(
+                q_base
+                + tl.cast(h, tl.int64) * stride_q_h
+                + tl.cast(q_lo, tl.int64) * stride_q_n
+                + q0_offsets,
+                mask=q[:, None] < Nq,
+                other=0.0,
+            )
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             t_part1 = tl.inline_asm_elementwise(
@@ -342,7 +386,14 @@ def gemma2_local_bwd_dk(
             )
             # P = exp(S - lse)
             p = tl.where(visible, tl.exp2(t_part1 * 72.13475204444816 - lse2[None, :]), 0.0)
-            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 256])
+            do0 = tl.load(
+                do_base
+                + tl.cast(h, tl.int64) * stride_do_h
+                + tl.cast(q_lo, tl.int64) * stride_do_n
+                + do0_offsets,
+                mask=q[:, None] < Nq,
+                other=0.0,
+            )
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -375,11 +426,17 @@ def gemma2_local_bwd_dk(
 
 @triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
 def gemma2_local_bwd_dv(
+    do_ptr,
+    q_ptr,
     k_ptr,
     lse2_ptr,
     dv_ptr,
-    q0_desc,
-    do0_desc,
+    stride_do_b,
+    stride_do_h,
+    stride_do_n,
+    stride_q_b,
+    stride_q_h,
+    stride_q_n,
     stride_k_b,
     stride_k_h,
     stride_k_n,
@@ -422,7 +479,11 @@ def gemma2_local_bwd_dv(
     )
 
     dv0 = tl.zeros((BLOCK_N, 256), tl.float32)
+    q_base = q_ptr + b.to(tl.int64) * stride_q_b
+    q0_offsets = q_range[:, None] * stride_q_n + d0[None, :]
     lse2_base = lse2_ptr + b.to(tl.int64) * stride_lse2_b
+    do_base = do_ptr + b.to(tl.int64) * stride_do_b
+    do0_offsets = q_range[:, None] * stride_do_n + e0[None, :]
 
     # the query heads of this KV head
     for i_head in range(0, Hq // Hkv):
@@ -440,7 +501,12 @@ def gemma2_local_bwd_dv(
         # full tiles: every pair is visible
         for j in range(full_lo, full_hi):
             q_lo = j * BLOCK_M
-            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 256])
+            q0 = tl.load(
+                q_base
+                + tl.cast(h, tl.int64) * stride_q_h
+                + tl.cast(q_lo, tl.int64) * stride_q_n
+                + q0_offsets
+            )
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             t_part1 = tl.inline_asm_elementwise(
@@ -451,7 +517,12 @@ def gemma2_local_bwd_dv(
             )
             # P = exp(S - lse)
             p = tl.exp2(t_part1 * 72.13475204444816 - lse2[None, :])
-            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 256])
+            do0 = tl.load(
+                do_base
+                + tl.cast(h, tl.int64) * stride_do_h
+                + tl.cast(q_lo, tl.int64) * stride_do_n
+                + do0_offsets
+            )
             # in the input precision, for the matrix units
             p_elem = p.to(k_ptr.dtype.element_ty)
             # dV = dV + P^T dO
@@ -466,7 +537,14 @@ def gemma2_local_bwd_dv(
             j = i_j + tl.where(i_j < partial_n0, partial_lo0, full_hi - partial_n0)
             q_lo = j * BLOCK_M
             q = q_lo + q_range
-            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 256])
+            q0 = tl.load(
+                q_base
+                + tl.cast(h, tl.int64) * stride_q_h
+                + tl.cast(q_lo, tl.int64) * stride_q_n
+                + q0_offsets,
+                mask=q[:, None] < Nq,
+                other=0.0,
+            )
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             t_part1 = tl.inline_asm_elementwise(
@@ -486,7 +564,14 @@ def gemma2_local_bwd_dv(
             )
             # P = exp(S - lse)
             p = tl.where(visible, tl.exp2(t_part1 * 72.13475204444816 - lse2[None, :]), 0.0)
-            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 256])
+            do0 = tl.load(
+                do_base
+                + tl.cast(h, tl.int64) * stride_do_h
+                + tl.cast(q_lo, tl.int64) * stride_do_n
+                + do0_offsets,
+                mask=q[:, None] < Nq,
+                other=0.0,
+            )
             # in the input precision, for the matrix units
             p_elem = p.to(k_ptr.dtype.element_ty)
             # dV = dV + P^T dO
@@ -517,11 +602,11 @@ def backward(do, q, k, v, o, lse):
     programs = B * Hq * triton.cdiv(Nq, 128)
     if programs:
         gemma2_local_bwd_dq[(programs,)](
-            do, q, o, lse, delta, lse2, dq,
-            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 32, 256]),
-            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 32, 256]),
+            do, q, k, v, o, lse, delta, lse2, dq,
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
+            k.stride(0), k.stride(1), k.stride(2),
+            v.stride(0), v.stride(1), v.stride(2),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             delta.stride(0), delta.stride(1),
@@ -535,9 +620,9 @@ def backward(do, q, k, v, o, lse):
     programs = B * Hkv * triton.cdiv(Nk, 128)
     if programs:
         gemma2_local_bwd_dk[(programs,)](
-            k, v, delta, lse2, dk,
-            TensorDescriptor(q, q.shape, q.stride(), [1, 1, 32, 256]),
-            TensorDescriptor(do, do.shape, do.stride(), [1, 1, 32, 256]),
+            do, q, k, v, delta, lse2, dk,
+            do.stride(0), do.stride(1), do.stride(2),
+            q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             delta.stride(0), delta.stride(1),
@@ -548,18 +633,18 @@ def backward(do, q, k, v, o, lse):
             num_warps=8,
             num_stages=3,
         )
-    programs = B * Hkv * triton.cdiv(Nk, 64)
+    programs = B * Hkv * triton.cdiv(Nk, 128)
     if programs:
         gemma2_local_bwd_dv[(programs,)](
-            k, lse2, dv,
-            TensorDescriptor(q, q.shape, q.stride(), [1, 1, 32, 256]),
-            TensorDescriptor(do, do.shape, do.stride(), [1, 1, 32, 256]),
+            do, q, k, lse2, dv,
+            do.stride(0), do.stride(1), do.stride(2),
+            q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             lse2.stride(0), lse2.stride(1),
             dv.stride(0), dv.stride(1), dv.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_N=64, BLOCK_M=32,
-            num_warps=4,
-            num_stages=2,
+            BLOCK_N=128, BLOCK_M=32,
+            num_warps=8,
+            num_stages=3,
         )
     return dq, dk, dv

@@ -11,16 +11,18 @@ number    1.1111186463666882 is 1 / (1 - p) with p = 6554 / 2**16
 gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 97bb120facb7e1f2fd3d1170fa0a30b57922d6638da73956438f8de0453caf25 (canonical JSON)
 schedule  backward: 2 kernel(s)
-plan      gpt2_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 168 registers
+plan      gpt2_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors, at most 168
+          registers
 plan      gpt2_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 3a93b227dff213f5da546c83571565e10433f26f4108b17579e622d330f59147
+code      sha256 62e68ae041163e2c6cc89bb4e33692bb3a96f07f78e3f0d934b4fb10cb8a27fe
 """
 
 import torch
 import triton
 import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit
@@ -81,26 +83,20 @@ def four_times(x, ROWS: tl.constexpr, COLS: tl.constexpr):
 def gpt2_bwd_dq(
     do_ptr,
     q_ptr,
-    k_ptr,
-    v_ptr,
     o_ptr,
     lse_ptr,
     seed_ptr,
     delta_ptr,
     lse2_ptr,
     dq_ptr,
+    k0_desc,
+    v0_desc,
     stride_do_b,
     stride_do_h,
     stride_do_n,
     stride_q_b,
     stride_q_h,
     stride_q_n,
-    stride_k_b,
-    stride_k_h,
-    stride_k_n,
-    stride_v_b,
-    stride_v_h,
-    stride_v_n,
     stride_o_b,
     stride_o_h,
     stride_o_n,
@@ -203,20 +199,16 @@ def gpt2_bwd_dq(
     partial_hi = tl.cdiv(tl.maximum(0, q_hi + Nk - Nq + 1), BLOCK_N)
 
     dq0 = tl.zeros((BLOCK_M, 64), tl.float32)
-    k_base = k_ptr + b.to(tl.int64) * stride_k_b + hkv.to(tl.int64) * stride_k_h
-    k0_offsets = k_range[:, None] * stride_k_n + d0[None, :]
-    v_base = v_ptr + b.to(tl.int64) * stride_v_b + hkv.to(tl.int64) * stride_v_h
-    v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     # full tiles: every pair is visible
     for j in range(0, full_hi):
         k_lo = j * BLOCK_N
-        k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         # P = exp(S - lse)
         p = tl.exp2(s * 0.18033688011112042 - lse2[:, None])
-        v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # pairs that dropout keeps: Z = 1 / (1 - p) there, else 0, with p = 6554 / 2**16
@@ -232,22 +224,14 @@ def gpt2_bwd_dq(
     for j in range(full_hi, partial_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = tl.load(
-            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
-            mask=k[:, None] < Nk,
-            other=0.0,
-        )
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         # pairs that see each other
         visible = k[None, :] <= qpos[:, None]
         # P = exp(S - lse)
         p = tl.where(visible, tl.exp2(s * 0.18033688011112042 - lse2[:, None]), 0.0)
-        v0 = tl.load(
-            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
-            mask=k[:, None] < Nk,
-            other=0.0,
-        )
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # pairs that dropout keeps: Z = 1 / (1 - p) there, else 0, with p = 6554 / 2**16
@@ -522,11 +506,11 @@ def backward(do, q, k, v, o, lse, seed):
     programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         gpt2_bwd_dq[(programs,)](
-            do, q, k, v, o, lse, seed, delta, lse2, dq,
+            do, q, o, lse, seed, delta, lse2, dq,
+            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 64, 64]),
+            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 64, 64]),
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
-            k.stride(0), k.stride(1), k.stride(2),
-            v.stride(0), v.stride(1), v.stride(2),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             delta.stride(0), delta.stride(1),

@@ -7,10 +7,10 @@ number    0.12751743082459868 is scale * log2(e), as exponentials are taken in b
 number    0.6931471805599453 is ln(2)
 hash      sha256 ed58b6b6b7dfe3ff94eeca5326e1b19c145c8c279e63b25f6c1529dbf6108f68 (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      llama3_fwd: BLOCK_M 128 x BLOCK_N 64, 4 warps, 2 stages, descriptors
+plan      llama3_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 21e713a13a85f7a680b460e42b1fa1e2bd92b59a5168a82a01ae209098da0b5b
+code      sha256 cc91e04ec847a4f1380bc87bb984bdb88fd11304aee983c4fe002bc6931ebdc7
 """
 
 import torch
@@ -161,7 +161,7 @@ def forward(q, k, v):
     kv_heads = triton.cdiv(B * Hq, shared)
     groups = max(triton.cdiv(kv_heads, max(8 // shared, 1)), 1)
     head_group = max(triton.cdiv(kv_heads, groups), 1) * shared
-    programs = B * Hq * triton.cdiv(Nq, 128)
+    programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         llama3_fwd[(programs,)](
             q, o, lse,
@@ -171,8 +171,8 @@ def forward(q, k, v):
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             B, Hq, Hkv, Nq, Nk, head_group,
-            BLOCK_M=128, BLOCK_N=64,
+            BLOCK_M=64, BLOCK_N=64,
             num_warps=4,
-            num_stages=2,
+            num_stages=3,
         )
     return o, lse

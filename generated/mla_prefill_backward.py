@@ -9,37 +9,41 @@ number    1.4426950408889634 is log2(e)
 gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 18e7d15b73624fc92d74288faa125990b13caa1066655e85b0fed80b8bf12009 (canonical JSON)
 schedule  backward: 2 kernel(s)
-plan      mla_prefill_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, descriptors
-plan      mla_prefill_bwd_dkv: BLOCK_N 128 x BLOCK_M 32, 8 warps, 3 stages
+plan      mla_prefill_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages
+plan      mla_prefill_bwd_dkv: BLOCK_N 128 x BLOCK_M 64, 8 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 a6824f2eec9f64d7e886c99e9c31249fff21812c11480f0a7b11cde7d1aee2d9
+code      sha256 4a8b74e9939af3d0d84c6a62b2a95d5728f6e75c07276330078ad284be1e7a19
 """
 
 import torch
 import triton
 import triton.language as tl
-from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk", "head_group"])
 def mla_prefill_bwd_dq(
     do_ptr,
     q_ptr,
+    k_ptr,
+    v_ptr,
     o_ptr,
     lse_ptr,
     delta_ptr,
     lse2_ptr,
     dq_ptr,
-    k0_desc,
-    k1_desc,
-    v0_desc,
     stride_do_b,
     stride_do_h,
     stride_do_n,
     stride_q_b,
     stride_q_h,
     stride_q_n,
+    stride_k_b,
+    stride_k_h,
+    stride_k_n,
+    stride_v_b,
+    stride_v_h,
+    stride_v_n,
     stride_o_b,
     stride_o_h,
     stride_o_n,
@@ -143,18 +147,23 @@ def mla_prefill_bwd_dq(
 
     dq0 = tl.zeros((BLOCK_M, 128), tl.float32)
     dq1 = tl.zeros((BLOCK_M, 64), tl.float32)
+    k_base = k_ptr + b.to(tl.int64) * stride_k_b + hkv.to(tl.int64) * stride_k_h
+    k0_offsets = k_range[:, None] * stride_k_n + d0[None, :]
+    k1_offsets = k_range[:, None] * stride_k_n + d1[None, :]
+    v_base = v_ptr + b.to(tl.int64) * stride_v_b + hkv.to(tl.int64) * stride_v_h
+    v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     # full tiles: every pair is visible
     for j in range(0, full_hi):
         k_lo = j * BLOCK_N
-        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
-        k1 = k1_desc.load([b, hkv, k_lo, 128]).reshape([BLOCK_N, 64])
+        k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
+        k1 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k1_offsets)
         # S = Q K^T
         s = tl.dot(q1, tl.trans(k1))
         s = tl.dot(q0, tl.trans(k0), s)
         # P = exp(S - lse)
         p = tl.exp2(s * 0.10411754627697264 - lse2[:, None])
-        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
+        v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
@@ -169,8 +178,16 @@ def mla_prefill_bwd_dq(
     for j in range(full_hi, partial_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
-        k1 = k1_desc.load([b, hkv, k_lo, 128]).reshape([BLOCK_N, 64])
+        k0 = tl.load(
+            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
+        k1 = tl.load(
+            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k1_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
         # S = Q K^T
         s = tl.dot(q1, tl.trans(k1))
         s = tl.dot(q0, tl.trans(k0), s)
@@ -178,7 +195,11 @@ def mla_prefill_bwd_dq(
         visible = k[None, :] <= qpos[:, None]
         # P = exp(S - lse)
         p = tl.where(visible, tl.exp2(s * 0.10411754627697264 - lse2[:, None]), 0.0)
-        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
+        v0 = tl.load(
+            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
@@ -465,12 +486,11 @@ def backward(do, q, k, v, o, lse):
     programs = B * Hq * triton.cdiv(Nq, 128)
     if programs:
         mla_prefill_bwd_dq[(programs,)](
-            do, q, o, lse, delta, lse2, dq,
-            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 64, 128]),
-            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 64, 64]),
-            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 64, 128]),
+            do, q, k, v, o, lse, delta, lse2, dq,
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
+            k.stride(0), k.stride(1), k.stride(2),
+            v.stride(0), v.stride(1), v.stride(2),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             delta.stride(0), delta.stride(1),
@@ -497,7 +517,7 @@ def backward(do, q, k, v, o, lse):
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             B, Hq, Hkv, Nq, Nk, head_group,
-            BLOCK_N=128, BLOCK_M=32,
+            BLOCK_N=128, BLOCK_M=64,
             num_warps=8,
             num_stages=3,
         )

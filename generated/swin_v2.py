@@ -7,10 +7,10 @@ number    1.4426950408889634 is log2(e)
 number    0.6931471805599453 is ln(2)
 hash      sha256 e24766f58b6b71d82d8f2a185cc968e003879e56c84d72324b1e7e28090ca358 (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      swin_v2_fwd: BLOCK_M 256 x BLOCK_N 64, 8 warps, 3 stages
+plan      swin_v2_fwd: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 5a06c382354a78865522eb84aea97febdde621b3e629fbd8e14b5fdca94df216
+code      sha256 78db06e830e077058fe10fcf097c032c5ba5a2c0b724a71edf9645fc3c3ef593
 """
 
 import torch
@@ -113,13 +113,13 @@ def swin_v2_fwd(
         p = tl.exp2(s - m_ref[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_ref)
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     # partial tiles: some pairs are hidden
@@ -150,8 +150,6 @@ def swin_v2_fwd(
         p = tl.exp2(s - m_ref[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_ref)
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = tl.load(
@@ -161,6 +159,8 @@ def swin_v2_fwd(
         )
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     # a row that saw nothing: l = 0, O = 0
@@ -190,7 +190,7 @@ def forward(q, k, v, log_scale, bias):
     assert q.stride(-1) == k.stride(-1) == v.stride(-1) == 1, "rows must be contiguous"
     o = torch.empty((B, Hq, Nq, 32), dtype=q.dtype, device=q.device)
     lse = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
-    programs = B * Hq * triton.cdiv(Nq, 256)
+    programs = B * Hq * triton.cdiv(Nq, 128)
     if programs:
         swin_v2_fwd[(programs,)](
             q, k, v, log_scale, bias, o, lse,
@@ -202,8 +202,9 @@ def forward(q, k, v, log_scale, bias):
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             Hq, Hkv, Nq, Nk,
-            BLOCK_M=256, BLOCK_N=64,
+            BLOCK_M=128, BLOCK_N=64,
             num_warps=8,
             num_stages=3,
+            maxnreg=128,
         )
     return o, lse

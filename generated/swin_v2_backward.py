@@ -7,17 +7,18 @@ number    1.4426950408889634 is log2(e)
 gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 e24766f58b6b71d82d8f2a185cc968e003879e56c84d72324b1e7e28090ca358 (canonical JSON)
 schedule  backward: 3 kernel(s)
-plan      swin_v2_bwd_dq: BLOCK_M 256 x BLOCK_N 16, 4 warps, 3 stages
+plan      swin_v2_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 168 registers
 plan      swin_v2_bwd_dkv: BLOCK_N 128 x BLOCK_M 32, 8 warps, 3 stages, at most 128 registers
-plan      swin_v2_bwd_bias: BLOCK_M 64 x BLOCK_N 128, 4 warps, 3 stages
+plan      swin_v2_bwd_bias: BLOCK_M 64 x BLOCK_N 128, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 cf654088cbf743ba9021c3d678617c1621ad60922393baee351eb416b9b0681d
+code      sha256 cda98b104383d639c0ea7e0d59a58fd1dba6264524aee3158fee4c91c6bfc425
 """
 
 import torch
 import triton
 import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
@@ -470,27 +471,15 @@ def swin_v2_bwd_dkv(
 
 @triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk"])
 def swin_v2_bwd_bias(
-    do_ptr,
-    q_ptr,
-    k_ptr,
-    v_ptr,
     log_scale_ptr,
     bias_ptr,
     delta_ptr,
     lse2_ptr,
     dbias_ptr,
-    stride_do_b,
-    stride_do_h,
-    stride_do_n,
-    stride_q_b,
-    stride_q_h,
-    stride_q_n,
-    stride_k_b,
-    stride_k_h,
-    stride_k_n,
-    stride_v_b,
-    stride_v_h,
-    stride_v_n,
+    q0_desc,
+    do0_desc,
+    k0_desc,
+    v0_desc,
     stride_log_scale_h,
     stride_bias_h,
     stride_bias_q,
@@ -524,18 +513,10 @@ def swin_v2_bwd_bias(
     q = q_lo + q_range
     k_lo = k_tile * BLOCK_N
     k = k_lo + k_range
-    d0 = tl.arange(0, 32)
-    e0 = tl.arange(0, 32)
 
     total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    q_base = q_ptr + h.to(tl.int64) * stride_q_h + q_lo.to(tl.int64) * stride_q_n
-    q0_offsets = q_range[:, None] * stride_q_n + d0[None, :]
-    do_base = do_ptr + h.to(tl.int64) * stride_do_h + q_lo.to(tl.int64) * stride_do_n
-    do0_offsets = q_range[:, None] * stride_do_n + e0[None, :]
     lse2_base = lse2_ptr + h.to(tl.int64) * stride_lse2_h + q_lo.to(tl.int64)
     delta_base = delta_ptr + h.to(tl.int64) * stride_delta_h + q_lo.to(tl.int64)
-    k_base = k_ptr + k_lo.to(tl.int64) * stride_k_n
-    k0_offsets = k_range[:, None] * stride_k_n + d0[None, :]
     bias_base = (
         bias_ptr
         + h.to(tl.int64) * stride_bias_h
@@ -543,20 +524,12 @@ def swin_v2_bwd_bias(
         + k_lo.to(tl.int64) * stride_bias_k
     )
     bias_hqk_offsets = q_range[:, None] * stride_bias_q + k_range[None, :] * stride_bias_k
-    v_base = v_ptr + k_lo.to(tl.int64) * stride_v_n
-    v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     for b in range(0, B):
         # grouped heads share a KV head
         hkv = h // (Hq // Hkv)
-        q0 = tl.load(
-            q_base + tl.cast(b, tl.int64) * stride_q_b + q0_offsets, mask=q[:, None] < Nq, other=0.0
-        )
-        do0 = tl.load(
-            do_base + tl.cast(b, tl.int64) * stride_do_b + do0_offsets,
-            mask=q[:, None] < Nq,
-            other=0.0,
-        )
+        q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
+        do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
         lse2 = tl.load(
             lse2_base + tl.cast(b, tl.int64) * stride_lse2_b + q_range,
             mask=q < Nq,
@@ -567,14 +540,7 @@ def swin_v2_bwd_bias(
         )
         log_scale_h = tl.load(log_scale_ptr + h.to(tl.int64) * stride_log_scale_h).to(tl.float32)
         c = tl.exp(tl.minimum(log_scale_h, 4.605170185988092))
-        k0 = tl.load(
-            k_base
-            + tl.cast(b, tl.int64) * stride_k_b
-            + tl.cast(hkv, tl.int64) * stride_k_h
-            + k0_offsets,
-            mask=k[:, None] < Nk,
-            other=0.0,
-        )
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 32])
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         bias_hqk = tl.load(
@@ -588,14 +554,7 @@ def swin_v2_bwd_bias(
             tl.exp2(s * 1.4426950408889634 * c + bias_hqk * 1.4426950408889634 - lse2[:, None]),
             0.0,
         )
-        v0 = tl.load(
-            v_base
-            + tl.cast(b, tl.int64) * stride_v_b
-            + tl.cast(hkv, tl.int64) * stride_v_h
-            + v0_offsets,
-            mask=k[:, None] < Nk,
-            other=0.0,
-        )
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 32])
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
@@ -631,7 +590,7 @@ def backward(do, q, k, v, log_scale, bias, o, lse):
     dv = torch.empty((B, Hkv, Nk, 32), dtype=q.dtype, device=q.device)
     dlog_scale = torch.zeros((Hq,), dtype=torch.float32, device=q.device)
     dbias = torch.empty((Hq, Nq, Nk), dtype=torch.float32, device=q.device)
-    programs = B * Hq * triton.cdiv(Nq, 256)
+    programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         swin_v2_bwd_dq[(programs,)](
             do, q, k, v, log_scale, bias, o, lse, delta, lse2, dlog_scale_rows, dq,
@@ -648,9 +607,10 @@ def backward(do, q, k, v, log_scale, bias, o, lse):
             dlog_scale_rows.stride(0), dlog_scale_rows.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_M=256, BLOCK_N=16,
+            BLOCK_M=64, BLOCK_N=64,
             num_warps=4,
             num_stages=3,
+            maxnreg=168,
         )
     programs = B * Hkv * triton.cdiv(Nk, 128)
     if programs:
@@ -675,11 +635,11 @@ def backward(do, q, k, v, log_scale, bias, o, lse):
     programs = Hq * triton.cdiv(Nq, 64) * triton.cdiv(Nk, 128)
     if programs:
         swin_v2_bwd_bias[(programs,)](
-            do, q, k, v, log_scale, bias, delta, lse2, dbias,
-            do.stride(0), do.stride(1), do.stride(2),
-            q.stride(0), q.stride(1), q.stride(2),
-            k.stride(0), k.stride(1), k.stride(2),
-            v.stride(0), v.stride(1), v.stride(2),
+            log_scale, bias, delta, lse2, dbias,
+            TensorDescriptor(q, q.shape, q.stride(), [1, 1, 64, 32]),
+            TensorDescriptor(do, do.shape, do.stride(), [1, 1, 64, 32]),
+            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 128, 32]),
+            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 128, 32]),
             log_scale.stride(0),
             bias.stride(0), bias.stride(1), bias.stride(2),
             delta.stride(0), delta.stride(1),

@@ -7,30 +7,34 @@ number    1.4426950408889634 is log2(e)
 number    0.6931471805599453 is ln(2)
 hash      sha256 bb46881af8a794095106184fce00b41704fff7c9bd199708057be31f2e7827b6 (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      t5_bias_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, descriptors, at most 168
-          registers
+plan      t5_bias_fwd: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages, at most 128 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 3c8cf54011c3b8c0764e1367a3f0313bd4ea26f24d53b267c73dc2764536b2dd
+code      sha256 650bb1d618c3ad5d14f5a75b6bd78f00dc5282edff6d0499eafc6cc5ac2d03b2
 """
 
 import torch
 import triton
 import triton.language as tl
-from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
 def t5_bias_fwd(
     q_ptr,
+    k_ptr,
+    v_ptr,
     table_ptr,
     o_ptr,
     lse_ptr,
-    k0_desc,
-    v0_desc,
     stride_q_b,
     stride_q_h,
     stride_q_n,
+    stride_k_b,
+    stride_k_h,
+    stride_k_n,
+    stride_v_b,
+    stride_v_h,
+    stride_v_n,
     stride_table_h,
     stride_table_1,
     stride_o_b,
@@ -76,13 +80,17 @@ def t5_bias_fwd(
     m = tl.full((BLOCK_M,), float("-inf"), tl.float32)
     l = tl.zeros((BLOCK_M,), tl.float32)
     o0 = tl.zeros((BLOCK_M, 64), tl.float32)
+    k_base = k_ptr + b.to(tl.int64) * stride_k_b + hkv.to(tl.int64) * stride_k_h
+    k0_offsets = k_range[None, :] * stride_k_n + d0[:, None]
     table_base = table_ptr + h.to(tl.int64) * stride_table_h
+    v_base = v_ptr + b.to(tl.int64) * stride_v_b + hkv.to(tl.int64) * stride_v_h
+    v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     # full tiles: every pair is visible
     for j in range(0, full_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64]).T
+        k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
         # S = Q K^T
         s = tl.dot(q0, k0)
         table_at_part1 = k[None, :] + Nq - q[:, None] - Nk
@@ -117,20 +125,24 @@ def t5_bias_fwd(
         p = tl.exp2(s - m_ref[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_ref)
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
-        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
+        v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     # partial tiles: some pairs are hidden
     for j in range(full_hi, partial_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64]).T
+        k0 = tl.load(
+            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
+            mask=k[None, :] < Nk,
+            other=0.0,
+        )
         # S = Q K^T
         s = tl.dot(q0, k0)
         table_at_part1 = k[None, :] + Nq - q[:, None] - Nk
@@ -167,13 +179,17 @@ def t5_bias_fwd(
         p = tl.exp2(s - m_ref[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_ref)
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
-        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
+        v0 = tl.load(
+            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     # a row that saw nothing: l = 0, O = 0
@@ -203,20 +219,20 @@ def forward(q, k, v, table):
     assert q.stride(-1) == k.stride(-1) == v.stride(-1) == 1, "rows must be contiguous"
     o = torch.empty((B, Hq, Nq, 64), dtype=q.dtype, device=q.device)
     lse = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
-    programs = B * Hq * triton.cdiv(Nq, 64)
+    programs = B * Hq * triton.cdiv(Nq, 128)
     if programs:
         t5_bias_fwd[(programs,)](
-            q, table, o, lse,
-            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 64, 64]),
-            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 64, 64]),
+            q, k, v, table, o, lse,
             q.stride(0), q.stride(1), q.stride(2),
+            k.stride(0), k.stride(1), k.stride(2),
+            v.stride(0), v.stride(1), v.stride(2),
             table.stride(0), table.stride(1),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             Hq, Hkv, Nq, Nk,
-            BLOCK_M=64, BLOCK_N=64,
-            num_warps=4,
-            num_stages=2,
-            maxnreg=168,
+            BLOCK_M=128, BLOCK_N=32,
+            num_warps=8,
+            num_stages=3,
+            maxnreg=128,
         )
     return o, lse

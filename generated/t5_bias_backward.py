@@ -7,14 +7,13 @@ number    1.4426950408889634 is log2(e)
 gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 bb46881af8a794095106184fce00b41704fff7c9bd199708057be31f2e7827b6 (canonical JSON)
 schedule  backward: 3 kernel(s)
-plan      t5_bias_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, descriptors, at most 168
-          registers
+plan      t5_bias_bwd_dq: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages, at most 128 registers
 plan      t5_bias_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, descriptors, at most 168
           registers
-plan      t5_bias_bwd_table: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 168 registers
+plan      t5_bias_bwd_table: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 e09b714d6309883815f5c32428405369eae7db25828fd29bb12537dc7890c4aa
+code      sha256 ab6cc09d35ac0938c5085ea4fc76f70340dffd64a10d4f35f76ca4acd2b78699
 """
 
 import torch
@@ -27,20 +26,26 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 def t5_bias_bwd_dq(
     do_ptr,
     q_ptr,
+    k_ptr,
+    v_ptr,
     table_ptr,
     o_ptr,
     lse_ptr,
     delta_ptr,
     lse2_ptr,
     dq_ptr,
-    k0_desc,
-    v0_desc,
     stride_do_b,
     stride_do_h,
     stride_do_n,
     stride_q_b,
     stride_q_h,
     stride_q_n,
+    stride_k_b,
+    stride_k_h,
+    stride_k_n,
+    stride_v_b,
+    stride_v_h,
+    stride_v_n,
     stride_table_h,
     stride_table_1,
     stride_o_b,
@@ -132,13 +137,17 @@ def t5_bias_bwd_dq(
     partial_hi = tl.cdiv(Nk, BLOCK_N)
 
     dq0 = tl.zeros((BLOCK_M, 64), tl.float32)
+    k_base = k_ptr + b.to(tl.int64) * stride_k_b + hkv.to(tl.int64) * stride_k_h
+    k0_offsets = k_range[:, None] * stride_k_n + d0[None, :]
     table_base = table_ptr + h.to(tl.int64) * stride_table_h
+    v_base = v_ptr + b.to(tl.int64) * stride_v_b + hkv.to(tl.int64) * stride_v_h
+    v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     # full tiles: every pair is visible
     for j in range(0, full_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
+        k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         table_at_part1 = k[None, :] + Nq - q[:, None] - Nk
@@ -165,7 +174,7 @@ def t5_bias_bwd_dq(
         ).to(tl.float32)
         # P = exp(S - lse)
         p = tl.exp2(s * 1.4426950408889634 + table_hx * 1.4426950408889634 - lse2[:, None])
-        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
+        v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
@@ -179,7 +188,11 @@ def t5_bias_bwd_dq(
     for j in range(full_hi, partial_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
+        k0 = tl.load(
+            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         table_at_part1 = k[None, :] + Nq - q[:, None] - Nk
@@ -212,7 +225,11 @@ def t5_bias_bwd_dq(
             tl.exp2(s * 1.4426950408889634 + table_hx * 1.4426950408889634 - lse2[:, None]),
             0.0,
         )
-        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
+        v0 = tl.load(
+            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
@@ -709,14 +726,14 @@ def backward(do, q, k, v, table, o, lse):
     dk = torch.empty((B, Hkv, Nk, 64), dtype=q.dtype, device=q.device)
     dv = torch.empty((B, Hkv, Nk, 64), dtype=q.dtype, device=q.device)
     dtable = torch.zeros((Hq, 32), dtype=torch.float32, device=q.device)
-    programs = B * Hq * triton.cdiv(Nq, 64)
+    programs = B * Hq * triton.cdiv(Nq, 128)
     if programs:
         t5_bias_bwd_dq[(programs,)](
-            do, q, table, o, lse, delta, lse2, dq,
-            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 64, 64]),
-            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 64, 64]),
+            do, q, k, v, table, o, lse, delta, lse2, dq,
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
+            k.stride(0), k.stride(1), k.stride(2),
+            v.stride(0), v.stride(1), v.stride(2),
             table.stride(0), table.stride(1),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
@@ -724,10 +741,10 @@ def backward(do, q, k, v, table, o, lse):
             lse2.stride(0), lse2.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_M=64, BLOCK_N=64,
-            num_warps=4,
-            num_stages=2,
-            maxnreg=168,
+            BLOCK_M=128, BLOCK_N=32,
+            num_warps=8,
+            num_stages=3,
+            maxnreg=128,
         )
     programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:
@@ -748,7 +765,7 @@ def backward(do, q, k, v, table, o, lse):
             num_stages=3,
             maxnreg=168,
         )
-    programs = B * Hq * triton.cdiv(Nq, 64)
+    programs = B * Hq * triton.cdiv(Nq, 128)
     if programs:
         t5_bias_bwd_table[(programs,)](
             do, q, k, v, table, delta, lse2, dtable_table,
@@ -761,10 +778,9 @@ def backward(do, q, k, v, table, o, lse):
             lse2.stride(0), lse2.stride(1),
             dtable_table.stride(0), dtable_table.stride(1), dtable_table.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_M=64, BLOCK_N=64,
-            num_warps=4,
+            BLOCK_M=128, BLOCK_N=64,
+            num_warps=8,
             num_stages=3,
-            maxnreg=168,
         )
     dtable += dtable_table.sum((0, 2))
     return dq, dk, dv, dtable

@@ -25,6 +25,7 @@ from flashgen.ir.program import (
     Program,
     Range,
     Reduce,
+    Scalar,
     Stmt,
     Store,
     Tile,
@@ -73,6 +74,8 @@ class LoadFacts:
     feeds_dot: bool
     leads_to_dot: bool
     reused: bool  # the same bytes for every tile of the axis that the grid cuts (K and V), not once each (Q)
+    src: str  # the tensor
+    varies: frozenset[str]  # the grid's axes that its index depends on: programs along others read the same
 
 
 @dataclass
@@ -139,7 +142,7 @@ def _kernel_facts(program: Program, kernel: Kernel) -> KernelFacts:
     grid_vars = [variables(g.extent) for g in kernel.grid]
     row = next((s for s in sides if any(s in g for g in grid_vars)), None)
     own = next((a for a, size in sizes.items() if row is not None and row in variables(size)), None)
-    reader = _Reader(program, own, {})
+    reader = _Reader(program, own, {}, {g.name: frozenset((g.name,)) for g in kernel.grid})
     body = BodyFacts()
     reader.read(kernel.body, body)
     return KernelFacts(program, kernel, body, sizes, sides, row, tuple(_flat(body.loops)))
@@ -150,6 +153,7 @@ class _Reader:
     program: Program
     own: str | None  # the axis that the grid cuts
     axes: dict[str, Axes]  # of every tile seen
+    varies: dict[str, frozenset[str]]  # the grid's axes that a scalar or a tile of numbers depends on
     loaded: dict[str, Tile] = field(default_factory=dict)
     in_smem: frozenset[str] = frozenset()  # operands loaded so far
 
@@ -163,17 +167,21 @@ class _Reader:
                 loop = LoopFacts(domain=s.domain, mask=s.mask, note=s.note)
                 self.read(s.body, loop, s.var)
                 out.loops.append(loop)
+            elif isinstance(s, Scalar):
+                self.varies[s.name] = self._over(s.value)
             elif isinstance(s, Coords):
                 self.axes[s.dst.name] = s.dst.axes
+                self.varies[s.dst.name] = self._over(s.start)
             elif isinstance(s, Load):
                 self.axes[s.dst.name] = s.dst.axes
                 self.loaded[s.dst.name] = s.dst
+                self.varies[s.dst.name] = self._over(*s.index)
                 if s.dst.name in operands:
                     self.in_smem |= {s.dst.name}
                 reused = in_loop and len(s.dst.axes) > 1 and self.own not in s.dst.axes
                 out.loads.append(
                     LoadFacts(s.dst.name, s.dst.axes, s.dst.dtype, s.dst.name in operands,
-                              s.dst.name in leads, reused)
+                              s.dst.name in leads, reused, s.src, self.varies[s.dst.name])
                 )  # fmt: skip
             elif isinstance(s, Store):
                 out.stores.append((s.value.axes, s.value.dtype))
@@ -181,6 +189,7 @@ class _Reader:
                 self._dot(s, out)
             elif isinstance(s, Map):
                 self.axes[s.dst.name] = s.dst.axes
+                self.varies[s.dst.name] = self._over(s.value)
                 self._count(s.value, out)
             elif isinstance(s, Keep):
                 self.axes[s.dst.name] = s.dst.axes
@@ -195,6 +204,10 @@ class _Reader:
         out.pressure = largest(
             [tuple(x for x in tiles if len(x.axes) > 1 and x.name not in self.in_smem) for tiles in alive]
         )
+
+    def _over(self, *values: Expr) -> frozenset[str]:
+        """The grid's axes that ``values`` depend on; a loop's variable is none of them."""
+        return frozenset().union(*(self.varies.get(v, ()) for e in values for v in variables(e)))
 
     def _dot(self, s: Dot, out: BodyFacts) -> None:
         self.axes[s.dst.name] = s.dst.axes
