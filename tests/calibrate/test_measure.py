@@ -82,7 +82,8 @@ def test_out_of_time_the_first_length_is_whole_and_no_other_begun(no_gpu: list[A
 def test_the_sample_holds_the_best_of_every_length_and_slower_ones() -> None:
     plans = sample(H100, "", 64)
     assert 8 <= len(plans) == len({str(p.kernels[0]) for p in plans})
-    assert {p.kernels[0].loads for p in plans} == {"pointer", "descriptor"}
+    predicted = [p.predicted_us for p in plans]
+    assert max(predicted) > 1.2 * min(predicted)
 
 
 def test_a_known_gpu_starts_from_its_file() -> None:

@@ -130,7 +130,7 @@ def test_what_the_compiler_says_decides() -> None:
     p = program(64, "causal")
     plans = variants(p, "h100")
     first = best(p, plans, LONG)
-    spilling = [[Measured(64 << 10, 255, 400 if i == first else 0)] for i in range(len(plans))]
+    spilling = [[Measured(64 << 10, 255, 4000 if i == first else 0)] for i in range(len(plans))]
     assert best(p, plans, LONG, spilling) != first
 
 
