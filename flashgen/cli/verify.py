@@ -20,6 +20,7 @@ def command(
     ),
     examples: int = typer.Option(100, min=1, help="How many calls to draw for each spec."),
     seed: int = typer.Option(0, help="The same seed draws the same calls."),
+    schedule: str = typer.Option("flash2", help="The algorithm: flash2, flash1 or standard."),
     no_gradients: bool = typer.Option(False, "--no-gradients", help="Compare out and lse only."),
 ) -> None:
     """Compare kernels with a dense fp64 oracle on random calls; print a small reproducer if one fails."""
@@ -34,8 +35,10 @@ def command(
     found = [load_spec(find(given)) for given in specs]
     _needs(backend)
     from flashgen.plan.size import counted
-    from flashgen.verify.search import allowed_dtypes, verify
+    from flashgen.verify.search import allowed_dtypes, backward_of, verify
 
+    backward_of(schedule)
+    where = backend if schedule == "flash2" else f"{backend} ({schedule})"
     failed = False
     for spec in found:
         try:
@@ -43,16 +46,24 @@ def command(
         except ValueError as error:
             raise FlashgenError(f"{spec.name}: {error}") from None
         with calls(f"{spec.name} on {backend}", examples) as tell:
-            report = verify(spec, backend, examples, seed, lambda case: tell(), not no_gradients)  # type: ignore[arg-type]
+            report = verify(
+                spec,
+                backend,  # type: ignore[arg-type]
+                examples,
+                seed,
+                lambda case: tell(),
+                not no_gradients,
+                schedule=schedule,
+            )
         if report.failure is None:
-            line = f"OK {spec.name} on {backend}: agrees with the fp64 oracle in"
+            line = f"OK {spec.name} on {where}: agrees with the fp64 oracle in"
             line += f" {counted(report.examples, 'call')}: {', '.join(dtypes)}"
             why = "--no-gradients" if no_gradients else "the spec's field `backward` is false"
             line += ", gradients too" if report.gradients else f"; gradients not compared ({why})"
             out().print(line, markup=False)
             continue
         failed = True
-        out().print(f"FAILED {spec.name} on {backend}, smallest call found:", markup=False)
+        out().print(f"FAILED {spec.name} on {where}, smallest call found:", markup=False)
         for problem in report.failure.problems:
             out().print(f"   {problem}", markup=False)
         out().print(f"\n{report.failure.reproducer}", markup=False)

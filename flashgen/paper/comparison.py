@@ -198,6 +198,11 @@ def _notes(standard: Row, flash: Row, flash2: Row, half: Row, gpu: str) -> tuple
         FlashAttention-2 ({show(flash2.dram_gb)} of {show(flash2.gb)} GB), whose programs of one head run
         together and read the same K and V.
 
+        Where FlashAttention-2 is predicted slower than FlashAttention it is for its backward, whose two
+        kernels make S, dP and dropout's bits twice, and issue slots are what limits them. FlashAttention has
+        one program a head, and the {PAPER.B * PAPER.Hq:,} heads of this shape fill a GPU; few would not. The
+        time model was not fitted to any time of FlashAttention, nor on an A100.
+
         A mask that hides half. Under GPT-2's causal mask FlashAttention-2's count falls to
         {show(half.gflop)} GFLOP, because hidden tiles are not visited; standard attention's stays.
 

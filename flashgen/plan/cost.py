@@ -237,7 +237,8 @@ def kernel_cost(
     )
     tf32 = any(d.precision == "tf32" for loop in f.loops for d in loop.dots)
     peak = t.target.number("sustained") * g.flops_per_clock(t.dtype, tf32) * g.number("sms") * clock
-    compute_us = max(compute_us, flops / peak)
+    # Blocks without a loop overlap wholly: what bounds them is the rates of the chip.
+    compute_us = max(compute_us, flops / peak, l2 / (g.number("l2_rate") * 1e3))
     start = g.number("launch") + (DESCRIPTOR_LAUNCH_US if t.described else 0.0)
     return Cost(
         us=start + max(compute_us, hbm_us), blocks=blocks, per_sm=per_sm, limit=limit,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
+from flashgen.errors import PlanError
 from flashgen.spec.model import AttentionSpec
 
 from .case import Case
@@ -24,6 +25,8 @@ TILES: dict[str, tuple[Tile, ...]] = {
     "triton-interpreted": (PLANNED, (32, 32), (64, 32), (32, 64)),
     "cuda": (PLANNED,),
 }
+#: The schedules that can be compared, each with the backward whose gradients go with it.
+BACKWARDS = {"flash2": "backward", "flash1": "flash1_backward", "standard": "standard_backward"}
 HEADS = {"cpu": 6, "triton-interpreted": 3, "cuda": 6}
 
 
@@ -64,13 +67,16 @@ def verify(
     progress: Callable[[Case], None] | None = None,
     gradients: bool | RunBackward = True,
     shrink: bool = True,
+    schedule: str = "flash2",
 ) -> Report:
     """Draws ``examples`` cases of ``spec`` and compares ``backend`` with the oracle on each.
 
     ``progress`` is called before each case. The same ``seed`` draws the same cases. Exceptions of the
     backend count as failures and are shrunk like wrong results. ``gradients`` says whether to compare them
     too where the spec has any; a backend of one's own needs a function for them. Without ``shrink`` the
-    first failing case is reported as it was drawn.
+    first failing case is reported as it was drawn. ``schedule`` is the forward's algorithm, whose own
+    backward gives the gradients; one that is not the default runs with given tiles only. Raises ``PlanError``
+    for an unknown one, and where a backend has no given tiles.
     """
     from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis import seed as seeded
@@ -79,6 +85,7 @@ def verify(
 
     name = backend if isinstance(backend, str) else "cpu"
     dtypes = allowed_dtypes(spec, name)
+    backward_of(schedule)  # says what is wrong before anything runs
     backward = _backward(spec, backend, gradients)
     compared = backward is not None
     last: list[tuple[Case, tuple[str, ...]]] = []
@@ -89,7 +96,7 @@ def verify(
         ran += 1
         if progress:
             progress(case)
-        problems = problems_of(spec, case, backend, backward)
+        problems = problems_of(spec, case, backend, backward, schedule)
         if problems:
             last[:] = [(case, problems)]  # hypothesis runs the smallest one last
             raise _Parted
@@ -103,24 +110,31 @@ def verify(
         phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
         suppress_health_check=list(HealthCheck),
     )
-    drawn = cases(spec, dtypes, LONGEST[name], TILES[name], HEADS[name])
+    tiles = tuple(t for t in TILES[name] if t != PLANNED) if schedule != "flash2" else TILES[name]
+    if not tiles:
+        raise PlanError(f"schedule {schedule} runs on cpu and triton-interpreted, not on {name}")
+    drawn = cases(spec, dtypes, LONGEST[name], tiles, HEADS[name])
     try:
         seeded(seed)(limits(given(drawn)(search)))()
     except _Parted:
         case, problems = last[0]
-        code = reproducer(spec, case, name, compared)
+        code = reproducer(spec, case, name, compared, schedule)
         return Report(spec, name, ran, compared, Failure(case, problems, code))
     return Report(spec, name, ran, compared)
 
 
 def problems_of(
-    spec: AttentionSpec, case: Case, backend: Backend | Run, backward: Backend | RunBackward | None = None
+    spec: AttentionSpec,
+    case: Case,
+    backend: Backend | Run,
+    backward: Backend | RunBackward | None = None,
+    schedule: str = "flash2",
 ) -> tuple[str, ...]:
     """What is wrong with a case, exceptions included, as text; with its gradients by ``backward``."""
     try:
-        found = check(spec, case, backend)
+        found = check(spec, case, backend, schedule)
         if backward is not None:
-            found += check_gradients(spec, case, backward)
+            found += check_gradients(spec, case, backward, backward_of(schedule))
     except Exception as error:  # whatever the backend raises is what is looked for
         return (f"{type(error).__name__}: {error}",)
     return tuple(str(f) for f in found)
@@ -137,6 +151,13 @@ def _backward(
     return backend if isinstance(backend, str) else None
 
 
+def backward_of(schedule: str) -> str:
+    """The backward that belongs to a forward's schedule. Raises ``PlanError`` for what is no forward."""
+    if schedule not in BACKWARDS:
+        raise PlanError(f"no forward schedule is called {schedule!r}; there are {', '.join(BACKWARDS)}")
+    return BACKWARDS[schedule]
+
+
 def allowed_dtypes(spec: AttentionSpec, backend: str) -> tuple[str, ...]:
     """The dtypes that the spec allows and the backend has."""
     found = tuple(d for d in BACKEND_DTYPES[backend] if d in spec.dtypes)
@@ -148,7 +169,9 @@ def allowed_dtypes(spec: AttentionSpec, backend: str) -> tuple[str, ...]:
     return found
 
 
-def reproducer(spec: AttentionSpec, case: Case, backend: str, gradients: bool) -> str:
+def reproducer(
+    spec: AttentionSpec, case: Case, backend: str, gradients: bool, schedule: str = "flash2"
+) -> str:
     """A Python snippet that shows the failure and nothing else."""
     default = Case()
     given = ", ".join(
@@ -158,11 +181,12 @@ def reproducer(spec: AttentionSpec, case: Case, backend: str, gradients: bool) -
     )
     seed = ", seed=case.dropout" if spec.dropout else ""
     device = '"cuda"' if backend == "cuda" else '"cpu"'
+    chosen = [f", {n!r}" if schedule != "flash2" else "" for n in (schedule, backward_of(schedule))]
     names, right, more = "Case, check, oracle", "", ""
     if gradients:
         names = "Case, check, check_gradients, oracle, truth_gradients"
         right = f"print(truth_gradients(spec, q, k, v, inputs, *case.upstream(spec, {device}){seed}))\n"
-        more = f" + check_gradients(spec, case, {backend!r})"
+        more = f" + check_gradients(spec, case, {backend!r}{chosen[1]})"
     return f"""\
 import flashgen
 from flashgen.verify import {names}
@@ -171,6 +195,6 @@ spec = flashgen.AttentionSpec.from_json({spec.canonical_json()!r})
 case = Case({given})
 q, k, v, inputs = case.tensors(spec, {device})
 print(oracle(spec, q, k, v, inputs{seed}))  # out and lse as they should be
-{right}for finding in check(spec, case, {backend!r}){more}:
+{right}for finding in check(spec, case, {backend!r}{chosen[0]}){more}:
     print(finding)
 """

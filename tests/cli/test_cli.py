@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -206,6 +208,31 @@ def test_verify_says_whether_gradients_are_compared(
     assert result.exit_code == 0, result.output
     assert said in result.stdout
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize("schedule", ["flash1", "standard"])
+def test_verify_runs_another_algorithm(here: Path, schedule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_module = importlib.import_module("flashgen.verify.run")
+    seen: list[str] = []
+    lowered = run_module._lowered
+
+    def told(spec: str, name: str) -> Any:
+        seen.append(name)
+        return lowered(spec, name)
+
+    monkeypatch.setattr(run_module, "_lowered", told)
+    (here / "small.yaml").write_text("name: small\nhead_dim: 8\n", encoding="utf-8")
+    result = run("verify", "small.yaml", "--examples", "3", "--schedule", schedule)
+    assert result.exit_code == 0, result.output
+    assert f"OK small on cpu ({schedule})" in result.stdout
+    assert ", gradients too" in result.stdout
+    assert {name.removesuffix("_lse") for name in seen} == {schedule, f"{schedule}_backward"}
+
+
+def test_verify_names_the_algorithms_there_are(here: Path) -> None:
+    result = run("verify", "causal", "--schedule", "flash3")
+    assert result.exit_code == 1
+    assert "no forward schedule is called 'flash3'; there are flash2, flash1, standard" in result.stderr
 
 
 def test_long_work_says_how_far_it_is(

@@ -37,3 +37,14 @@ def test_work_outside_of_loops_and_stores_inside_of_them_count() -> None:
     pairs = 8 * 4096**2
     assert scores.flops == 2 * pairs * 64
     assert softmax.hbm_bytes >= pairs * (4 + 4 + 2)
+
+
+def test_programs_without_a_loop_take_as_long_as_l2_does() -> None:
+    """The scores of small tiles ask for so much that DRAM is not what limits them."""
+    program = lower_spec(AttentionSpec(name="c", head_dim=64), "standard").program
+    target = load_target("h100")
+    found = candidates(program, 0, target, "bf16", Workload(4, 32, 32, 4096, 4096))
+    costs = [c.cost for c in found if c.cost is not None]
+    assert len(costs) > 5
+    assert all(c.compute_us >= 0.999 * c.l2_bytes / target.number("l2_rate") / 1e3 for c in costs)
+    assert costs[0].l2_bytes < 2 * min(c.l2_bytes for c in costs[:6])
