@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +31,7 @@ from .given import (
 if TYPE_CHECKING:
     from flashgen.ir.program import Program
     from flashgen.plan.plan import Plan
+    from flashgen.plan.search import Candidate
     from flashgen.plan.target import Target
 
 
@@ -68,18 +71,21 @@ def command(
     lowered = lower_spec(known, chosen_schedule)
     suffix = "" if chosen_schedule == "flash2" else f"_{chosen_schedule}"
     if confirm:
-        from flashgen.plan.confirm import confirmed
+        from flashgen.plan.confirm import proved, rankings
 
         with progress(f"compiling candidates for {gpu.name}") as tell:
-            plan = confirmed(lowered.program, gpu, chosen, work, lambda p: emit_source(lowered, p), tell=tell)
+            emit = partial(emit_source, lowered)
+            ranked = rankings(lowered.program, gpu, chosen, work, emit, tell=tell)
+        plan = proved(lowered.program, gpu, chosen, work, ranked)
     else:
+        ranked = []
         plan = choose(lowered.program, gpu, chosen, work)
     source = emit_source(lowered, plan)
     folder = output or Path("out") / known.name
     manifest = json.dumps(source.manifest, indent=2, sort_keys=True) + "\n"
     texts = {f"kernel{suffix}.py": source.text, f"manifest{suffix}.json": manifest}
     write(folder, texts)
-    for line in said(lowered.program, plan, gpu):
+    for line in said(lowered.program, plan, gpu, ranked):
         out().print(line, markup=False)
     for note in gpu.notes() + capacity_notes(lowered.program, gpu, chosen, work):
         out().print(f"note: {note}", markup=False)
@@ -97,10 +103,14 @@ def write(folder: Path, texts: dict[str, str]) -> None:
         raise FlashgenError(f"{folder} cannot be written: {error.strerror}") from None
 
 
-def said(program: Program, plan: Plan, target: Target) -> list[str]:
-    """The plan of each kernel, with the compiler's numbers where it was asked."""
+def said(
+    program: Program, plan: Plan, target: Target, ranked: Sequence[Sequence[Candidate]] = ()
+) -> list[str]:
+    """The plan of each kernel, with the compiler's numbers where it was asked, and what those overruled in
+    each kernel's ``ranked`` candidates."""
     from flashgen.plan.call import call_text
     from flashgen.plan.facts import facts
+    from flashgen.plan.overruled import overruled
     from flashgen.plan.resources import tiling
     from flashgen.plan.size import show_size
     from flashgen.plan.smem import smem_bytes
@@ -120,4 +130,7 @@ def said(program: Program, plan: Plan, target: Target) -> list[str]:
             smem = show_size(smem_bytes(tiling(f, kernel, plan.dtype, target)))
             line += f"{smem} of {exist} of shared memory a block predicted, not compiled"
         lines.append(line)
+        if ranked and w is not None:
+            other = overruled(program, i, target, plan.dtype, w, ranked[i])
+            lines += [f"    {other}"] if other else []
     return lines

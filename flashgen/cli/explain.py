@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -42,7 +43,7 @@ def command(
     """Explain the plan: the choice, what limits it, the formulas, what was rejected; of a backward the
     derivatives too."""
     from flashgen.driver import emit_source, lower_spec
-    from flashgen.plan.confirm import ranking
+    from flashgen.plan.confirm import rankings
     from flashgen.plan.explain import explain
 
     known, gpu, kind = given(spec, target, dtype, sram)
@@ -50,12 +51,9 @@ def command(
     lowered = lower_spec(known, algorithm(schedule, backward))
     ranked = None
     if confirm and gpu.backend == "triton":
-        kernels = range(len(lowered.program.kernels))
         with progress(f"compiling candidates for {gpu.name}") as tell:
-            ranked = tuple(
-                ranking(lowered.program, i, gpu, kind, work, lambda p: emit_source(lowered, p), tell=tell)
-                for i in kernels
-            )
+            emit = partial(emit_source, lowered)
+            ranked = rankings(lowered.program, gpu, kind, work, emit, tell=tell)
     if "backward" in lowered.program.schedule:
         for line in derivative_lines(known):
             out().print(line, markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -55,7 +56,7 @@ def command(
     from flashgen.explore.data import Question, page_data
     from flashgen.explore.page import page
     from flashgen.explore.pictures import draw
-    from flashgen.plan.confirm import ranking
+    from flashgen.plan.confirm import rankings
     from flashgen.runtime.tuned import file_name
     from flashgen.tune.timings import timings
 
@@ -74,10 +75,7 @@ def command(
     ranked = None
     if confirm:
         with progress(f"compiling candidates for {gpu.name}") as tell:
-            ranked = [
-                ranking(lowered.program, i, gpu, kind, work, lambda p: emit_source(lowered, p), tell=tell)
-                for i in range(len(lowered.program.kernels))
-            ]
+            ranked = rankings(lowered.program, gpu, kind, work, partial(emit_source, lowered), tell=tell)
     path = output or Path("out") / known.name / "explore.html"
     name = file_name(known.canonical_json(), lowered.program.schedule, kind, gpu.name, work)
     with progress("drawing") as tell:

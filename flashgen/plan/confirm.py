@@ -264,6 +264,18 @@ def _placeholders(program: Program, target: Target, dtype: str, w: Workload, ker
     return [candidates(program, i, target, dtype, w)[0] for i in range(len(program.kernels))]
 
 
+def rankings(
+    program: Program, target: Target, dtype: str, workload: Workload, emit: Emit, tries: int = TRIES,
+    workers: int = 2, tell: Tell = _quiet,
+) -> list[list[Candidate]]:  # fmt: skip
+    """``ranking`` of every kernel. Raises ``PlanError`` as ``choose`` does, before anything is compiled."""
+    check_dtype(target, dtype)
+    kernels = range(len(program.kernels))
+    if any(c[0].rejected for c in (candidates(program, i, target, dtype, workload) for i in kernels)):
+        choose(program, target, dtype, workload)  # says why
+    return [ranking(program, i, target, dtype, workload, emit, tries, workers, tell) for i in kernels]
+
+
 def confirmed(
     program: Program, target: Target, dtype: str, workload: Workload, emit: Emit, tries: int = TRIES,
     workers: int = 2, tell: Tell = _quiet,
@@ -273,13 +285,14 @@ def confirmed(
     Raises ``PlanError`` as ``choose`` does, or when the compiler refused every candidate that was tried,
     with its reasons.
     """
-    check_dtype(target, dtype)
-    kernels = range(len(program.kernels))
-    if any(c[0].rejected for c in (candidates(program, i, target, dtype, workload) for i in kernels)):
-        choose(program, target, dtype, workload)  # says why, before anything is compiled
-    best = [
-        best_of(ranking(program, i, target, dtype, workload, emit, tries, workers, tell), target, program)
-        for i in kernels
-    ]
+    found = rankings(program, target, dtype, workload, emit, tries, workers, tell)
+    return proved(program, target, dtype, workload, found)
+
+
+def proved(
+    program: Program, target: Target, dtype: str, workload: Workload, found: Sequence[list[Candidate]]
+) -> Plan:
+    """The plan of the best of each kernel's ``ranking``. Raises ``PlanError`` where none was passed."""
+    best = [best_of(ranked, target, program) for ranked in found]
     plan = make_plan(program, target, dtype, best, workload)
     return replace(plan, compiled=tuple(c.measured for c in best if c.measured is not None))

@@ -7,6 +7,7 @@ no terminal.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -22,9 +23,10 @@ from .cost import Cost, Pass, kernel_cost
 from .count_number import TooManyTiles
 from .facts import KernelFacts, facts
 from .formulas import flops_text, on_chip_text, register_text, smem_text, traffic_text
+from .overruled import overruled
 from .plan import KernelPlan, Plan, Workload
 from .resources import Tiling, blocks_per_sm, on_chip_bytes, registers, spilled, tiling
-from .search import LONG, Candidate, best_of_each, candidates, check_dtype, choose
+from .search import LONG, Candidate, best_of_each, candidates, check_dtype, choose, promise
 from .size import counted, show_size
 from .target import Target
 
@@ -38,11 +40,11 @@ PASS_CAUSES = ("dots", "operands", "issue", "exp", "L2", "waits", "spills")
 
 def explain(
     program: Program, target: Target, dtype: str = "bf16", workload: Workload | None = None,
-    ranked: tuple[list[Candidate], ...] | None = None,
+    ranked: Sequence[list[Candidate]] | None = None,
 ) -> RenderableType:  # fmt: skip
     """The explanation of the plan for ``program`` on ``target``.
 
-    ``ranked``: candidates of each kernel in order, where some were compiled (``confirm.ranking``).
+    ``ranked``: candidates of each kernel in order, where some were compiled (``confirm.rankings``).
     Raises ``PlanError`` as ``choose`` does.
     """
     check_dtype(target, dtype)
@@ -80,7 +82,7 @@ def _kernel(
     cost = best.cost or kernel_cost(t, w)
     return [
         _title(f"Kernel {f.kernel.name}"),
-        _choice(best, cost, f),
+        _choice(best, cost, f, _overruled(f, target, dtype, w, found)),
         _title("What limits it"),
         _limits(t, best, cost),
         _title("Formulas"),
@@ -89,7 +91,7 @@ def _kernel(
         _passes(f, cost),
         _title("Loops and their domains"),
         _domains(f, t, cost, w),
-        _title("Next best"),
+        _title("Next best (* confirmed by the compiler)" if best.measured else "Next best"),
         _next_best(best, found),
         _title("Rejected"),
         _rejected(found),
@@ -100,13 +102,19 @@ def _title(text: str) -> Text:
     return Text(f"\n{text}", style="bold cyan")
 
 
-def _choice(best: Candidate, cost: Cost, f: KernelFacts) -> Text:
+def _overruled(f: KernelFacts, target: Target, dtype: str, w: Workload, found: list[Candidate]) -> str:
+    number = f.program.kernels.index(f.kernel)
+    return overruled(f.program, number, target, dtype, w, found) if found[0].measured else ""
+
+
+def _choice(best: Candidate, cost: Cost, f: KernelFacts, other: str) -> Text:
     tflops = cost.flops / max(cost.us, 1e-9) / 1e6
     said = "confirmed by the compiler" if best.measured else "not compiled: --confirm does, as build"
     lines = [
         f"{best.plan} ({said})",
         order_text(best.plan, f),
         f"predicted: {cost.us:,.1f} us, {tflops:,.0f} TFLOP/s of dots",
+        *([other] if other else []),
     ]
     return Text("\n".join(lines))
 
@@ -208,11 +216,13 @@ def _visited(f: KernelFacts, t: Tiling, cost: Cost, w: Workload) -> list[str]:
 
 
 def _next_best(best: Candidate, found: list[Candidate]) -> Table:
+    """The most promising others by time, compiled or not."""
     table = _table("sides, warps, stages", "us", "SRAM", "regs", "spill B", "blocks/SM", "bound by")
-    for c in [c for c in found if c is not best and c.cost and not c.rejected][:SHOWN]:
+    others = sorted((c for c in found if c is not best and c.cost and not c.rejected), key=promise)
+    for c in others[:SHOWN]:
         assert c.cost is not None
         table.add_row(
-            c.plan.short(), f"{c.cost.us:,.1f}", show_size(c.smem_bytes), str(c.registers),
+            c.plan.short() + (" *" if c.measured else ""), f"{c.cost.us:,.1f}", show_size(c.smem_bytes), str(c.registers),
             str(c.spill_bytes), str(c.cost.per_sm), c.cost.bound,
         )  # fmt: skip
     return table

@@ -8,15 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from flashgen.driver import lower_spec
 from flashgen.errors import PlanError
 from flashgen.plan import confirm
-from flashgen.plan.confirm import REFUSALS, Verdict, compiled, confirmed, job, ranking, verdicts
+from flashgen.plan.confirm import (
+    REFUSALS,
+    Verdict,
+    compiled,
+    confirmed,
+    job,
+    proved,
+    ranking,
+    rankings,
+    verdicts,
+)
 from flashgen.plan.facts import facts
+from flashgen.plan.overruled import overruled
 from flashgen.plan.plan import KernelPlan, Measured, Plan, Workload
 from flashgen.plan.resources import MAX_SPILL_BYTES, tiling
-from flashgen.plan.search import choose, order_of
+from flashgen.plan.search import candidates, choose, order_of
 from flashgen.plan.smem import smem_bytes
 from flashgen.plan.target import load_target
 from flashgen.spec.gallery import gallery
@@ -26,6 +38,7 @@ from flashgen.spec.model import AttentionSpec
 from .programs import lowered, module
 
 W = Workload(2, 8, 8, 4096, 4096)
+PASSED = Verdict(Measured(40_000, 120, 0))
 
 
 @pytest.fixture(autouse=True)
@@ -91,9 +104,53 @@ def test_a_refuted_candidate_sends_the_search_to_the_next(monkeypatch: pytest.Mo
     assert plan.spill_bytes == 0
 
 
-def ranked_first(of: Any, gpu: Any) -> tuple[int, ...]:
-    from flashgen.plan.search import candidates
+@pytest.mark.parametrize(
+    "verdict, why",
+    [
+        (Verdict(Measured(40_000, 255, 64)), r"it spills 64 B a thread, predicted then at [\d,.]+ us"),
+        (Verdict(Measured(120_000, 255, 0)), r"it takes 255 registers a thread and .*, predicted then at"),
+        (Verdict(Measured(40_000, 255, 300)), r"it spills 300 bytes a thread, \d+ are allowed"),
+        (Verdict(None, "boom"), "it does not compile: boom"),
+    ],
+)
+def test_what_the_compiler_overruled_is_said(
+    monkeypatch: pytest.MonkeyPatch, verdict: Verdict, why: str
+) -> None:
+    from flashgen.cli.build import said
+    from flashgen.plan.explain import explain
 
+    of, gpu = lowered(64, "causal"), load_target("h100")
+    (best, *_) = candidates(of.program, 0, gpu, "bf16", W)
+    monkeypatch.setattr(confirm, "verdicts", fake({ranked_first(of, gpu): verdict}, [], PASSED))
+    found = rankings(of.program, gpu, "bf16", W, lambda p: module(of, p))
+    plan = proved(of.program, gpu, "bf16", W, found)
+    assert plan.kernels[0] != best.plan, "another one wins"
+    console = Console(width=200, no_color=True)
+    with console.capture() as captured:
+        console.print(explain(of.program, gpu, "bf16", W, found))
+    for text in ("\n".join(said(of.program, plan, gpu, found)), captured.get()):
+        words = " ".join(text.split())
+        assert re.search(
+            rf"without the compiler {re.escape(str(best.plan))} would have won, .*; {why}", words
+        )
+    rows = re.findall(r"^\d+x\d+ w\d s\d.*?  +([\d,.]+) ", captured.get(), re.MULTILINE)
+    times = [float(us.replace(",", "")) for us in rows]
+    assert len(times) == 5
+    assert times == sorted(times)
+
+
+def test_a_choice_that_the_compiler_upholds_needs_no_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    of, gpu = lowered(64, "causal"), load_target("h100")
+    best = candidates(of.program, 0, gpu, "bf16", W)[0]
+    same = Verdict(Measured(best.smem_bytes, best.registers, best.spill_bytes))
+    monkeypatch.setattr(confirm, "verdicts", fake({ranked_first(of, gpu): same}, [], Verdict(None, "no")))
+    found = ranking(of.program, 0, gpu, "bf16", W, lambda p: module(of, p))
+    assert found[0].plan == best.plan
+    assert found[0].measured is not None
+    assert overruled(of.program, 0, gpu, "bf16", W, found) == ""
+
+
+def ranked_first(of: Any, gpu: Any) -> tuple[int, ...]:
     best = candidates(of.program, 0, gpu, "bf16", W)[0]
     return tuple(n for _, n in best.plan.sides)
 
