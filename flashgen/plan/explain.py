@@ -222,8 +222,8 @@ def _next_best(best: Candidate, found: list[Candidate]) -> Table:
     for c in others[:SHOWN]:
         assert c.cost is not None
         table.add_row(
-            c.plan.short() + (" *" if c.measured else ""), f"{c.cost.us:,.1f}", show_size(c.smem_bytes), str(c.registers),
-            str(c.spill_bytes), str(c.cost.per_sm), c.cost.bound,
+            c.plan.short() + (" *" if c.measured else ""), f"{c.cost.us:,.1f}", show_size(c.smem_bytes),
+            str(c.registers), str(c.spill_bytes), str(c.cost.per_sm), c.cost.bound,
         )  # fmt: skip
     return table
 
