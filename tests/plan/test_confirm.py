@@ -107,7 +107,7 @@ def test_a_refuted_candidate_sends_the_search_to_the_next(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     "verdict, why",
     [
-        (Verdict(Measured(40_000, 255, 64)), r"it spills 64 B a thread, predicted then at [\d,.]+ us"),
+        (Verdict(Measured(40_000, 255, 256)), r"it spills 256 B a thread, predicted then at [\d,.]+ us"),
         (Verdict(Measured(120_000, 255, 0)), r"it takes 255 registers a thread and .*, predicted then at"),
         (Verdict(Measured(40_000, 255, 300)), r"it spills 300 bytes a thread, \d+ are allowed"),
         (Verdict(None, "boom"), "it does not compile: boom"),

@@ -68,7 +68,7 @@ def test_a_missing_number_names_the_prediction_it_disables(tmp_path: Path) -> No
         ("hbm_rate: {value: 3352", "hbm_rate: {value: .inf", r"hbm_rate is inf GB/s, expected a finite"),
         ("sms: {value: 132", "sms: {value: 1.5", r"numbers\.sms is 1\.5 SM, expected a whole number"),
         ("sms: {value: 132", "sms: {value: many", r"numbers\.sms\.value is 'many', expected a number"),
-        ("latency: {value: 0.091", "latency: {value: -1", r"latency is -1 us, expected zero or more"),
+        ("block: {value: 1024", "block: {value: -1", r"_block is -1 bytes, expected zero or more"),
         ("hbm_sustained: {value: 0.9", "hbm_sustained: {value: 9", r"hbm_sustained is 9 .*at most 1"),
         ("smem_per_sm: {value: 233472", "smem_per_sm: {value: 1024", r"expected at most smem_per_sm, 1024"),
         ("arch: sm_90", "arch: sm_33", r"arch is 'sm_33', expected sm_75 or later"),
