@@ -38,8 +38,7 @@ class Workload:
 
     def rounded(self) -> Workload:
         """Batch and lengths rounded up to powers of two: what plans are picked for, so that few are."""
-        up = (1 << max(n - 1, 0).bit_length() for n in (self.B, self.Nq, self.Nk))
-        b, nq, nk = up
+        b, nq, nk = (1 << max(n - 1, 0).bit_length() for n in (self.B, self.Nq, self.Nk))
         return replace(self, B=b, Nq=nq, Nk=nk)
 
     def distance(self, other: Workload) -> float:

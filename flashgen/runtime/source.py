@@ -63,7 +63,6 @@ def measured(spec: str, schedule: str, dtype: str, target: str, described: bool)
     return tuple(p for p in found if described or all(k.loads == "pointer" for k in p.kernels))
 
 
-@lru_cache(maxsize=4096)
 def picked(
     spec: str,
     plans: tuple[Plan, ...],
@@ -72,37 +71,32 @@ def picked(
 ) -> int:
     """Which of ``plans`` a call of these sizes runs: that measured near them, else the best by the model.
 
-    ``compiled``: the compiler's numbers for each kernel of each plan. Sizes are rounded to powers of two, and
-    each answer is kept in the cache, so that a new length costs nothing.
+    ``compiled``: the compiler's numbers for each kernel of each plan. The model is asked for sizes rounded to
+    powers of two, and each answer is kept in the cache, so that a new length costs nothing.
     """
     near = measured_near(plans, work)
     if near is not None:
         return near
-    predicted = [i for i, p in enumerate(plans) if not p.measured_us]
-    if len(predicted) == 1:
-        return predicted[0]
-    return predicted[_best(spec, plans, tuple(predicted), work.rounded(), compiled)]
+    among = [i for i, p in enumerate(plans) if not p.measured_us]
+    if len(among) == 1:
+        return among[0]
+    numbers = None if compiled is None else tuple(compiled[i] for i in among)
+    return among[_best(spec, tuple(plans[i] for i in among), work.rounded(), numbers)]
 
 
 @lru_cache(maxsize=4096)
 def _best(
-    spec: str,
-    plans: tuple[Plan, ...],
-    among: tuple[int, ...],
-    work: Workload,
-    compiled: tuple[tuple[Measured, ...], ...] | None,
+    spec: str, plans: tuple[Plan, ...], work: Workload, compiled: tuple[tuple[Measured, ...], ...] | None
 ) -> int:
-    known = None if compiled is None else [compiled[i] for i in among]
-
     def make() -> dict[str, str]:
         from flashgen.plan.predict import best
 
         program = lowered(spec, plans[0].schedule).program
-        return {"index.json": json.dumps(best(program, [plans[i] for i in among], work, known))}
+        return {"index.json": json.dumps(best(program, plans, work, compiled))}
 
-    numbers = None if known is None else [[asdict(m) for m in c] for c in known]
+    numbers = None if compiled is None else [[asdict(m) for m in c] for c in compiled]
     asked: dict[str, object] = {"what": "pick", "spec": spec, "compiled": numbers, "work": work.names()}
-    asked |= {"plans": [plans[i].to_json() for i in among]}
+    asked |= {"plans": [p.to_json() for p in plans]}
     _, files = entry(asked, make)
     return int(json.loads(files["index.json"]))
 

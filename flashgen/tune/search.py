@@ -31,6 +31,8 @@ LAST_ROUNDS = 11
 FINALISTS = 6
 #: Candidates timed in one set of alternating rounds.
 TOGETHER = 16
+#: Of every tensor, and of dropout.
+SEED = 0
 #: Says what is under way, and how much of it is done.
 Tell = Callable[[str, int, int], object]
 
@@ -64,25 +66,23 @@ class Ranking:
 
 
 def tensors(
-    spec: AttentionSpec, schedule: str, work: Workload, dtype: torch.dtype, seed: int = 0
+    spec: AttentionSpec, schedule: str, work: Workload, dtype: torch.dtype
 ) -> dict[str, torch.Tensor]:
     """What the program is given, by name: fresh normal tensors; of a backward, with the results that our
     forward leaves."""
-    gen = torch.Generator(device="cuda").manual_seed(seed)
+    gen = torch.Generator(device="cuda").manual_seed(SEED)
 
     def normal(heads: int, rows: int, d: int) -> torch.Tensor:
         return torch.randn(work.B, heads, rows, d, generator=gen, device="cuda").to(dtype)
 
-    case = Case(
-        work.B, work.Hq, work.Hkv, work.Nq, work.Nk, seed=2 * seed
-    )  # inputs in dtypes that kernels take
+    case = Case(work.B, work.Hq, work.Hkv, work.Nq, work.Nk, seed=SEED)
     given = {
         "q": normal(work.Hq, work.Nq, spec.d_qk),
         "k": normal(work.Hkv, work.Nk, spec.d_qk),
         "v": normal(work.Hkv, work.Nk, spec.d_v),
         **case.inputs(spec, "cuda"),
     }
-    dropping = torch.tensor([seed], device="cuda") if spec.dropout else None
+    dropping = torch.tensor([SEED], device="cuda") if spec.dropout else None
     if makes_gradients(schedule):
         inputs: dict[str, Any] = {n: given[n] for n in spec.inputs}
         attention = flashgen.compile(spec)
@@ -96,9 +96,9 @@ def tensors(
     return {n: given[n] for n in signature(spec.canonical_json()).given(schedule)}
 
 
-def stage(spec: AttentionSpec, schedule: str, work: Workload, dtype: torch.dtype, seed: int = 0) -> Stage:
+def stage(spec: AttentionSpec, schedule: str, work: Workload, dtype: torch.dtype) -> Stage:
     """The program on its tensors."""
-    return Stage(spec.canonical_json(), schedule, work, tensors(spec, schedule, work, dtype, seed))
+    return Stage(spec.canonical_json(), schedule, work, tensors(spec, schedule, work, dtype))
 
 
 def candidates(on: Stage, kernel: int, top: int | None) -> list[tuple[Plan, float]]:
