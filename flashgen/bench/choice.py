@@ -82,7 +82,9 @@ def run(suite: str, session: Session) -> None:
     """Measure a suite; the times of all candidates go into the report as well."""
     if session.device == "cpu":
         return  # nothing is compiled there
-    found = list(pairs(suite))
+    found = [p for p in pairs(suite) if session.wants(p.name, p.work.Nq)]
+    if not found:
+        return
     workers = max((os.cpu_count() or 2) - 1, 1)
     session.say(f"what calls would run: {len({p.name for p in found})} specs")
     _in_processes(list({p.name: p for p in found}.values()), workers)

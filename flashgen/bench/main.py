@@ -49,7 +49,8 @@ WHOLE: dict[str, Callable[[Session], None]] = {
 
 @dataclass(frozen=True)
 class Choice:
-    """Which cases to measure; an empty tuple is "all". ``seqlens`` narrows the suites of ``cases.GRIDS``."""
+    """Which cases to measure; an empty tuple is "all". ``seqlens`` narrows the suites of ``cases.GRIDS`` and
+    those of the model's choice."""
 
     suites: tuple[str, ...] = SUITES
     head_dims: tuple[int, ...] = ()
@@ -101,6 +102,8 @@ def bench(
         check=check,
         report=report,
         save=lambda: out and report.write(out),
+        specs=choice.specs,
+        seqlens=choice.seqlens,
         say=lambda text: console.print(f"[dim]{time.monotonic() - start:6.1f}s[/] {text}", highlight=False),
     )
     for suite in choice.suites:

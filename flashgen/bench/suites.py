@@ -26,7 +26,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Session:
-    """How to measure: device, rounds, peers wanted, and the second at which to stop taking new cases."""
+    """How to measure: device, rounds, peers wanted, the second at which to stop taking new cases, and the
+    specs and lengths asked for (empty: all) where a suite draws its own cases."""
 
     device: str
     rounds: int
@@ -38,10 +39,16 @@ class Session:
     save: Callable[[], object] = lambda: None  # after each case, as a run may be cut off
     dtype: torch.dtype = torch.bfloat16
     per_flop: dict[tuple[str, int, int], float] = field(default_factory=dict)
+    specs: tuple[str, ...] = ()
+    seqlens: tuple[int, ...] = ()
 
     def spent(self) -> bool:
         """True when no new case should start."""
         return time.monotonic() > self.deadline
+
+    def wants(self, spec: str, seqlen: int) -> bool:
+        """True for a case of this spec and length among those asked for."""
+        return (not self.specs or spec in self.specs) and (not self.seqlens or seqlen in self.seqlens)
 
 
 def flops(case: Case) -> float:

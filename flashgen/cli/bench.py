@@ -22,7 +22,10 @@ def command(
     ] = None,
     head_dim: Annotated[str, typer.Option("--head-dim", "-D", help="only these head dims: 64,128")] = "",
     seqlen: Annotated[
-        str, typer.Option("--seqlen", "-N", help="of forward, backward and dropout, only these: 2048,16384")
+        str,
+        typer.Option(
+            "--seqlen", "-N", help="of forward, backward, dropout and choice, only these: 2048,16384"
+        ),
     ] = "",
     spec: Annotated[str, typer.Option("--spec", help="only these specs of the table")] = "",
     peers: Annotated[str, typer.Option("--peers", help="whom to time beside")] = "flex,cudnn,flash",
