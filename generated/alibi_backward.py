@@ -9,11 +9,12 @@ number    1.4426950408889634 is log2(e)
 gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 147d6a2024c144bd830d6d18532664023d085d5f9925f563fa5d1ef158dfc8b4 (canonical JSON)
 schedule  backward: 2 kernel(s)
-plan      alibi_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
-plan      alibi_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors
+plan      alibi_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, descriptors, at most 128
+          registers
+plan      alibi_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 9eddceda56eaf2ab561369ec0f9330ef04ccc6fd88700f873bd71bd8d090dc9a
+code      sha256 88f810dedf75d9c0cf8364332313a13dab78d4bedeff23bfe5fb764e9ffff85c
 """
 
 import torch
@@ -26,8 +27,6 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 def alibi_bwd_dq(
     do_ptr,
     q_ptr,
-    k_ptr,
-    v_ptr,
     slopes_ptr,
     o_ptr,
     lse_ptr,
@@ -35,18 +34,14 @@ def alibi_bwd_dq(
     lse2_ptr,
     dslopes_rows_ptr,
     dq_ptr,
+    k0_desc,
+    v0_desc,
     stride_do_b,
     stride_do_h,
     stride_do_n,
     stride_q_b,
     stride_q_h,
     stride_q_n,
-    stride_k_b,
-    stride_k_h,
-    stride_k_n,
-    stride_v_b,
-    stride_v_h,
-    stride_v_n,
     stride_slopes_h,
     stride_o_b,
     stride_o_h,
@@ -151,16 +146,12 @@ def alibi_bwd_dq(
 
     dq0 = tl.zeros((BLOCK_M, 64), tl.float32)
     dslopes_rows = tl.zeros((BLOCK_M,), tl.float32)
-    k_base = k_ptr + b.to(tl.int64) * stride_k_b + hkv.to(tl.int64) * stride_k_h
-    k0_offsets = k_range[:, None] * stride_k_n + d0[None, :]
-    v_base = v_ptr + b.to(tl.int64) * stride_v_b + hkv.to(tl.int64) * stride_v_h
-    v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     # full tiles: every pair is visible
     for j in range(0, full_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         # P = exp(S - lse)
@@ -169,29 +160,25 @@ def alibi_bwd_dq(
             + c * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
             - lse2[:, None]
         )
-        v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
         ds = p * (dp - delta[:, None])
         # dS by slopes
         dslopes_rows_ds = ds * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
+        # what slopes gets
+        dslopes_rows = dslopes_rows + tl.sum(dslopes_rows_ds, axis=1)
         # in the input precision, for the matrix units
         ds_elem = ds.to(q_ptr.dtype.element_ty)
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
-        # what slopes gets
-        dslopes_rows = dslopes_rows + tl.sum(dslopes_rows_ds, axis=1)
 
     # partial tiles: some pairs are hidden
     for j in range(full_hi, partial_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = tl.load(
-            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
-            mask=k[:, None] < Nk,
-            other=0.0,
-        )
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         # pairs that see each other
@@ -206,23 +193,19 @@ def alibi_bwd_dq(
             ),
             0.0,
         )
-        v0 = tl.load(
-            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
-            mask=k[:, None] < Nk,
-            other=0.0,
-        )
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
         ds = tl.where(visible, p * (dp - delta[:, None]), 0.0)
         # dS by slopes
         dslopes_rows_ds = ds * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
+        # what slopes gets
+        dslopes_rows = dslopes_rows + tl.sum(dslopes_rows_ds, axis=1)
         # in the input precision, for the matrix units
         ds_elem = ds.to(q_ptr.dtype.element_ty)
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
-        # what slopes gets
-        dslopes_rows = dslopes_rows + tl.sum(dslopes_rows_ds, axis=1)
 
     # dQ = scale * dQ
     dq0_elem = (dq0 * 0.125).to(q_ptr.dtype.element_ty)
@@ -244,6 +227,8 @@ def alibi_bwd_dq(
 
 @triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk", "head_group"])
 def alibi_bwd_dkv(
+    do_ptr,
+    q_ptr,
     k_ptr,
     v_ptr,
     slopes_ptr,
@@ -251,8 +236,12 @@ def alibi_bwd_dkv(
     lse2_ptr,
     dk_ptr,
     dv_ptr,
-    q0_desc,
-    do0_desc,
+    stride_do_b,
+    stride_do_h,
+    stride_do_n,
+    stride_q_b,
+    stride_q_h,
+    stride_q_n,
     stride_k_b,
     stride_k_h,
     stride_k_n,
@@ -320,7 +309,11 @@ def alibi_bwd_dkv(
 
     dk0 = tl.zeros((BLOCK_N, 64), tl.float32)
     dv0 = tl.zeros((BLOCK_N, 64), tl.float32)
+    q_base = q_ptr + b.to(tl.int64) * stride_q_b
+    q0_offsets = q_range[:, None] * stride_q_n + d0[None, :]
     lse2_base = lse2_ptr + b.to(tl.int64) * stride_lse2_b
+    do_base = do_ptr + b.to(tl.int64) * stride_do_b
+    do0_offsets = q_range[:, None] * stride_do_n + e0[None, :]
     delta_base = delta_ptr + b.to(tl.int64) * stride_delta_b
 
     # the query heads of this KV head
@@ -339,7 +332,12 @@ def alibi_bwd_dkv(
         for j in range(full_lo, full_hi):
             q_lo = j * BLOCK_M
             q = q_lo + q_range
-            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 64])
+            q0 = tl.load(
+                q_base
+                + tl.cast(h, tl.int64) * stride_q_h
+                + tl.cast(q_lo, tl.int64) * stride_q_n
+                + q0_offsets
+            )
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             lse2 = tl.load(
@@ -351,7 +349,12 @@ def alibi_bwd_dkv(
                 + c * (column[:, None] - q[None, :] - Nk).to(tl.float32)
                 - lse2[None, :]
             )
-            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 64])
+            do0 = tl.load(
+                do_base
+                + tl.cast(h, tl.int64) * stride_do_h
+                + tl.cast(q_lo, tl.int64) * stride_do_n
+                + do0_offsets
+            )
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -380,7 +383,14 @@ def alibi_bwd_dkv(
             j = i_j + tl.where(i_j < partial_n0, partial_lo0, full_hi - partial_n0)
             q_lo = j * BLOCK_M
             q = q_lo + q_range
-            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 64])
+            q0 = tl.load(
+                q_base
+                + tl.cast(h, tl.int64) * stride_q_h
+                + tl.cast(q_lo, tl.int64) * stride_q_n
+                + q0_offsets,
+                mask=q[:, None] < Nq,
+                other=0.0,
+            )
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             lse2 = tl.load(
@@ -400,7 +410,14 @@ def alibi_bwd_dkv(
                 ),
                 0.0,
             )
-            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 64])
+            do0 = tl.load(
+                do_base
+                + tl.cast(h, tl.int64) * stride_do_h
+                + tl.cast(q_lo, tl.int64) * stride_do_n
+                + do0_offsets,
+                mask=q[:, None] < Nq,
+                other=0.0,
+            )
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -460,14 +477,14 @@ def backward(do, q, k, v, slopes, o, lse):
     kv_heads = triton.cdiv(B * Hq, shared)
     groups = max(triton.cdiv(kv_heads, max(8 // shared, 1)), 1)
     head_group = max(triton.cdiv(kv_heads, groups), 1) * shared
-    programs = B * Hq * triton.cdiv(Nq, 128)
+    programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         alibi_bwd_dq[(programs,)](
-            do, q, k, v, slopes, o, lse, delta, lse2, dslopes_rows, dq,
+            do, q, slopes, o, lse, delta, lse2, dslopes_rows, dq,
+            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 64, 64]),
+            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 64, 64]),
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
-            k.stride(0), k.stride(1), k.stride(2),
-            v.stride(0), v.stride(1), v.stride(2),
             slopes.stride(0),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
@@ -476,9 +493,9 @@ def backward(do, q, k, v, slopes, o, lse):
             dslopes_rows.stride(0), dslopes_rows.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             B, Hq, Hkv, Nq, Nk, head_group,
-            BLOCK_M=128, BLOCK_N=64,
-            num_warps=8,
-            num_stages=3,
+            BLOCK_M=64, BLOCK_N=64,
+            num_warps=4,
+            num_stages=2,
             maxnreg=128,
         )
     # About 8 KV heads are launched together, in even groups.
@@ -487,9 +504,9 @@ def backward(do, q, k, v, slopes, o, lse):
     programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:
         alibi_bwd_dkv[(programs,)](
-            k, v, slopes, delta, lse2, dk, dv,
-            TensorDescriptor(q, q.shape, q.stride(), [1, 1, 64, 64]),
-            TensorDescriptor(do, do.shape, do.stride(), [1, 1, 64, 64]),
+            do, q, k, v, slopes, delta, lse2, dk, dv,
+            do.stride(0), do.stride(1), do.stride(2),
+            q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             slopes.stride(0),
@@ -498,9 +515,10 @@ def backward(do, q, k, v, slopes, o, lse):
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             B, Hq, Hkv, Nq, Nk, head_group,
-            BLOCK_N=64, BLOCK_M=64,
+            BLOCK_N=64, BLOCK_M=32,
             num_warps=4,
             num_stages=3,
+            maxnreg=168,
         )
     dslopes += dslopes_rows.sum((0, 2))
     return dq, dk, dv, dslopes

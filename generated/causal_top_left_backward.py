@@ -9,16 +9,17 @@ number    1.4426950408889634 is log2(e)
 gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 5bc56f6b66014d766a93af5b05bd2bf8f4b72858af715d02cc680653d5a64336 (canonical JSON)
 schedule  backward: 2 kernel(s)
-plan      causal_top_left_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages
-plan      causal_top_left_bwd_dkv: BLOCK_N 128 x BLOCK_M 64, 8 warps, 3 stages
+plan      causal_top_left_bwd_dq: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages, at most 128 registers
+plan      causal_top_left_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 94bad8ad1cbd98cf324ce8fd085e2990ca3b6cfda41aa9c95de1ea495d02a09c
+code      sha256 dcc9be4bb8eb7e41b8b6155a308a4da6f47cd06dc92f21c41cd8fc17bc748bd8
 """
 
 import torch
 import triton
 import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk", "head_group"])
@@ -206,20 +207,14 @@ def causal_top_left_bwd_dq(
 
 @triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk", "head_group"])
 def causal_top_left_bwd_dkv(
-    do_ptr,
-    q_ptr,
     k_ptr,
     v_ptr,
     delta_ptr,
     lse2_ptr,
     dk_ptr,
     dv_ptr,
-    stride_do_b,
-    stride_do_h,
-    stride_do_n,
-    stride_q_b,
-    stride_q_h,
-    stride_q_n,
+    q0_desc,
+    do0_desc,
     stride_k_b,
     stride_k_h,
     stride_k_n,
@@ -286,11 +281,7 @@ def causal_top_left_bwd_dkv(
 
     dk0 = tl.zeros((BLOCK_N, 128), tl.float32)
     dv0 = tl.zeros((BLOCK_N, 128), tl.float32)
-    q_base = q_ptr + b.to(tl.int64) * stride_q_b
-    q0_offsets = q_range[:, None] * stride_q_n + d0[None, :]
     lse2_base = lse2_ptr + b.to(tl.int64) * stride_lse2_b
-    do_base = do_ptr + b.to(tl.int64) * stride_do_b
-    do0_offsets = q_range[:, None] * stride_do_n + e0[None, :]
     delta_base = delta_ptr + b.to(tl.int64) * stride_delta_b
 
     # the query heads of this KV head
@@ -306,12 +297,7 @@ def causal_top_left_bwd_dkv(
         # full tiles: every pair is visible
         for j in range(full_lo, full_hi):
             q_lo = j * BLOCK_M
-            q0 = tl.load(
-                q_base
-                + tl.cast(h, tl.int64) * stride_q_h
-                + tl.cast(q_lo, tl.int64) * stride_q_n
-                + q0_offsets
-            )
+            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 128])
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             lse2 = tl.load(
@@ -319,12 +305,7 @@ def causal_top_left_bwd_dkv(
             )
             # P = exp(S - lse)
             p = tl.exp2(s * 0.12751743082459868 - lse2[None, :])
-            do0 = tl.load(
-                do_base
-                + tl.cast(h, tl.int64) * stride_do_h
-                + tl.cast(q_lo, tl.int64) * stride_do_n
-                + do0_offsets
-            )
+            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 128])
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -353,14 +334,7 @@ def causal_top_left_bwd_dkv(
             j = i_j + tl.where(i_j < partial_n0, partial_lo0, full_hi - partial_n0)
             q_lo = j * BLOCK_M
             q = q_lo + q_range
-            q0 = tl.load(
-                q_base
-                + tl.cast(h, tl.int64) * stride_q_h
-                + tl.cast(q_lo, tl.int64) * stride_q_n
-                + q0_offsets,
-                mask=q[:, None] < Nq,
-                other=0.0,
-            )
+            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 128])
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             lse2 = tl.load(
@@ -372,14 +346,7 @@ def causal_top_left_bwd_dkv(
             visible = (k[:, None] <= q[None, :]) & (q[None, :] < Nq)
             # P = exp(S - lse)
             p = tl.where(visible, tl.exp2(s * 0.12751743082459868 - lse2[None, :]), 0.0)
-            do0 = tl.load(
-                do_base
-                + tl.cast(h, tl.int64) * stride_do_h
-                + tl.cast(q_lo, tl.int64) * stride_do_n
-                + do0_offsets,
-                mask=q[:, None] < Nq,
-                other=0.0,
-            )
+            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 128])
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -451,19 +418,20 @@ def backward(do, q, k, v, o, lse):
             lse2.stride(0), lse2.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             B, Hq, Hkv, Nq, Nk, head_group,
-            BLOCK_M=128, BLOCK_N=64,
+            BLOCK_M=128, BLOCK_N=32,
             num_warps=8,
             num_stages=3,
+            maxnreg=128,
         )
     # About 8 KV heads are launched together, in even groups.
     groups = triton.cdiv(B * Hkv, 8)
     head_group = triton.cdiv(B * Hkv, max(groups, 1))
-    programs = B * Hkv * triton.cdiv(Nk, 128)
+    programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:
         causal_top_left_bwd_dkv[(programs,)](
-            do, q, k, v, delta, lse2, dk, dv,
-            do.stride(0), do.stride(1), do.stride(2),
-            q.stride(0), q.stride(1), q.stride(2),
+            k, v, delta, lse2, dk, dv,
+            TensorDescriptor(q, q.shape, q.stride(), [1, 1, 64, 128]),
+            TensorDescriptor(do, do.shape, do.stride(), [1, 1, 64, 128]),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             delta.stride(0), delta.stride(1),
@@ -471,8 +439,8 @@ def backward(do, q, k, v, o, lse):
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             B, Hq, Hkv, Nq, Nk, head_group,
-            BLOCK_N=128, BLOCK_M=64,
-            num_warps=8,
-            num_stages=3,
+            BLOCK_N=64, BLOCK_M=64,
+            num_warps=4,
+            num_stages=2,
         )
     return dq, dk, dv

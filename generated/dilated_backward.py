@@ -9,12 +9,12 @@ number    1.4426950408889634 is log2(e)
 gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 fe907afbe8e77e5771531d05a25f19903a6634cde66cc3900843d7724f1274b6 (canonical JSON)
 schedule  backward: 2 kernel(s)
-plan      dilated_bwd_dq: BLOCK_M 64 x BLOCK_N 32, 4 warps, 3 stages, descriptors, at most 96
+plan      dilated_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, descriptors, at most 128
           registers
 plan      dilated_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 dd0ba558cf691f11597ffb3c8f9afdec2d3f17c173d10bc32dfa17d1832ff968
+code      sha256 8321b72671ee5113ccdb85bb25f0f146f5dc4912697193aaf2accfd296126319
 """
 
 import torch
@@ -354,8 +354,8 @@ def backward(do, q, k, v, o, lse):
     if programs:
         dilated_bwd_dq[(programs,)](
             do, q, o, lse, delta, lse2, dq,
-            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 32, 64]),
-            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 32, 64]),
+            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 64, 64]),
+            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 64, 64]),
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
             o.stride(0), o.stride(1), o.stride(2),
@@ -364,10 +364,10 @@ def backward(do, q, k, v, o, lse):
             lse2.stride(0), lse2.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_M=64, BLOCK_N=32,
+            BLOCK_M=64, BLOCK_N=64,
             num_warps=4,
-            num_stages=3,
-            maxnreg=96,
+            num_stages=2,
+            maxnreg=128,
         )
     programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:

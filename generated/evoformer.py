@@ -11,7 +11,7 @@ schedule  flash2: 1 kernel(s)
 plan      evoformer_fwd: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 a6df2c73597d6b22b60e0b5d9f3bc00d48edfde08c40652c70cd43140ec6524b
+code      sha256 434635eace527a2e0e96a8b8858a712c576f0e5b010a9d1ee04c7d7a7ea7134f
 """
 
 import torch
@@ -19,7 +19,7 @@ import triton
 import triton.language as tl
 
 
-@triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
+@triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk"])
 def evoformer_fwd(
     q_ptr,
     k_ptr,
@@ -44,6 +44,7 @@ def evoformer_fwd(
     stride_o_n,
     stride_lse_b,
     stride_lse_h,
+    B,
     Hq,
     Hkv,
     Nq,
@@ -54,10 +55,10 @@ def evoformer_fwd(
     """FlashAttention-2 forward: O and lse of one tile of queries."""
     pid = tl.program_id(0)
     n_q_tile = tl.cdiv(Nq, BLOCK_M)
-    # b > h > q_tile, slowest first
-    b = pid // (Hq * n_q_tile)
-    h = pid // n_q_tile % Hq
-    q_tile = pid % n_q_tile
+    # h > q_tile > b, slowest first
+    h = pid // (n_q_tile * B)
+    q_tile = pid // B % n_q_tile
+    b = pid % B
 
     q_range = tl.arange(0, BLOCK_M)
     k_range = tl.arange(0, BLOCK_N)
@@ -197,7 +198,7 @@ def forward(q, k, v, pair):
             pair.stride(0), pair.stride(1), pair.stride(2),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
-            Hq, Hkv, Nq, Nk,
+            B, Hq, Hkv, Nq, Nk,
             BLOCK_M=128, BLOCK_N=64,
             num_warps=8,
             num_stages=3,

@@ -10,11 +10,12 @@ gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 1da40dcc85d5b4fb6883699c884b2024e8e8936a2628596e15d50d2f28cac92f (canonical JSON)
 schedule  backward: 3 kernel(s)
 plan      evoformer_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
-plan      evoformer_bwd_dkv: BLOCK_N 128 x BLOCK_M 64, 4 warps, 3 stages
+plan      evoformer_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors, at most 168
+          registers
 plan      evoformer_bwd_pair: BLOCK_M 64 x BLOCK_N 128, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 1f391e181d8183fda541ad9218514315a4b5694fad9ec2141c9e508b37df8056
+code      sha256 8c2f03dc0aaa95bd3dc1fbbcca46011185dfa89381f58df54156c45ca81dd04a
 """
 
 import torch
@@ -23,7 +24,7 @@ import triton.language as tl
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 
-@triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
+@triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk"])
 def evoformer_bwd_dq(
     do_ptr,
     q_ptr,
@@ -62,6 +63,7 @@ def evoformer_bwd_dq(
     stride_dq_b,
     stride_dq_h,
     stride_dq_n,
+    B,
     Hq,
     Hkv,
     Nq,
@@ -72,10 +74,10 @@ def evoformer_bwd_dq(
     """FlashAttention-2 backward: delta and dQ of one tile of queries."""
     pid = tl.program_id(0)
     n_q_tile = tl.cdiv(Nq, BLOCK_M)
-    # b > h > q_tile, slowest first
-    b = pid // (Hq * n_q_tile)
-    h = pid // n_q_tile % Hq
-    q_tile = pid % n_q_tile
+    # h > q_tile > b, slowest first
+    h = pid // (n_q_tile * B)
+    q_tile = pid // B % n_q_tile
+    b = pid % B
 
     q_range = tl.arange(0, BLOCK_M)
     k_range = tl.arange(0, BLOCK_N)
@@ -218,10 +220,8 @@ def evoformer_bwd_dq(
     tl.store(dq_base + q_range[:, None] * stride_dq_n + d0[None, :], dq0_elem, mask=q[:, None] < Nq)
 
 
-@triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
+@triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk"])
 def evoformer_bwd_dkv(
-    do_ptr,
-    q_ptr,
     k_ptr,
     v_ptr,
     pair_ptr,
@@ -229,12 +229,8 @@ def evoformer_bwd_dkv(
     lse2_ptr,
     dk_ptr,
     dv_ptr,
-    stride_do_b,
-    stride_do_h,
-    stride_do_n,
-    stride_q_b,
-    stride_q_h,
-    stride_q_n,
+    q0_desc,
+    do0_desc,
     stride_k_b,
     stride_k_h,
     stride_k_n,
@@ -254,6 +250,7 @@ def evoformer_bwd_dkv(
     stride_dv_b,
     stride_dv_h,
     stride_dv_n,
+    B,
     Hq,
     Hkv,
     Nq,
@@ -264,10 +261,10 @@ def evoformer_bwd_dkv(
     """FlashAttention-2 backward: dK and dV of one tile of keys."""
     pid = tl.program_id(0)
     n_k_tile = tl.cdiv(Nk, BLOCK_N)
-    # b > hkv > k_tile, slowest first
-    b = pid // (Hkv * n_k_tile)
-    hkv = pid // n_k_tile % Hkv
-    k_tile = pid % n_k_tile
+    # hkv > k_tile > b, slowest first
+    hkv = pid // (n_k_tile * B)
+    k_tile = pid // B % n_k_tile
+    b = pid % B
 
     k_range = tl.arange(0, BLOCK_N)
     q_range = tl.arange(0, BLOCK_M)
@@ -296,13 +293,9 @@ def evoformer_bwd_dkv(
 
     dk0 = tl.zeros((BLOCK_N, 32), tl.float32)
     dv0 = tl.zeros((BLOCK_N, 32), tl.float32)
-    q_base = q_ptr + b.to(tl.int64) * stride_q_b
-    q0_offsets = q_range[:, None] * stride_q_n + d0[None, :]
     pair_base = pair_ptr + k_lo.to(tl.int64) * stride_pair_k
     pair_hqk_offsets = q_range[None, :] * stride_pair_q + k_range[:, None] * stride_pair_k
     lse2_base = lse2_ptr + b.to(tl.int64) * stride_lse2_b
-    do_base = do_ptr + b.to(tl.int64) * stride_do_b
-    do0_offsets = q_range[:, None] * stride_do_n + e0[None, :]
     delta_base = delta_ptr + b.to(tl.int64) * stride_delta_b
 
     # the query heads of this KV head
@@ -315,12 +308,7 @@ def evoformer_bwd_dkv(
         # full tiles: every pair is visible
         for j in range(0, full_hi):
             q_lo = j * BLOCK_M
-            q0 = tl.load(
-                q_base
-                + tl.cast(h, tl.int64) * stride_q_h
-                + tl.cast(q_lo, tl.int64) * stride_q_n
-                + q0_offsets
-            )
+            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             pair_hqk = tl.load(
@@ -336,12 +324,7 @@ def evoformer_bwd_dkv(
             )
             # P = exp(S - lse)
             p = tl.exp2(s * 0.25503486164919736 + pair_hqk * 1.4426950408889634 - lse2[None, :])
-            do0 = tl.load(
-                do_base
-                + tl.cast(h, tl.int64) * stride_do_h
-                + tl.cast(q_lo, tl.int64) * stride_do_n
-                + do0_offsets
-            )
+            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -365,14 +348,7 @@ def evoformer_bwd_dkv(
         for j in range(full_hi, partial_hi):
             q_lo = j * BLOCK_M
             q = q_lo + q_range
-            q0 = tl.load(
-                q_base
-                + tl.cast(h, tl.int64) * stride_q_h
-                + tl.cast(q_lo, tl.int64) * stride_q_n
-                + q0_offsets,
-                mask=q[:, None] < Nq,
-                other=0.0,
-            )
+            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             pair_hqk = tl.load(
@@ -396,14 +372,7 @@ def evoformer_bwd_dkv(
                 tl.exp2(s * 0.25503486164919736 + pair_hqk * 1.4426950408889634 - lse2[None, :]),
                 0.0,
             )
-            do0 = tl.load(
-                do_base
-                + tl.cast(h, tl.int64) * stride_do_h
-                + tl.cast(q_lo, tl.int64) * stride_do_n
-                + do0_offsets,
-                mask=q[:, None] < Nq,
-                other=0.0,
-            )
+            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -573,18 +542,18 @@ def backward(do, q, k, v, pair, o, lse):
             delta.stride(0), delta.stride(1),
             lse2.stride(0), lse2.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
-            Hq, Hkv, Nq, Nk,
+            B, Hq, Hkv, Nq, Nk,
             BLOCK_M=128, BLOCK_N=64,
             num_warps=8,
             num_stages=3,
             maxnreg=128,
         )
-    programs = B * Hkv * triton.cdiv(Nk, 128)
+    programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:
         evoformer_bwd_dkv[(programs,)](
-            do, q, k, v, pair, delta, lse2, dk, dv,
-            do.stride(0), do.stride(1), do.stride(2),
-            q.stride(0), q.stride(1), q.stride(2),
+            k, v, pair, delta, lse2, dk, dv,
+            TensorDescriptor(q, q.shape, q.stride(), [1, 1, 64, 32]),
+            TensorDescriptor(do, do.shape, do.stride(), [1, 1, 64, 32]),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             pair.stride(0), pair.stride(1), pair.stride(2),
@@ -592,10 +561,11 @@ def backward(do, q, k, v, pair, o, lse):
             lse2.stride(0), lse2.stride(1),
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
-            Hq, Hkv, Nq, Nk,
-            BLOCK_N=128, BLOCK_M=64,
+            B, Hq, Hkv, Nq, Nk,
+            BLOCK_N=64, BLOCK_M=64,
             num_warps=4,
             num_stages=3,
+            maxnreg=168,
         )
     programs = Hq * triton.cdiv(Nq, 64) * triton.cdiv(Nk, 128)
     if programs:

@@ -9,7 +9,7 @@ schedule  flash2: 1 kernel(s)
 plan      gemma2_local_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 4f61ceb96bd7302f515e67c8d1f5365f4a35f8ca3f22f8284bca1056d28673a4
+code      sha256 a6132ff99bcaaefba5c54adfec95a4ae031dad328a08b5f63306b853be039fab
 """
 
 import torch
@@ -43,10 +43,10 @@ def gemma2_local_fwd(
     """FlashAttention-2 forward: O and lse of one tile of queries."""
     pid = tl.program_id(0)
     n_q_tile = tl.cdiv(Nq, BLOCK_M)
-    # b > h > q_tile, slowest first
-    b = pid // (Hq * n_q_tile)
-    h = pid // n_q_tile % Hq
-    q_tile = pid % n_q_tile
+    # b > q_tile > h, slowest first
+    b = pid // (n_q_tile * Hq)
+    q_tile = pid // Hq % n_q_tile
+    h = pid % Hq
 
     q_range = tl.arange(0, BLOCK_M)
     k_range = tl.arange(0, BLOCK_N)

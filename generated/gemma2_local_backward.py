@@ -10,15 +10,16 @@ hash      sha256 b0106fb6606faddeeabdb1ece4cfe5dc51d0a40b8772936aa96f899413f7f1d
 schedule  backward: 3 kernel(s)
 plan      gemma2_local_bwd_dq: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages
 plan      gemma2_local_bwd_dk: BLOCK_N 128 x BLOCK_M 32, 8 warps, 3 stages
-plan      gemma2_local_bwd_dv: BLOCK_N 128 x BLOCK_M 32, 8 warps, 3 stages
+plan      gemma2_local_bwd_dv: BLOCK_N 128 x BLOCK_M 64, 8 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 6833a0d0cab757472488e81cc331bceebeb3a1a51fe6d3d625c8706e70fff1d4
+code      sha256 2fb85126e4ce49456c78254ab899412bca014492e331812d6e692055e0d1adfc
 """
 
 import torch
 import triton
 import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
@@ -66,10 +67,10 @@ def gemma2_local_bwd_dq(
     """FlashAttention-2 backward: delta and dQ of one tile of queries."""
     pid = tl.program_id(0)
     n_q_tile = tl.cdiv(Nq, BLOCK_M)
-    # b > h > q_tile, slowest first
-    b = pid // (Hq * n_q_tile)
-    h = pid // n_q_tile % Hq
-    q_tile = pid % n_q_tile
+    # b > q_tile > h, slowest first
+    b = pid // (n_q_tile * Hq)
+    q_tile = pid // Hq % n_q_tile
+    h = pid % Hq
 
     q_range = tl.arange(0, BLOCK_M)
     k_range = tl.arange(0, BLOCK_N)
@@ -426,17 +427,11 @@ def gemma2_local_bwd_dk(
 
 @triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
 def gemma2_local_bwd_dv(
-    do_ptr,
-    q_ptr,
     k_ptr,
     lse2_ptr,
     dv_ptr,
-    stride_do_b,
-    stride_do_h,
-    stride_do_n,
-    stride_q_b,
-    stride_q_h,
-    stride_q_n,
+    q0_desc,
+    do0_desc,
     stride_k_b,
     stride_k_h,
     stride_k_n,
@@ -479,11 +474,7 @@ def gemma2_local_bwd_dv(
     )
 
     dv0 = tl.zeros((BLOCK_N, 256), tl.float32)
-    q_base = q_ptr + b.to(tl.int64) * stride_q_b
-    q0_offsets = q_range[:, None] * stride_q_n + d0[None, :]
     lse2_base = lse2_ptr + b.to(tl.int64) * stride_lse2_b
-    do_base = do_ptr + b.to(tl.int64) * stride_do_b
-    do0_offsets = q_range[:, None] * stride_do_n + e0[None, :]
 
     # the query heads of this KV head
     for i_head in range(0, Hq // Hkv):
@@ -501,12 +492,7 @@ def gemma2_local_bwd_dv(
         # full tiles: every pair is visible
         for j in range(full_lo, full_hi):
             q_lo = j * BLOCK_M
-            q0 = tl.load(
-                q_base
-                + tl.cast(h, tl.int64) * stride_q_h
-                + tl.cast(q_lo, tl.int64) * stride_q_n
-                + q0_offsets
-            )
+            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 256])
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             t_part1 = tl.inline_asm_elementwise(
@@ -517,12 +503,7 @@ def gemma2_local_bwd_dv(
             )
             # P = exp(S - lse)
             p = tl.exp2(t_part1 * 72.13475204444816 - lse2[None, :])
-            do0 = tl.load(
-                do_base
-                + tl.cast(h, tl.int64) * stride_do_h
-                + tl.cast(q_lo, tl.int64) * stride_do_n
-                + do0_offsets
-            )
+            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 256])
             # in the input precision, for the matrix units
             p_elem = p.to(k_ptr.dtype.element_ty)
             # dV = dV + P^T dO
@@ -537,14 +518,7 @@ def gemma2_local_bwd_dv(
             j = i_j + tl.where(i_j < partial_n0, partial_lo0, full_hi - partial_n0)
             q_lo = j * BLOCK_M
             q = q_lo + q_range
-            q0 = tl.load(
-                q_base
-                + tl.cast(h, tl.int64) * stride_q_h
-                + tl.cast(q_lo, tl.int64) * stride_q_n
-                + q0_offsets,
-                mask=q[:, None] < Nq,
-                other=0.0,
-            )
+            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 256])
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             t_part1 = tl.inline_asm_elementwise(
@@ -564,14 +538,7 @@ def gemma2_local_bwd_dv(
             )
             # P = exp(S - lse)
             p = tl.where(visible, tl.exp2(t_part1 * 72.13475204444816 - lse2[None, :]), 0.0)
-            do0 = tl.load(
-                do_base
-                + tl.cast(h, tl.int64) * stride_do_h
-                + tl.cast(q_lo, tl.int64) * stride_do_n
-                + do0_offsets,
-                mask=q[:, None] < Nq,
-                other=0.0,
-            )
+            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 256])
             # in the input precision, for the matrix units
             p_elem = p.to(k_ptr.dtype.element_ty)
             # dV = dV + P^T dO
@@ -636,15 +603,15 @@ def backward(do, q, k, v, o, lse):
     programs = B * Hkv * triton.cdiv(Nk, 128)
     if programs:
         gemma2_local_bwd_dv[(programs,)](
-            do, q, k, lse2, dv,
-            do.stride(0), do.stride(1), do.stride(2),
-            q.stride(0), q.stride(1), q.stride(2),
+            k, lse2, dv,
+            TensorDescriptor(q, q.shape, q.stride(), [1, 1, 64, 256]),
+            TensorDescriptor(do, do.shape, do.stride(), [1, 1, 64, 256]),
             k.stride(0), k.stride(1), k.stride(2),
             lse2.stride(0), lse2.stride(1),
             dv.stride(0), dv.stride(1), dv.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_N=128, BLOCK_M=32,
+            BLOCK_N=128, BLOCK_M=64,
             num_warps=8,
-            num_stages=3,
+            num_stages=2,
         )
     return dq, dk, dv

@@ -9,15 +9,16 @@ number    6554 is dropout in units of 2**-16: of a pair's 16 random bits, smalle
 number    1.1111186463666882 is 1 / (1 - p) with p = 6554 / 2**16
 hash      sha256 97bb120facb7e1f2fd3d1170fa0a30b57922d6638da73956438f8de0453caf25 (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      gpt2_fwd: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
+plan      gpt2_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 2 stages, descriptors, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 a55c68b0c38d04a3687f12837a92f8ce3965106a3039f72afa0c22811713209c
+code      sha256 564b8832457d14816a664f8f56f4e6783d2e53aeb567f38778fafca60056034f
 """
 
 import torch
 import triton
 import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit
@@ -77,20 +78,14 @@ def four_times(x, ROWS: tl.constexpr, COLS: tl.constexpr):
 @triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk", "head_group"])
 def gpt2_fwd(
     q_ptr,
-    k_ptr,
-    v_ptr,
     seed_ptr,
     o_ptr,
     lse_ptr,
+    k0_desc,
+    v0_desc,
     stride_q_b,
     stride_q_h,
     stride_q_n,
-    stride_k_b,
-    stride_k_h,
-    stride_k_n,
-    stride_v_b,
-    stride_v_h,
-    stride_v_n,
     stride_o_b,
     stride_o_h,
     stride_o_n,
@@ -147,15 +142,11 @@ def gpt2_fwd(
     m = tl.full((BLOCK_M,), float("-inf"), tl.float32)
     l = tl.zeros((BLOCK_M,), tl.float32)
     o0 = tl.zeros((BLOCK_M, 64), tl.float32)
-    k_base = k_ptr + b.to(tl.int64) * stride_k_b + hkv.to(tl.int64) * stride_k_h
-    k0_offsets = k_range[None, :] * stride_k_n + d0[:, None]
-    v_base = v_ptr + b.to(tl.int64) * stride_v_b + hkv.to(tl.int64) * stride_v_h
-    v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     # full tiles: every pair is visible
     for j in range(0, full_hi):
         k_lo = j * BLOCK_N
-        k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64]).T
         # S = Q K^T
         s = tl.dot(q0, k0)
         # running row maximum
@@ -164,26 +155,22 @@ def gpt2_fwd(
         p = tl.exp2(s * 0.18033688011112042 - m_new[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_new)
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         # pairs that dropout keeps: Z = 1 / (1 - p) there, else 0, with p = 6554 / 2**16
         keep = dropout_keep(seed_lo, seed_hi, bh_number, q_lo, k_lo, 6554, BLOCK_M, BLOCK_N)
         # P in the input precision, for the matrix units
         p_elem = (p * tl.where(keep, 1.1111186463666882, 0.0)).to(q_ptr.dtype.element_ty)
-        v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # O = diag(alpha) O + (Z * P) V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     # partial tiles: some pairs are hidden
     for j in range(full_hi, partial_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = tl.load(
-            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
-            mask=k[None, :] < Nk,
-            other=0.0,
-        )
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64]).T
         # S = Q K^T
         s = tl.dot(q0, k0)
         # hidden pairs
@@ -196,19 +183,15 @@ def gpt2_fwd(
         p = tl.exp2(s * 0.18033688011112042 - m_ref[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_ref)
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         # pairs that dropout keeps: Z = 1 / (1 - p) there, else 0, with p = 6554 / 2**16
         keep = dropout_keep(seed_lo, seed_hi, bh_number, q_lo, k_lo, 6554, BLOCK_M, BLOCK_N)
         # P in the input precision, for the matrix units
         p_elem = (p * tl.where(keep, 1.1111186463666882, 0.0)).to(q_ptr.dtype.element_ty)
-        v0 = tl.load(
-            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
-            mask=k[:, None] < Nk,
-            other=0.0,
-        )
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # O = diag(alpha) O + (Z * P) V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     # a row that saw nothing: l = 0, O = 0
@@ -243,19 +226,19 @@ def forward(q, k, v, seed):
     kv_heads = triton.cdiv(B * Hq, shared)
     groups = max(triton.cdiv(kv_heads, max(8 // shared, 1)), 1)
     head_group = max(triton.cdiv(kv_heads, groups), 1) * shared
-    programs = B * Hq * triton.cdiv(Nq, 128)
+    programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         gpt2_fwd[(programs,)](
-            q, k, v, seed, o, lse,
+            q, seed, o, lse,
+            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 128, 64]),
+            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 128, 64]),
             q.stride(0), q.stride(1), q.stride(2),
-            k.stride(0), k.stride(1), k.stride(2),
-            v.stride(0), v.stride(1), v.stride(2),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             B, Hq, Hkv, Nq, Nk, head_group,
-            BLOCK_M=128, BLOCK_N=64,
-            num_warps=8,
-            num_stages=3,
-            maxnreg=128,
+            BLOCK_M=64, BLOCK_N=128,
+            num_warps=4,
+            num_stages=2,
+            maxnreg=168,
         )
     return o, lse

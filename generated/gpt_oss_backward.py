@@ -9,24 +9,24 @@ number    1.4426950408889634 is log2(e)
 gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 a9023d996476de9d31d663f99a4e14647b21656d4958f2d90dbe502d84c28b1e (canonical JSON)
 schedule  backward: 2 kernel(s)
-plan      gpt_oss_bwd_dq: BLOCK_M 64 x BLOCK_N 32, 4 warps, 3 stages, at most 128 registers
+plan      gpt_oss_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, descriptors, at most 128
+          registers
 plan      gpt_oss_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 ec5872a750b81298309400fcb885e9874bc30e0288568bd381a3700cef2a3d0a
+code      sha256 667bca37886410fbdec81471cf18390248cef3a3c10dbae10b292957d13d56cb
 """
 
 import torch
 import triton
 import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
 def gpt_oss_bwd_dq(
     do_ptr,
     q_ptr,
-    k_ptr,
-    v_ptr,
     sinks_ptr,
     o_ptr,
     lse_ptr,
@@ -34,18 +34,14 @@ def gpt_oss_bwd_dq(
     lse2_ptr,
     dsinks_rows_ptr,
     dq_ptr,
+    k0_desc,
+    v0_desc,
     stride_do_b,
     stride_do_h,
     stride_do_n,
     stride_q_b,
     stride_q_h,
     stride_q_n,
-    stride_k_b,
-    stride_k_h,
-    stride_k_n,
-    stride_v_b,
-    stride_v_h,
-    stride_v_n,
     stride_sinks_h,
     stride_o_b,
     stride_o_h,
@@ -147,20 +143,16 @@ def gpt_oss_bwd_dq(
 
     dq0 = tl.zeros((BLOCK_M, 64), tl.float32)
     dsinks_rows = tl.zeros((BLOCK_M,), tl.float32)
-    k_base = k_ptr + b.to(tl.int64) * stride_k_b + hkv.to(tl.int64) * stride_k_h
-    k0_offsets = k_range[:, None] * stride_k_n + d0[None, :]
-    v_base = v_ptr + b.to(tl.int64) * stride_v_b + hkv.to(tl.int64) * stride_v_h
-    v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     # full tiles: every pair is visible
     for j in range(full_lo, full_hi):
         k_lo = j * BLOCK_N
-        k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         # P = exp(S - lse)
         p = tl.exp2(s * 0.18033688011112042 - lse2[:, None])
-        v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
@@ -179,22 +171,14 @@ def gpt_oss_bwd_dq(
         j = i + tl.where(i < partial_n0, partial_lo0, full_hi - partial_n0)
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = tl.load(
-            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
-            mask=k[:, None] < Nk,
-            other=0.0,
-        )
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         # pairs that see each other
         visible = (row[:, None] <= k[None, :]) & (k[None, :] <= qpos[:, None])
         # P = exp(S - lse)
         p = tl.where(visible, tl.exp2(s * 0.18033688011112042 - lse2[:, None]), 0.0)
-        v0 = tl.load(
-            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
-            mask=k[:, None] < Nk,
-            other=0.0,
-        )
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
@@ -459,11 +443,11 @@ def backward(do, q, k, v, sinks, o, lse):
     programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         gpt_oss_bwd_dq[(programs,)](
-            do, q, k, v, sinks, o, lse, delta, lse2, dsinks_rows, dq,
+            do, q, sinks, o, lse, delta, lse2, dsinks_rows, dq,
+            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 64, 64]),
+            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 64, 64]),
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
-            k.stride(0), k.stride(1), k.stride(2),
-            v.stride(0), v.stride(1), v.stride(2),
             sinks.stride(0),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
@@ -472,9 +456,9 @@ def backward(do, q, k, v, sinks, o, lse):
             dsinks_rows.stride(0), dsinks_rows.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_M=64, BLOCK_N=32,
+            BLOCK_M=64, BLOCK_N=64,
             num_warps=4,
-            num_stages=3,
+            num_stages=2,
             maxnreg=128,
         )
     programs = B * Hkv * triton.cdiv(Nk, 64)

@@ -10,7 +10,7 @@ schedule  flash2: 1 kernel(s)
 plan      swin_v2_fwd: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 78db06e830e077058fe10fcf097c032c5ba5a2c0b724a71edf9645fc3c3ef593
+code      sha256 49ca7699e0aad2edfd6ff87db3c69fb8b5b6898d3f4712de678983682892bc34
 """
 
 import torch
@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 
 
-@triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
+@triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk"])
 def swin_v2_fwd(
     q_ptr,
     k_ptr,
@@ -45,6 +45,7 @@ def swin_v2_fwd(
     stride_o_n,
     stride_lse_b,
     stride_lse_h,
+    B,
     Hq,
     Hkv,
     Nq,
@@ -55,10 +56,10 @@ def swin_v2_fwd(
     """FlashAttention-2 forward: O and lse of one tile of queries."""
     pid = tl.program_id(0)
     n_q_tile = tl.cdiv(Nq, BLOCK_M)
-    # b > h > q_tile, slowest first
-    b = pid // (Hq * n_q_tile)
-    h = pid // n_q_tile % Hq
-    q_tile = pid % n_q_tile
+    # h > q_tile > b, slowest first
+    h = pid // (n_q_tile * B)
+    q_tile = pid // B % n_q_tile
+    b = pid % B
 
     q_range = tl.arange(0, BLOCK_M)
     k_range = tl.arange(0, BLOCK_N)
@@ -201,7 +202,7 @@ def forward(q, k, v, log_scale, bias):
             bias.stride(0), bias.stride(1), bias.stride(2),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
-            Hq, Hkv, Nq, Nk,
+            B, Hq, Hkv, Nq, Nk,
             BLOCK_M=128, BLOCK_N=64,
             num_warps=8,
             num_stages=3,

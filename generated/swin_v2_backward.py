@@ -7,12 +7,14 @@ number    1.4426950408889634 is log2(e)
 gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 e24766f58b6b71d82d8f2a185cc968e003879e56c84d72324b1e7e28090ca358 (canonical JSON)
 schedule  backward: 3 kernel(s)
-plan      swin_v2_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 168 registers
-plan      swin_v2_bwd_dkv: BLOCK_N 128 x BLOCK_M 32, 8 warps, 3 stages, at most 128 registers
+plan      swin_v2_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors, at most 168
+          registers
+plan      swin_v2_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors, at most 168
+          registers
 plan      swin_v2_bwd_bias: BLOCK_M 64 x BLOCK_N 128, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 cda98b104383d639c0ea7e0d59a58fd1dba6264524aee3158fee4c91c6bfc425
+code      sha256 dcdeb15a1c0e2b9f8468cce59fc2173a76d3c7542ac68ee23ebd7575b6282db4
 """
 
 import torch
@@ -21,12 +23,10 @@ import triton.language as tl
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 
-@triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
+@triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk"])
 def swin_v2_bwd_dq(
     do_ptr,
     q_ptr,
-    k_ptr,
-    v_ptr,
     log_scale_ptr,
     bias_ptr,
     o_ptr,
@@ -35,18 +35,14 @@ def swin_v2_bwd_dq(
     lse2_ptr,
     dlog_scale_rows_ptr,
     dq_ptr,
+    k0_desc,
+    v0_desc,
     stride_do_b,
     stride_do_h,
     stride_do_n,
     stride_q_b,
     stride_q_h,
     stride_q_n,
-    stride_k_b,
-    stride_k_h,
-    stride_k_n,
-    stride_v_b,
-    stride_v_h,
-    stride_v_n,
     stride_log_scale_h,
     stride_bias_h,
     stride_bias_q,
@@ -65,6 +61,7 @@ def swin_v2_bwd_dq(
     stride_dq_b,
     stride_dq_h,
     stride_dq_n,
+    B,
     Hq,
     Hkv,
     Nq,
@@ -75,10 +72,10 @@ def swin_v2_bwd_dq(
     """FlashAttention-2 backward: delta and dQ of one tile of queries."""
     pid = tl.program_id(0)
     n_q_tile = tl.cdiv(Nq, BLOCK_M)
-    # b > h > q_tile, slowest first
-    b = pid // (Hq * n_q_tile)
-    h = pid // n_q_tile % Hq
-    q_tile = pid % n_q_tile
+    # h > q_tile > b, slowest first
+    h = pid // (n_q_tile * B)
+    q_tile = pid // B % n_q_tile
+    b = pid % B
 
     q_range = tl.arange(0, BLOCK_M)
     k_range = tl.arange(0, BLOCK_N)
@@ -145,17 +142,13 @@ def swin_v2_bwd_dq(
 
     dq0 = tl.zeros((BLOCK_M, 32), tl.float32)
     dlog_scale_rows = tl.zeros((BLOCK_M,), tl.float32)
-    k_base = k_ptr + b.to(tl.int64) * stride_k_b + hkv.to(tl.int64) * stride_k_h
-    k0_offsets = k_range[:, None] * stride_k_n + d0[None, :]
     bias_base = bias_ptr + h.to(tl.int64) * stride_bias_h + q_lo.to(tl.int64) * stride_bias_q
     bias_hqk_offsets = q_range[:, None] * stride_bias_q + k_range[None, :] * stride_bias_k
-    v_base = v_ptr + b.to(tl.int64) * stride_v_b + hkv.to(tl.int64) * stride_v_h
-    v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     # full tiles: every pair is visible
     for j in range(0, full_hi):
         k_lo = j * BLOCK_N
-        k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 32])
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         bias_hqk = tl.load(
@@ -165,7 +158,7 @@ def swin_v2_bwd_dq(
         ).to(tl.float32)
         # P = exp(S - lse)
         p = tl.exp2(s * 1.4426950408889634 * c + bias_hqk * 1.4426950408889634 - lse2[:, None])
-        v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 32])
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
@@ -183,11 +176,7 @@ def swin_v2_bwd_dq(
     for j in range(full_hi, partial_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = tl.load(
-            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
-            mask=k[:, None] < Nk,
-            other=0.0,
-        )
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 32])
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         bias_hqk = tl.load(
@@ -203,11 +192,7 @@ def swin_v2_bwd_dq(
             tl.exp2(s * 1.4426950408889634 * c + bias_hqk * 1.4426950408889634 - lse2[:, None]),
             0.0,
         )
-        v0 = tl.load(
-            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
-            mask=k[:, None] < Nk,
-            other=0.0,
-        )
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 32])
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
@@ -238,10 +223,8 @@ def swin_v2_bwd_dq(
     tl.store(dlog_scale_rows_base + q_range, dlog_scale_rows, mask=q < Nq)
 
 
-@triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
+@triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk"])
 def swin_v2_bwd_dkv(
-    do_ptr,
-    q_ptr,
     k_ptr,
     v_ptr,
     log_scale_ptr,
@@ -250,12 +233,8 @@ def swin_v2_bwd_dkv(
     lse2_ptr,
     dk_ptr,
     dv_ptr,
-    stride_do_b,
-    stride_do_h,
-    stride_do_n,
-    stride_q_b,
-    stride_q_h,
-    stride_q_n,
+    q0_desc,
+    do0_desc,
     stride_k_b,
     stride_k_h,
     stride_k_n,
@@ -276,6 +255,7 @@ def swin_v2_bwd_dkv(
     stride_dv_b,
     stride_dv_h,
     stride_dv_n,
+    B,
     Hq,
     Hkv,
     Nq,
@@ -286,10 +266,10 @@ def swin_v2_bwd_dkv(
     """FlashAttention-2 backward: dK and dV of one tile of keys."""
     pid = tl.program_id(0)
     n_k_tile = tl.cdiv(Nk, BLOCK_N)
-    # b > hkv > k_tile, slowest first
-    b = pid // (Hkv * n_k_tile)
-    hkv = pid // n_k_tile % Hkv
-    k_tile = pid % n_k_tile
+    # hkv > k_tile > b, slowest first
+    hkv = pid // (n_k_tile * B)
+    k_tile = pid // B % n_k_tile
+    b = pid % B
 
     k_range = tl.arange(0, BLOCK_N)
     q_range = tl.arange(0, BLOCK_M)
@@ -318,13 +298,9 @@ def swin_v2_bwd_dkv(
 
     dk0 = tl.zeros((BLOCK_N, 32), tl.float32)
     dv0 = tl.zeros((BLOCK_N, 32), tl.float32)
-    q_base = q_ptr + b.to(tl.int64) * stride_q_b
-    q0_offsets = q_range[:, None] * stride_q_n + d0[None, :]
     bias_base = bias_ptr + k_lo.to(tl.int64) * stride_bias_k
     bias_hqk_offsets = q_range[None, :] * stride_bias_q + k_range[:, None] * stride_bias_k
     lse2_base = lse2_ptr + b.to(tl.int64) * stride_lse2_b
-    do_base = do_ptr + b.to(tl.int64) * stride_do_b
-    do0_offsets = q_range[:, None] * stride_do_n + e0[None, :]
     delta_base = delta_ptr + b.to(tl.int64) * stride_delta_b
 
     # the query heads of this KV head
@@ -341,12 +317,7 @@ def swin_v2_bwd_dkv(
         # full tiles: every pair is visible
         for j in range(0, full_hi):
             q_lo = j * BLOCK_M
-            q0 = tl.load(
-                q_base
-                + tl.cast(h, tl.int64) * stride_q_h
-                + tl.cast(q_lo, tl.int64) * stride_q_n
-                + q0_offsets
-            )
+            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             bias_hqk = tl.load(
@@ -362,12 +333,7 @@ def swin_v2_bwd_dkv(
             )
             # P = exp(S - lse)
             p = tl.exp2(s * 1.4426950408889634 * c + bias_hqk * 1.4426950408889634 - lse2[None, :])
-            do0 = tl.load(
-                do_base
-                + tl.cast(h, tl.int64) * stride_do_h
-                + tl.cast(q_lo, tl.int64) * stride_do_n
-                + do0_offsets
-            )
+            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -391,14 +357,7 @@ def swin_v2_bwd_dkv(
         for j in range(full_hi, partial_hi):
             q_lo = j * BLOCK_M
             q = q_lo + q_range
-            q0 = tl.load(
-                q_base
-                + tl.cast(h, tl.int64) * stride_q_h
-                + tl.cast(q_lo, tl.int64) * stride_q_n
-                + q0_offsets,
-                mask=q[:, None] < Nq,
-                other=0.0,
-            )
+            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             bias_hqk = tl.load(
@@ -422,14 +381,7 @@ def swin_v2_bwd_dkv(
                 tl.exp2(s * 1.4426950408889634 * c + bias_hqk * 1.4426950408889634 - lse2[None, :]),
                 0.0,
             )
-            do0 = tl.load(
-                do_base
-                + tl.cast(h, tl.int64) * stride_do_h
-                + tl.cast(q_lo, tl.int64) * stride_do_n
-                + do0_offsets,
-                mask=q[:, None] < Nq,
-                other=0.0,
-            )
+            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -593,11 +545,11 @@ def backward(do, q, k, v, log_scale, bias, o, lse):
     programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         swin_v2_bwd_dq[(programs,)](
-            do, q, k, v, log_scale, bias, o, lse, delta, lse2, dlog_scale_rows, dq,
+            do, q, log_scale, bias, o, lse, delta, lse2, dlog_scale_rows, dq,
+            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 64, 32]),
+            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 64, 32]),
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
-            k.stride(0), k.stride(1), k.stride(2),
-            v.stride(0), v.stride(1), v.stride(2),
             log_scale.stride(0),
             bias.stride(0), bias.stride(1), bias.stride(2),
             o.stride(0), o.stride(1), o.stride(2),
@@ -606,18 +558,18 @@ def backward(do, q, k, v, log_scale, bias, o, lse):
             lse2.stride(0), lse2.stride(1),
             dlog_scale_rows.stride(0), dlog_scale_rows.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
-            Hq, Hkv, Nq, Nk,
+            B, Hq, Hkv, Nq, Nk,
             BLOCK_M=64, BLOCK_N=64,
             num_warps=4,
             num_stages=3,
             maxnreg=168,
         )
-    programs = B * Hkv * triton.cdiv(Nk, 128)
+    programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:
         swin_v2_bwd_dkv[(programs,)](
-            do, q, k, v, log_scale, bias, delta, lse2, dk, dv,
-            do.stride(0), do.stride(1), do.stride(2),
-            q.stride(0), q.stride(1), q.stride(2),
+            k, v, log_scale, bias, delta, lse2, dk, dv,
+            TensorDescriptor(q, q.shape, q.stride(), [1, 1, 64, 32]),
+            TensorDescriptor(do, do.shape, do.stride(), [1, 1, 64, 32]),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             log_scale.stride(0),
@@ -626,11 +578,11 @@ def backward(do, q, k, v, log_scale, bias, o, lse):
             lse2.stride(0), lse2.stride(1),
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
-            Hq, Hkv, Nq, Nk,
-            BLOCK_N=128, BLOCK_M=32,
-            num_warps=8,
+            B, Hq, Hkv, Nq, Nk,
+            BLOCK_N=64, BLOCK_M=64,
+            num_warps=4,
             num_stages=3,
-            maxnreg=128,
+            maxnreg=168,
         )
     programs = Hq * triton.cdiv(Nq, 64) * triton.cdiv(Nk, 128)
     if programs:

@@ -7,19 +7,17 @@ number    1.4426950408889634 is log2(e)
 gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 bb46881af8a794095106184fce00b41704fff7c9bd199708057be31f2e7827b6 (canonical JSON)
 schedule  backward: 3 kernel(s)
-plan      t5_bias_bwd_dq: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages, at most 128 registers
-plan      t5_bias_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, descriptors, at most 168
-          registers
-plan      t5_bias_bwd_table: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages
+plan      t5_bias_bwd_dq: BLOCK_M 128 x BLOCK_N 16, 8 warps, 1 stage, at most 80 registers
+plan      t5_bias_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 1 stage
+plan      t5_bias_bwd_table: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 ab6cc09d35ac0938c5085ea4fc76f70340dffd64a10d4f35f76ca4acd2b78699
+code      sha256 e5b5acb0452a3ffe62edbf57140c0fdcedf3235e31e257bdba8f61e08b5df55a
 """
 
 import torch
 import triton
 import triton.language as tl
-from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
@@ -251,6 +249,8 @@ def t5_bias_bwd_dq(
 
 @triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
 def t5_bias_bwd_dkv(
+    do_ptr,
+    q_ptr,
     k_ptr,
     v_ptr,
     table_ptr,
@@ -258,8 +258,12 @@ def t5_bias_bwd_dkv(
     lse2_ptr,
     dk_ptr,
     dv_ptr,
-    q0_desc,
-    do0_desc,
+    stride_do_b,
+    stride_do_h,
+    stride_do_n,
+    stride_q_b,
+    stride_q_h,
+    stride_q_n,
     stride_k_b,
     stride_k_h,
     stride_k_n,
@@ -320,7 +324,11 @@ def t5_bias_bwd_dkv(
 
     dk0 = tl.zeros((BLOCK_N, 64), tl.float32)
     dv0 = tl.zeros((BLOCK_N, 64), tl.float32)
+    q_base = q_ptr + b.to(tl.int64) * stride_q_b
+    q0_offsets = q_range[:, None] * stride_q_n + d0[None, :]
     lse2_base = lse2_ptr + b.to(tl.int64) * stride_lse2_b
+    do_base = do_ptr + b.to(tl.int64) * stride_do_b
+    do0_offsets = q_range[:, None] * stride_do_n + e0[None, :]
     delta_base = delta_ptr + b.to(tl.int64) * stride_delta_b
 
     # the query heads of this KV head
@@ -334,7 +342,12 @@ def t5_bias_bwd_dkv(
         for j in range(0, full_hi):
             q_lo = j * BLOCK_M
             q = q_lo + q_range
-            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 64])
+            q0 = tl.load(
+                q_base
+                + tl.cast(h, tl.int64) * stride_q_h
+                + tl.cast(q_lo, tl.int64) * stride_q_n
+                + q0_offsets
+            )
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             table_at_part1 = k[:, None] + Nq - q[None, :] - Nk
@@ -364,7 +377,12 @@ def t5_bias_bwd_dkv(
             )
             # P = exp(S - lse)
             p = tl.exp2(s * 1.4426950408889634 + table_hx * 1.4426950408889634 - lse2[None, :])
-            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 64])
+            do0 = tl.load(
+                do_base
+                + tl.cast(h, tl.int64) * stride_do_h
+                + tl.cast(q_lo, tl.int64) * stride_do_n
+                + do0_offsets
+            )
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -388,7 +406,14 @@ def t5_bias_bwd_dkv(
         for j in range(full_hi, partial_hi):
             q_lo = j * BLOCK_M
             q = q_lo + q_range
-            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 64])
+            q0 = tl.load(
+                q_base
+                + tl.cast(h, tl.int64) * stride_q_h
+                + tl.cast(q_lo, tl.int64) * stride_q_n
+                + q0_offsets,
+                mask=q[:, None] < Nq,
+                other=0.0,
+            )
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             table_at_part1 = k[:, None] + Nq - q[None, :] - Nk
@@ -426,7 +451,14 @@ def t5_bias_bwd_dkv(
                 tl.exp2(s * 1.4426950408889634 + table_hx * 1.4426950408889634 - lse2[None, :]),
                 0.0,
             )
-            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 64])
+            do0 = tl.load(
+                do_base
+                + tl.cast(h, tl.int64) * stride_do_h
+                + tl.cast(q_lo, tl.int64) * stride_do_n
+                + do0_offsets,
+                mask=q[:, None] < Nq,
+                other=0.0,
+            )
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -741,17 +773,17 @@ def backward(do, q, k, v, table, o, lse):
             lse2.stride(0), lse2.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_M=128, BLOCK_N=32,
+            BLOCK_M=128, BLOCK_N=16,
             num_warps=8,
-            num_stages=3,
-            maxnreg=128,
+            num_stages=1,
+            maxnreg=80,
         )
     programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:
         t5_bias_bwd_dkv[(programs,)](
-            k, v, table, delta, lse2, dk, dv,
-            TensorDescriptor(q, q.shape, q.stride(), [1, 1, 32, 64]),
-            TensorDescriptor(do, do.shape, do.stride(), [1, 1, 32, 64]),
+            do, q, k, v, table, delta, lse2, dk, dv,
+            do.stride(0), do.stride(1), do.stride(2),
+            q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             table.stride(0), table.stride(1),
@@ -760,12 +792,11 @@ def backward(do, q, k, v, table, o, lse):
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_N=64, BLOCK_M=32,
+            BLOCK_N=64, BLOCK_M=64,
             num_warps=4,
-            num_stages=3,
-            maxnreg=168,
+            num_stages=1,
         )
-    programs = B * Hq * triton.cdiv(Nq, 128)
+    programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         t5_bias_bwd_table[(programs,)](
             do, q, k, v, table, delta, lse2, dtable_table,
@@ -778,9 +809,10 @@ def backward(do, q, k, v, table, o, lse):
             lse2.stride(0), lse2.stride(1),
             dtable_table.stride(0), dtable_table.stride(1), dtable_table.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_M=128, BLOCK_N=64,
-            num_warps=8,
+            BLOCK_M=64, BLOCK_N=64,
+            num_warps=4,
             num_stages=3,
+            maxnreg=168,
         )
     dtable += dtable_table.sum((0, 2))
     return dq, dk, dv, dtable

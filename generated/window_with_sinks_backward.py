@@ -9,12 +9,11 @@ number    1.4426950408889634 is log2(e)
 gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 1609668d3b6f0b0bfa7cf410d7b95b645f78b632c2052d131c1def778ca59efc (canonical JSON)
 schedule  backward: 2 kernel(s)
-plan      window_with_sinks_bwd_dq: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages, at most 128
-          registers
+plan      window_with_sinks_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, descriptors
 plan      window_with_sinks_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 6d026c7318dbefd4f9244bd1a3f9d6498c53bfd2d7354dedfedd952cc9641eba
+code      sha256 d717b49818812417ff2ce3db36f5999a0d1d7543962b3aaf2c22c65fa9fe829a
 """
 
 import torch
@@ -27,25 +26,19 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 def window_with_sinks_bwd_dq(
     do_ptr,
     q_ptr,
-    k_ptr,
-    v_ptr,
     o_ptr,
     lse_ptr,
     delta_ptr,
     lse2_ptr,
     dq_ptr,
+    k0_desc,
+    v0_desc,
     stride_do_b,
     stride_do_h,
     stride_do_n,
     stride_q_b,
     stride_q_h,
     stride_q_n,
-    stride_k_b,
-    stride_k_h,
-    stride_k_n,
-    stride_v_b,
-    stride_v_h,
-    stride_v_n,
     stride_o_b,
     stride_o_h,
     stride_o_n,
@@ -154,20 +147,16 @@ def window_with_sinks_bwd_dq(
     partial_hi3 = tl.maximum(partial_lo2, tl.cdiv(tl.maximum(0, q_hi + Nk - Nq + 1), BLOCK_N))
 
     dq0 = tl.zeros((BLOCK_M, 128), tl.float32)
-    k_base = k_ptr + b.to(tl.int64) * stride_k_b + hkv.to(tl.int64) * stride_k_h
-    k0_offsets = k_range[:, None] * stride_k_n + d0[None, :]
-    v_base = v_ptr + b.to(tl.int64) * stride_v_b + hkv.to(tl.int64) * stride_v_h
-    v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     # full tiles: every pair is visible
     for j in range(full_lo, full_hi):
         k_lo = j * BLOCK_N
-        k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         # P = exp(S - lse)
         p = tl.exp2(s * 0.12751743082459868 - lse2[:, None])
-        v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
@@ -199,11 +188,7 @@ def window_with_sinks_bwd_dq(
         )
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = tl.load(
-            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
-            mask=k[:, None] < Nk,
-            other=0.0,
-        )
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         # pairs that see each other
@@ -213,11 +198,7 @@ def window_with_sinks_bwd_dq(
         )
         # P = exp(S - lse)
         p = tl.where(visible, tl.exp2(s * 0.12751743082459868 - lse2[:, None]), 0.0)
-        v0 = tl.load(
-            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
-            mask=k[:, None] < Nk,
-            other=0.0,
-        )
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
@@ -486,24 +467,23 @@ def backward(do, q, k, v, o, lse):
     kv_heads = triton.cdiv(B * Hq, shared)
     groups = max(triton.cdiv(kv_heads, max(8 // shared, 1)), 1)
     head_group = max(triton.cdiv(kv_heads, groups), 1) * shared
-    programs = B * Hq * triton.cdiv(Nq, 128)
+    programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         window_with_sinks_bwd_dq[(programs,)](
-            do, q, k, v, o, lse, delta, lse2, dq,
+            do, q, o, lse, delta, lse2, dq,
+            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 64, 128]),
+            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 64, 128]),
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
-            k.stride(0), k.stride(1), k.stride(2),
-            v.stride(0), v.stride(1), v.stride(2),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             delta.stride(0), delta.stride(1),
             lse2.stride(0), lse2.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             B, Hq, Hkv, Nq, Nk, head_group,
-            BLOCK_M=128, BLOCK_N=32,
-            num_warps=8,
-            num_stages=3,
-            maxnreg=128,
+            BLOCK_M=64, BLOCK_N=64,
+            num_warps=4,
+            num_stages=2,
         )
     programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:

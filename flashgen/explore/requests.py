@@ -9,7 +9,7 @@ from flashgen.plan.cost import Cost
 from flashgen.plan.count import counts
 from flashgen.plan.count_number import TooManyTiles
 from flashgen.plan.facts import facts
-from flashgen.plan.formulas import traffic_text
+from flashgen.plan.formulas import sum_text, traffic_text
 from flashgen.plan.plan import KernelPlan, Workload
 from flashgen.plan.resources import Tiling
 from flashgen.plan.search import COLUMN_SIDES, ROW_SIDES
@@ -53,5 +53,5 @@ def formula(program: Program, kernel: int, t: Tiling, w: Workload) -> str:
     simple = all(len(loop.domain) == 1 for loop in t.facts.loops)
     found = counts(program).of_kernel(kernel).closed if simple and counted(program, kernel, w) else None
     if found is None or not found.assuming:
-        return traffic_text(t)
+        return sum_text(t) or traffic_text(t)
     return f"{found.requested}\n(where {', '.join(found.assuming)})"

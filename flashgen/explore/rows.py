@@ -14,6 +14,7 @@ from flashgen.ir.program import Program
 from flashgen.plan.cost import Cost, kernel_cost
 from flashgen.plan.explain import kind_of, pass_clocks
 from flashgen.plan.facts import facts
+from flashgen.plan.order import best_order
 from flashgen.plan.plan import KernelPlan, Workload
 from flashgen.plan.resources import Tiling, block_limits, tiling
 from flashgen.plan.search import REFINEMENTS, Candidate, judge, promise, tilings, with_room
@@ -88,7 +89,9 @@ def rows_of(
     """
     f = facts(program)[kernel]
     endless = target.with_sram(ENDLESS)
-    found = [(judge(f, plan, dtype, endless, w), True) for plan in tilings(f)]
+    found = [
+        (judge(f, plan, dtype, endless, w), True) for plan in tilings(f, best_order(f, target, dtype, w))
+    ]
     bettered: list[list[Better]] = [[] for _ in found]
     for step, refine in enumerate(REFINEMENTS):
         for i, (c, _) in enumerate(list(found)):

@@ -1,9 +1,7 @@
 """The time model: what a kernel takes on a target, from its facts and the numbers of a plan.
 
-Work a pass of a loop: dots on the matrix units (or as long as their operands take out of shared
-memory), elementwise work on the issue slots and the special-function unit, loads from L2. One block
-does them one after another; blocks on the same SM fill each other's gaps. Blocks run in waves over the
-SMs. Clocks of one SM throughout, microseconds at the end.
+A block enters its loops and makes its passes (``passes``); blocks run in waves over the SMs, and beside them
+goes what DRAM has to deliver (``dram``). Clocks of one SM throughout, microseconds at the end.
 
 The constants below belong to the machine model, not to cases. They were fitted to full and causal attention
 on H100 (forward: head dims 32 to 256, lengths 512 to 8,192, 24 cases, 2,098 measured tilings; backward: that
@@ -14,15 +12,14 @@ mean, 8.4% at worst. How other specs fare stands in docs/planner.md.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from flashgen.expr.nodes import variables
 
 from .dram import dram_bytes
-from .facts import Axes, BodyFacts
+from .passes import Pass, norm, pass_cost
 from .plan import Workload
 from .resources import Tiling, blocks_per_sm, registers, spilled
 from .smem import smem_bytes
@@ -30,67 +27,16 @@ from .trips import extent, trips
 
 #: Clocks of a block that makes so many passes of each loop, when so many blocks share an SM.
 Duration: TypeAlias = Callable[[tuple[int, ...], int], float]
-#: How much longer one block's elementwise work takes than its issue slots, by warps per scheduler:
-#: a warp alone waits for its own results.
-ISSUE_STALL = {1: 1.33, 2: 1.05, 4: 1.0}
-#: Issuing a dot and waiting for it, clocks.
-DOT_CLOCKS = 89.1
-#: Where one thread issues the loads, all warps wait for it: clocks a pass, by warps per scheduler.
-DESCRIPTOR_PASS_CLOCKS = {1: 80.9, 2: 377.0, 4: 620.0}
-#: Share of the clocks in which tiles are written to shared memory that delays the block.
-WRITE_SHARE = 0.79
-#: Load latencies that one stage of lookahead leaves over.
-LATE_LATENCIES = 1.59
-#: How well blocks on one SM fill each other's gaps: 1 would be perfectly.
-GAPS_FILLED = 0.805
+#: Compute and DRAM traffic overlap: the time is their norm of this order.
+OVERLAP = 1.73
 #: Entering a loop: load latencies until its first tile is there, and its pipeline's end.
-ENTRY_LATENCIES = 4.75
-#: What entering takes more where dots are issued warp by warp: Q goes through shared memory to registers.
-WARP_ENTRY_CLOCKS = 718.0
+ENTRY_LATENCIES = 4.02
 #: A launch with descriptors: they are read before the first load.
 DESCRIPTOR_LAUNCH_US = 0.2
 #: Starting and ending a block, in load latencies.
-BLOCK_LATENCIES = 0.0255
+BLOCK_LATENCIES = 0.104
 #: Bytes of results an SM writes a clock.
-STORED_PER_CLOCK = 11.2
-#: Rows of statistics are held by this many threads each (a quad of an accumulator's row).
-ROW_COPIES = 4
-#: A spilled byte is written and read in a pass, and dots wait for it: in bytes of shared memory's rate.
-SPILL_COST = 0.894
-#: Dots issued warp by warp reach this share of an asynchronous matrix unit.
-WARP_DOT_SHARE = 0.53
-
-
-@dataclass(frozen=True)
-class Pass:
-    """Clocks one pass of a loop takes, by cause, for one block alone."""
-
-    matrix: float
-    operands: float
-    issue: float
-    special: float
-    writes: float
-    fetch: float
-    waits: float
-    spills: float
-    stall: float
-
-    @property
-    def dots(self) -> float:
-        """Clocks of the dots: the matrix units, or their operands' way out of shared memory."""
-        return max(self.matrix, self.operands)
-
-    @property
-    def softmax(self) -> float:
-        """Clocks of the elementwise work at full rate."""
-        return max(self.issue, self.special)
-
-    def clocks(self, blocks: int) -> float:
-        """Clocks a pass of each block takes of the SM when ``blocks`` share it."""
-        alone = self.dots + self.writes + self.softmax * self.stall + self.waits + self.spills
-        busiest = max(self.dots, self.softmax)
-        gaps = (alone - busiest) / math.pow(blocks, GAPS_FILLED)
-        return max(busiest + gaps, self.fetch)
+STORED_PER_CLOCK = 12.9
 
 
 @dataclass(frozen=True)
@@ -111,6 +57,7 @@ class Cost:
     trips: tuple[float, ...]
     block_clocks: float
     pass_clocks: float
+    rows: tuple[float, ...]  # clocks of a block for each sampled row tile, when as many share an SM as can
 
     @property
     def bound(self) -> str:
@@ -129,67 +76,6 @@ class Cost:
             "exponential unit": p.special * p.stall,
         }
         return max(causes, key=lambda c: causes[c])
-
-
-def pass_cost(t: Tiling, body: BodyFacts, spill: int) -> Pass:
-    """The clocks of one pass through ``body``."""
-    g = t.target
-    matrix = operands = 0.0
-    asynchronous = all(t.wgmma(d) for d in body.dots)
-    for d in body.dots:
-        m, n, k = t.count(d.m), t.count(d.n), t.sizes[d.k]
-        lanes = t.fma(d)
-        rate = g.flops_per_clock("fp32" if lanes else t.dtype, d.precision == "tf32" and not lanes)
-        if t.wgmma(d):
-            rows = -(-m // 64) * 64
-            a = m * k if d.a_loaded else 0
-            operands += (a + n * k * rows // 64) * t.item(d.dtype)
-        else:
-            rows = max(m, 16)
-            if lanes:  # every thread reads its rows and columns; 128-bit reads are not broadcast
-                operands += t.threads * 2 * math.sqrt(t.per_thread(d)) * k * t.item(d.dtype)
-                matrix += 2 * m * n * k / rate
-                continue
-            if g.matrix in ("wgmma", "tcgen05") and t.item(d.dtype) == 2:
-                rate *= WARP_DOT_SHARE
-            operands += (m * k + n * k * min(t.warps, -(-m // 16))) * t.item(d.dtype)
-        matrix += 2 * rows * n * k / rate
-    bandwidth = g.number("smem_bytes_per_clock")
-    fetched = sum(t.bytes_of(x) for x in body.loads)
-    per_clock = g.number("l2_rate") / g.number("sms") / g.number("clock")
-    latency = g.number("latency") * 1e3 * g.number("clock")
-    fetch = fetched / per_clock
-    waits = 0.0
-    if body.loads and t.stages == 1:
-        waits = 2 * latency + fetch
-    elif body.loads and (t.stages == 2 or not asynchronous):  # else loads are far enough ahead
-        waits = LATE_LATENCIES * latency
-    return Pass(
-        matrix=matrix,
-        operands=operands / bandwidth,
-        issue=_elements(t, body.slots) / g.number("vector_per_clock"),
-        special=_elements(t, body.special) / g.number("exp_per_clock"),
-        writes=0.0 if t.described else WRITE_SHARE * fetched / bandwidth,
-        fetch=fetch,
-        waits=waits + DOT_CLOCKS * len(body.dots) + _descriptor_wait(t),
-        spills=SPILL_COST * spill * t.threads / bandwidth,
-        stall=_stall(max(1, t.threads // 128)),
-    )
-
-
-def _descriptor_wait(t: Tiling) -> float:
-    if not t.described:
-        return 0.0
-    warps = max(1, t.threads // 128)
-    return DESCRIPTOR_PASS_CLOCKS[max(w for w in DESCRIPTOR_PASS_CLOCKS if w <= warps)]
-
-
-def _stall(warps: int) -> float:
-    return ISSUE_STALL[max(w for w in ISSUE_STALL if w <= warps)]
-
-
-def _elements(t: Tiling, table: Mapping[Axes, float]) -> float:
-    return sum(n * t.count(a) * (ROW_COPIES if len(a) == 1 else 1) for a, n in table.items() if a)
 
 
 def kernel_cost(
@@ -217,14 +103,16 @@ def kernel_cost(
 
     def duration(count: tuple[int, ...], share: int) -> float:
         if share not in rates:
-            rates[share] = [share * p.clocks(share) for p in passes]
-        per_pass = rates[share]
-        return once + sum(enter + n * one for n, one in zip(count, per_pass, strict=True) if n)
+            rates[share] = [(share * p.clocks(share, first=True), share * p.clocks(share)) for p in passes]
+        clocks = once
+        for n, outer, pipelined, (first, one) in zip(count, f.outer, piped, rates[share], strict=True):
+            entered = min(n, 1 if outer is None else count[outer])
+            clocks += n * one + entered * (enter + first - one if pipelined else 0.0)
+        return clocks
 
+    piped = [not loop.loops for loop in f.loops]  # a loop with a loop inside waits for nothing itself
     enter = ENTRY_LATENCIES * latency
-    if not all(t.wgmma(d) for loop in f.loops for d in loop.dots):
-        enter += WARP_ENTRY_CLOCKS
-    rates: dict[int, list[float]] = {}
+    rates: dict[int, list[tuple[float, float]]] = {}
     slots = g.integer("sms") * per_sm
     clocks = _makespan(blocks, slots, per_sm, counts, duration) if blocks else 0.0
     mean = [sum(c[i] for c in counts) / max(len(counts), 1) for i in range(len(passes))]
@@ -241,11 +129,17 @@ def kernel_cost(
     compute_us = max(compute_us, flops / peak, l2 / (g.number("l2_rate") * 1e3))
     start = g.number("launch") + (DESCRIPTOR_LAUNCH_US if t.described else 0.0)
     return Cost(
-        us=start + max(compute_us, hbm_us), blocks=blocks, per_sm=per_sm, limit=limit,
+        us=start + overlapped(compute_us, hbm_us), blocks=blocks, per_sm=per_sm, limit=limit,
         waves=blocks / slots, compute_us=compute_us, hbm_us=hbm_us, hbm_bytes=round(hbm), l2_bytes=round(l2),
         flops=flops, passes=passes, trips=tuple(mean), block_clocks=once,
         pass_clocks=max((per_sm * p.clocks(per_sm) for p in passes), default=0.0),
+        rows=tuple(duration(c, per_sm) for c in counts),
     )  # fmt: skip
+
+
+def overlapped(compute: float, dram: float) -> float:
+    """The time of work and traffic that go on at once and hold each other up a little."""
+    return norm(compute, dram, OVERLAP)
 
 
 def _axis_of(t: Tiling, name: str) -> str:

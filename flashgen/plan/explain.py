@@ -19,11 +19,13 @@ from flashgen.expr.text import to_text
 from flashgen.ir.program import Program, Scalar, statements
 
 from .call import call_text, capacity_notes
-from .cost import Cost, Pass, kernel_cost
+from .cost import Cost, kernel_cost
 from .count_number import TooManyTiles
 from .facts import KernelFacts, facts
-from .formulas import flops_text, on_chip_text, register_text, smem_text, traffic_text
+from .formulas import flops_text, on_chip_text, register_text, smem_text, sum_text, traffic_text
+from .launches import effect_lines
 from .overruled import overruled
+from .passes import Pass
 from .plan import KernelPlan, Plan, Workload
 from .resources import Tiling, blocks_per_sm, on_chip_bytes, registers, spilled, tiling
 from .search import LONG, Candidate, best_of_each, candidates, check_dtype, choose, promise
@@ -83,10 +85,13 @@ def _kernel(
     return [
         _title(f"Kernel {f.kernel.name}"),
         _choice(best, cost, f, _overruled(f, target, dtype, w, found)),
+        _title("Launch order"),
+        Text("\n".join([order_text(best.plan, f), *effect_lines(f, best, dtype, target, w)])),
         _title("What limits it"),
         _limits(t, best, cost),
         _title("Formulas"),
         _formulas(t, best, cost, w),
+        *([_title("Requested bytes, at all lengths"), Text(long)] if (long := sum_text(t)) else []),
         _title("Time of one pass of a loop, one block alone (clocks)"),
         _passes(f, cost),
         _title("Loops and their domains"),
@@ -112,7 +117,6 @@ def _choice(best: Candidate, cost: Cost, f: KernelFacts, other: str) -> Text:
     said = "confirmed by the compiler" if best.measured else "not compiled: --confirm does, as build"
     lines = [
         f"{best.plan} ({said})",
-        order_text(best.plan, f),
         f"predicted: {cost.us:,.1f} us, {tflops:,.0f} TFLOP/s of dots",
         *([other] if other else []),
     ]
@@ -122,7 +126,7 @@ def _choice(best: Candidate, cost: Cost, f: KernelFacts, other: str) -> Text:
 def order_text(plan: KernelPlan, f: KernelFacts) -> str:
     """The launch order in words."""
     order = plan.order
-    words = "launch order: " + " > ".join(order.axes) + " (slowest first)"
+    words = " > ".join(order.axes) + " (slowest first)"
     if order.reverse:
         words += f"; {', '.join(order.reverse)} from high to low: the longest programs first"
     if order.group:

@@ -44,6 +44,8 @@ SHUFFLE_SLOTS = 8.0
 #: Drawing and applying the random bits of one pair: a quarter of a call of 7 wide products at a quarter of
 #: the issue rate each, and 5 instructions.
 DRAW_SLOTS = 12.0
+#: Dividing integers by a number known when the kernel is compiled.
+BY_NUMBER_SLOTS = 6.0
 #: Names in an operator's printed text that run on the special-function unit, divisions included.
 _SPECIAL = re.compile(r"\b(?:exp2?|log2?|sqrt|rsqrt|sin|cos|tanh|erf|rcp|ex2|lg2)\b| / ")
 
@@ -76,6 +78,7 @@ class LoadFacts:
     reused: bool  # the same bytes for every tile of the axis that the grid cuts (K and V), not once each (Q)
     src: str  # the tensor
     varies: frozenset[str]  # the grid's axes that its index depends on: programs along others read the same
+    gathered: bool  # elements lie where a computed index says, one by one
 
 
 @dataclass
@@ -117,6 +120,7 @@ class KernelFacts:
     sides: tuple[str, ...]
     row_side: str | None  # the side its grid divides a sequence by
     loops: tuple[LoopFacts, ...]  # every loop, outer before inner
+    outer: tuple[int | None, ...]  # of each loop, the number of the one that it is in
 
     @property
     def counts(self) -> Counts:
@@ -145,7 +149,11 @@ def _kernel_facts(program: Program, kernel: Kernel) -> KernelFacts:
     reader = _Reader(program, own, {}, {g.name: frozenset((g.name,)) for g in kernel.grid})
     body = BodyFacts()
     reader.read(kernel.body, body)
-    return KernelFacts(program, kernel, body, sizes, sides, row, tuple(_flat(body.loops)))
+    loops = _flat(body.loops)
+    outer = tuple(
+        next((n for n, x in enumerate(loops) if any(loop is y for y in x.loops)), None) for loop in loops
+    )
+    return KernelFacts(program, kernel, body, sizes, sides, row, tuple(loops), outer)
 
 
 @dataclass
@@ -155,6 +163,7 @@ class _Reader:
     axes: dict[str, Axes]  # of every tile seen
     varies: dict[str, frozenset[str]]  # the grid's axes that a scalar or a tile of numbers depends on
     loaded: dict[str, Tile] = field(default_factory=dict)
+    ranges: set[str] = field(default_factory=set)  # tiles of consecutive numbers
     in_smem: frozenset[str] = frozenset()  # operands loaded so far
 
     def read(self, body: tuple[Stmt, ...], out: BodyFacts, var: str | None = None) -> None:
@@ -171,6 +180,7 @@ class _Reader:
                 self.varies[s.name] = self._over(s.value)
             elif isinstance(s, Coords):
                 self.axes[s.dst.name] = s.dst.axes
+                self.ranges.add(s.dst.name)
                 self.varies[s.dst.name] = self._over(s.start)
             elif isinstance(s, Load):
                 self.axes[s.dst.name] = s.dst.axes
@@ -181,7 +191,8 @@ class _Reader:
                 reused = in_loop and len(s.dst.axes) > 1 and self.own not in s.dst.axes
                 out.loads.append(
                     LoadFacts(s.dst.name, s.dst.axes, s.dst.dtype, s.dst.name in operands,
-                              s.dst.name in leads, reused, s.src, self.varies[s.dst.name])
+                              s.dst.name in leads, reused, s.src, self.varies[s.dst.name],
+                              self._gathers(s))
                 )  # fmt: skip
             elif isinstance(s, Store):
                 out.stores.append((s.value.axes, s.value.dtype))
@@ -204,6 +215,11 @@ class _Reader:
         out.pressure = largest(
             [tuple(x for x in tiles if len(x.axes) > 1 and x.name not in self.in_smem) for tiles in alive]
         )
+
+    def _gathers(self, s: Load) -> bool:
+        """Whether neighbours in the tile may lie anywhere: the last index is no plain range of numbers."""
+        last = s.index[-1] if s.index else None
+        return len(s.dst.axes) > 1 and not (isinstance(last, Var) and last.name in self.ranges)
 
     def _over(self, *values: Expr) -> frozenset[str]:
         """The grid's axes that ``values`` depend on; a loop's variable is none of them."""
@@ -231,11 +247,28 @@ class _Reader:
         axes = tuple(dict.fromkeys(a for p in parts for a in p))
         if isinstance(e, Call):
             axes = _known_order(axes)
-            op = OPS[e.op]
+            cost, text = _work(e)
             fused = e.op in ("add", "sub") and any(isinstance(a, Call) and a.op == "mul" for a in e.args)
-            _add(out.slots, axes, 0.0 if fused else float(op.cost))
-            _add(out.special, axes, float(len(_SPECIAL.findall(op.triton))))
+            _add(out.slots, axes, 0.0 if fused else cost)
+            _add(out.special, axes, float(len(_SPECIAL.findall(text))))
         return axes
+
+
+def _work(e: Call) -> tuple[float, str]:
+    """Issue slots of an operator, and the text in which its special functions are found."""
+    op = OPS[e.op]
+    if op.ptx is not None:  # one instruction of the special-function unit
+        return 1.0, "tanh"
+    by = e.args[-1]
+    if op.name in ("mod", "floordiv") and isinstance(
+        by, Const
+    ):  # a mask or a shift; or a product's high half
+        return (1.0 if _power_of_two(int(by.value)) else BY_NUMBER_SLOTS), ""
+    return float(op.cost), op.triton
+
+
+def _power_of_two(n: int) -> bool:
+    return n > 0 and n & (n - 1) == 0
 
 
 def _known_order(axes: Axes) -> Axes:

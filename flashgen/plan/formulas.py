@@ -78,20 +78,33 @@ def register_text(t: Tiling) -> str:
     return " + ".join(f"{n:.0f} {what}" for what, n in register_parts(t).items())
 
 
+#: A longer formula than this tells a reader nothing.
+MOST_TEXT = 1600
+SUM_ONLY = "a long sum over tiles: the loops' domains vary with the row (flashgen.plan.count.counts has it)"
+
+
 def traffic_text(t: Tiling) -> str:
     """The bytes all programs of the kernel request, in symbols, and how they grow with M bytes on chip."""
     closed, data = _closed(t), t.facts.counts.data
     if data:
         return f"decided by the elements of {', '.join(sorted(data))}; the value takes each as Nk, or true"
-    if not closed.assuming:
-        return "a sum over tiles without a closed form: the loops' domains vary with the row"
     import sympy
 
+    if not closed.assuming:
+        return "a sum over tiles, below" if sum_text(t) else SUM_ONLY
     said = [
         str(sympy.factor_terms(in_bytes(closed.requested, t.dtype))),
         f"(where {', '.join(closed.assuming)})",
     ]
     return "\n".join([*said, *_growth(t)])
+
+
+def sum_text(t: Tiling) -> str:
+    """The bytes requested at all lengths, where they have no closed form and are not too long to read."""
+    if t.facts.counts.data or _closed(t).assuming:
+        return ""
+    total = str(in_bytes(t.facts.counts.exact.requested, t.dtype))
+    return total if len(total) <= MOST_TEXT else ""
 
 
 def _closed(t: Tiling) -> Formulas:

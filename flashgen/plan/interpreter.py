@@ -6,8 +6,8 @@ from __future__ import annotations
 from flashgen.ir.program import Program
 
 from .facts import facts
+from .order import order_of
 from .plan import ACC_BYTES, KernelPlan, Plan, Workload
-from .search import order_of
 from .target import Target
 
 

@@ -16,7 +16,7 @@ from flashgen.expr.ops import OPS
 from flashgen.ir.program import Tile
 
 from .facts import Axes, BodyFacts, DotFacts, KernelFacts, LoadFacts
-from .plan import ACC_BYTES, ITEM_BYTES, KernelPlan
+from .plan import ACC_BYTES, ITEM_BYTES, KernelPlan, Order
 from .target import Target
 
 #: Bytes of a tile element by its dtype, where it does not follow from q's dtype.
@@ -47,6 +47,7 @@ class Tiling:
     stages: int
     dtype: str
     target: Target
+    order: Order
     described: bool = False  # loops read K and V by tensor descriptors
     max_registers: int = 0  # stated to the compiler; 0 is the target's limit
 
@@ -112,7 +113,9 @@ def tiling(f: KernelFacts, plan: KernelPlan, dtype: str, target: Target) -> Tili
     sides = dict(plan.sides)
     sizes = {axis: side(size, sides) for axis, size in f.sizes.items()}
     described = plan.loads == "descriptor"
-    return Tiling(f, sizes, plan.num_warps, plan.num_stages, dtype, target, described, plan.max_registers)
+    return Tiling(
+        f, sizes, plan.num_warps, plan.num_stages, dtype, target, plan.order, described, plan.max_registers
+    )
 
 
 def side(size: Expr, sides: Mapping[str, int]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -11,6 +11,7 @@ from flashgen.ir.program import Program
 
 from .cost import Cost, kernel_cost
 from .facts import KernelFacts, facts
+from .order import best_order
 from .plan import ITEM_BYTES, KernelPlan, Measured, Order, Plan, Workload
 from .refusal import no_plan, smallest
 from .resources import (
@@ -36,11 +37,6 @@ REFINED = 40
 ROOM = 24
 #: What a plan is chosen for when no sizes are given: enough work to fill any GPU, long sequences.
 LONG = Workload(4, 32, 32, 8192, 8192)
-SHORT = Workload(1, 12, 12, 128, 128)
-MIDDLE = Workload(16, 32, 32, 512, 512)
-#: Heads launched together where rows differ in length. Measured on H100, causal, head dims 64 to 256 and
-#: 2,048 to 16,384 keys: 4 to 8 are best or within 2% of it; 1 loses up to 20%, all of them up to 25%.
-HEADS_TOGETHER = 8
 #: The estimate of spills may be off by this many bytes a thread; only beyond it is a tiling dropped
 #: without asking the compiler.
 SPILL_DOUBT = 256
@@ -68,16 +64,6 @@ def sides_of(f: KernelFacts) -> Iterator[dict[str, int]]:
         yield dict(zip(f.sides, numbers, strict=True))
 
 
-def order_of(f: KernelFacts) -> Order:
-    """Rows of one head together, so that they share K and V in L2; longest first where rows differ,
-    and then some heads together, so that their short rows fill what the long ones leave."""
-    axes = tuple(g.name for g in f.kernel.grid)
-    if f.kernel.longest is None:
-        return Order(axes)
-    axis, end = f.kernel.longest
-    return Order(axes, (axis,) if end == "last" else (), HEADS_TOGETHER)
-
-
 def candidates(
     program: Program,
     kernel: int,
@@ -92,7 +78,7 @@ def candidates(
     """
     f = facts(program)[kernel]
     w = workload or LONG
-    tried = [judge(f, plan, dtype, target, w) for plan in tilings(f)]
+    tried = [judge(f, plan, dtype, target, w) for plan in tilings(f, best_order(f, target, dtype, w))]
     bad = [c for c in tried if c.rejected]
     good = sorted((c for c in tried if not c.rejected), key=promise)
     for refine in REFINEMENTS if described else REFINEMENTS[1:]:
@@ -102,9 +88,8 @@ def candidates(
     return good + bad
 
 
-def tilings(f: KernelFacts) -> Iterator[KernelPlan]:
+def tilings(f: KernelFacts, order: Order) -> Iterator[KernelPlan]:
     """Every assignment of sides, warps and stages, sensible or not."""
-    order = order_of(f)
     for sides in sides_of(f):
         for warps, stages in product(WARPS, STAGES):
             yield KernelPlan(tuple(sides.items()), warps, stages, order)
@@ -248,27 +233,3 @@ def make_plan(
         workload=workload,
         inline_ptx=target.arch.startswith("sm_"),
     )
-
-
-def variants(
-    program: Program,
-    target: str | Target,
-    dtype: str = "bf16",
-    sram: int | None = None,
-    described: bool = True,
-) -> list[Plan]:
-    """A small fixed list of plans that serves every call: long sequences first, short ones last.
-
-    A short call waits for the host, which makes each descriptor anew, so its plan has none.
-    """
-    g = load_target(target, sram) if isinstance(target, str) else target.with_sram(sram)
-    out: list[Plan] = []
-    for w in (LONG, MIDDLE, SHORT):
-        plan = choose(program, g, dtype, w, described=described and w != SHORT)
-        if all(_tiles(p) != _tiles(plan) for p in out):
-            out.append(plan)
-    return out
-
-
-def _tiles(p: Plan) -> tuple[Mapping[str, int] | object, ...]:
-    return tuple((k.sides, k.num_warps, k.num_stages, k.loads) for k in p.kernels)

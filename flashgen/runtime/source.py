@@ -46,9 +46,11 @@ def plans(
     """
 
     def make() -> dict[str, str]:
-        from flashgen.plan.search import variants
+        from flashgen.plan.cover import variants
 
-        found = variants(lowered(spec, schedule).program, target, dtype, described=described)
+        known = lowered(spec, schedule)
+        heads = (known.spec.heads.q, known.spec.heads.kv) if known.spec.heads else None
+        found = variants(known.program, target, dtype, described=described, heads=heads)
         return {"plans.json": json.dumps([p.to_json() for p in found])}
 
     asked = {"what": "plans", "spec": spec, "target": target, "dtype": dtype, "described": described}
@@ -110,35 +112,43 @@ def best_plan(spec: str, target: str, dtype: str, work: Workload, schedule: str 
 @dataclass(frozen=True)
 class Choice:
     """A plan that differs from the first in one kernel, with the registers a thread that the kernel's tiles
-    and addresses take, and its predicted time at the plan's workload."""
+    and addresses take, and its predicted time at the plan's workload, with the spills that are foreseen and
+    without."""
 
     plan: Plan
     held: float
     us: float
+    hoped: float
 
 
 def choices(spec: str, best: Plan, kernel: int, described: bool) -> Iterator[Choice]:
     """``best``, and then plans that differ from it in kernel number ``kernel``, most promising first."""
     from flashgen.plan.facts import facts
     from flashgen.plan.predict import kernel_us
-    from flashgen.plan.resources import register_parts, tiling
+    from flashgen.plan.resources import register_parts, spilled, tiling
     from flashgen.plan.search import candidates as search
     from flashgen.plan.search import make_plan
+    from flashgen.plan.smem import smem_bytes
     from flashgen.plan.target import load_target
 
     program, target = lowered(spec, best.schedule).program, load_target(best.target)
-    assert best.workload is not None
+    work = best.workload
+    assert work is not None
 
     def choice(p: Plan, us: float) -> Choice:
-        parts = register_parts(tiling(facts(program)[kernel], p.kernels[kernel], p.dtype, target))
-        return Choice(p, parts.get("tiles", 0.0) + parts.get("addresses", 0.0), us)
+        t = tiling(facts(program)[kernel], p.kernels[kernel], p.dtype, target)
+        parts = register_parts(t)
+        foreseen = spilled(t, sum(parts.values()))
+        hoped = kernel_us(program, p, kernel, work, Measured(smem_bytes(t), t.register_limit, 0))
+        held = parts.get("tiles", 0.0) + parts.get("addresses", 0.0)
+        return Choice(p, held, us, hoped if foreseen else us)
 
-    yield choice(best, kernel_us(program, best, kernel, best.workload))
-    ranked = search(program, kernel, target, best.dtype, best.workload, described)
+    yield choice(best, kernel_us(program, best, kernel, work))
+    ranked = search(program, kernel, target, best.dtype, work, described)
     for c in ranked:
         if c.cost is not None and not c.rejected and c.plan != best.kernels[kernel]:
             row = [c] * len(program.kernels)  # of which only number ``kernel`` is taken
-            other = make_plan(program, target, best.dtype, row, best.workload)
+            other = make_plan(program, target, best.dtype, row, work)
             yield choice(best.with_kernel(kernel, other), c.cost.us)
 
 

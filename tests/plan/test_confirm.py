@@ -25,10 +25,11 @@ from flashgen.plan.confirm import (
     verdicts,
 )
 from flashgen.plan.facts import facts
+from flashgen.plan.order import order_of
 from flashgen.plan.overruled import overruled
 from flashgen.plan.plan import KernelPlan, Measured, Plan, Workload
 from flashgen.plan.resources import MAX_SPILL_BYTES, tiling
-from flashgen.plan.search import candidates, choose, order_of
+from flashgen.plan.search import candidates, choose
 from flashgen.plan.smem import smem_bytes
 from flashgen.plan.target import load_target
 from flashgen.spec.gallery import gallery

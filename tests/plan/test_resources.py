@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from flashgen.plan.facts import facts
 from flashgen.plan.formulas import smem_formula
+from flashgen.plan.order import order_of
 from flashgen.plan.plan import KernelPlan
 from flashgen.plan.resources import (
     Tiling,
@@ -19,7 +20,6 @@ from flashgen.plan.resources import (
     spilled,
     tiling,
 )
-from flashgen.plan.search import order_of
 from flashgen.plan.smem import smem_bytes
 from flashgen.plan.target import load_target
 

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flashgen.errors import PlanError
+from flashgen.plan.cover import NEAR, SHORT, WORKLOADS, variants
 from flashgen.plan.plan import ITEM_BYTES, Measured, Plan, Workload
 from flashgen.plan.predict import best, plan_us
 from flashgen.plan.resources import MAX_SPILL_BYTES
-from flashgen.plan.search import LONG, MIDDLE, SHORT, candidates, choose, variants
+from flashgen.plan.search import LONG, candidates, choose
 from flashgen.plan.target import load_target, target_names
 
 from .programs import program
@@ -115,14 +116,16 @@ def test_heads_are_grouped_evenly_with_those_that_share_k_and_v(
     assert groups <= 1 or groups * group - b * hkv * share < groups * share, "the last group is as large"
 
 
-def test_variants_are_few_and_picked_by_the_model() -> None:
-    p = program(64, "causal")
+@pytest.mark.parametrize("mask", ["", "causal"])
+def test_variants_are_few_and_serve_every_workload(mask: str) -> None:
+    p = program(64, mask) if mask else program(64)
     plans = variants(p, "h100")
-    assert 1 <= len(plans) <= 3
-    for w in (LONG, MIDDLE, SHORT, Workload(1, 8, 8, 3000, 3000)):
+    assert 1 <= len(plans) <= 4
+    for w in (*WORKLOADS, SHORT, Workload(1, 8, 8, 3000, 3000)):
         times = [plan_us(p, x, w) for x in plans]
         assert best(p, plans, w) == times.index(min(times))
-    assert best(p, plans, LONG) == 0
+        if w in WORKLOADS:
+            assert min(times) <= NEAR * plan_us(p, choose(p, "h100", "bf16", w), w)
     assert plans[best(p, plans, SHORT)].kernels[0].side("BLOCK_M") <= plans[0].kernels[0].side("BLOCK_M")
 
 

@@ -12,9 +12,10 @@ from flashgen.errors import PlanError
 from flashgen.ir.program import Program
 from flashgen.plan.confirm import job
 from flashgen.plan.facts import facts
+from flashgen.plan.order import order_of
 from flashgen.plan.plan import KernelPlan
 from flashgen.plan.resources import tiling
-from flashgen.plan.search import candidates, choose, order_of
+from flashgen.plan.search import candidates, choose
 from flashgen.plan.smem import smem_bytes
 from flashgen.plan.target import load_target
 from flashgen.spec import load_spec

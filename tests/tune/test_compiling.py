@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from flashgen.plan.search import SHORT
+from flashgen.plan.cover import SHORT
 from flashgen.runtime.source import best_plan
 from flashgen.spec.model import AttentionSpec
 from flashgen.tune import compiling
