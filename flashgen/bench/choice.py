@@ -34,7 +34,7 @@ from .suites import Session
 #: Inputs over q and k larger than this are left out: they would be most of what is measured.
 LARGEST_INPUT = 1 << 30
 #: Candidates predicted to take longer than this many times the best prediction are not compiled.
-FAR = 1.5
+FAR = 1.35
 
 
 @dataclass(frozen=True)
