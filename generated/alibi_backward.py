@@ -9,24 +9,24 @@ number    1.4426950408889634 is log2(e)
 gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 147d6a2024c144bd830d6d18532664023d085d5f9925f563fa5d1ef158dfc8b4 (canonical JSON)
 schedule  backward: 2 kernel(s)
-plan      alibi_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, descriptors, at most 128
-          registers
+plan      alibi_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
 plan      alibi_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 88f810dedf75d9c0cf8364332313a13dab78d4bedeff23bfe5fb764e9ffff85c
+code      sha256 0fd41b171be5940b5de8cce3a660f22cbc05d4ba6d718dbed0004aa945338621
 """
 
 import torch
 import triton
 import triton.language as tl
-from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk", "head_group"])
 def alibi_bwd_dq(
     do_ptr,
     q_ptr,
+    k_ptr,
+    v_ptr,
     slopes_ptr,
     o_ptr,
     lse_ptr,
@@ -34,14 +34,18 @@ def alibi_bwd_dq(
     lse2_ptr,
     dslopes_rows_ptr,
     dq_ptr,
-    k0_desc,
-    v0_desc,
     stride_do_b,
     stride_do_h,
     stride_do_n,
     stride_q_b,
     stride_q_h,
     stride_q_n,
+    stride_k_b,
+    stride_k_h,
+    stride_k_n,
+    stride_v_b,
+    stride_v_h,
+    stride_v_n,
     stride_slopes_h,
     stride_o_b,
     stride_o_h,
@@ -146,12 +150,16 @@ def alibi_bwd_dq(
 
     dq0 = tl.zeros((BLOCK_M, 64), tl.float32)
     dslopes_rows = tl.zeros((BLOCK_M,), tl.float32)
+    k_base = k_ptr + b.to(tl.int64) * stride_k_b + hkv.to(tl.int64) * stride_k_h
+    k0_offsets = k_range[:, None] * stride_k_n + d0[None, :]
+    v_base = v_ptr + b.to(tl.int64) * stride_v_b + hkv.to(tl.int64) * stride_v_h
+    v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     # full tiles: every pair is visible
     for j in range(0, full_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
+        k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         # P = exp(S - lse)
@@ -160,25 +168,29 @@ def alibi_bwd_dq(
             + c * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
             - lse2[:, None]
         )
-        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
+        v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
         ds = p * (dp - delta[:, None])
         # dS by slopes
         dslopes_rows_ds = ds * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
-        # what slopes gets
-        dslopes_rows = dslopes_rows + tl.sum(dslopes_rows_ds, axis=1)
         # in the input precision, for the matrix units
         ds_elem = ds.to(q_ptr.dtype.element_ty)
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
+        # what slopes gets
+        dslopes_rows = dslopes_rows + tl.sum(dslopes_rows_ds, axis=1)
 
     # partial tiles: some pairs are hidden
     for j in range(full_hi, partial_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
+        k0 = tl.load(
+            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         # pairs that see each other
@@ -193,19 +205,23 @@ def alibi_bwd_dq(
             ),
             0.0,
         )
-        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
+        v0 = tl.load(
+            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
         ds = tl.where(visible, p * (dp - delta[:, None]), 0.0)
         # dS by slopes
         dslopes_rows_ds = ds * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
-        # what slopes gets
-        dslopes_rows = dslopes_rows + tl.sum(dslopes_rows_ds, axis=1)
         # in the input precision, for the matrix units
         ds_elem = ds.to(q_ptr.dtype.element_ty)
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
+        # what slopes gets
+        dslopes_rows = dslopes_rows + tl.sum(dslopes_rows_ds, axis=1)
 
     # dQ = scale * dQ
     dq0_elem = (dq0 * 0.125).to(q_ptr.dtype.element_ty)
@@ -477,14 +493,14 @@ def backward(do, q, k, v, slopes, o, lse):
     kv_heads = triton.cdiv(B * Hq, shared)
     groups = max(triton.cdiv(kv_heads, max(8 // shared, 1)), 1)
     head_group = max(triton.cdiv(kv_heads, groups), 1) * shared
-    programs = B * Hq * triton.cdiv(Nq, 64)
+    programs = B * Hq * triton.cdiv(Nq, 128)
     if programs:
         alibi_bwd_dq[(programs,)](
-            do, q, slopes, o, lse, delta, lse2, dslopes_rows, dq,
-            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 64, 64]),
-            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 64, 64]),
+            do, q, k, v, slopes, o, lse, delta, lse2, dslopes_rows, dq,
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
+            k.stride(0), k.stride(1), k.stride(2),
+            v.stride(0), v.stride(1), v.stride(2),
             slopes.stride(0),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
@@ -493,9 +509,9 @@ def backward(do, q, k, v, slopes, o, lse):
             dslopes_rows.stride(0), dslopes_rows.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             B, Hq, Hkv, Nq, Nk, head_group,
-            BLOCK_M=64, BLOCK_N=64,
-            num_warps=4,
-            num_stages=2,
+            BLOCK_M=128, BLOCK_N=64,
+            num_warps=8,
+            num_stages=3,
             maxnreg=128,
         )
     # About 8 KV heads are launched together, in even groups.

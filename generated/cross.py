@@ -7,33 +7,28 @@ number    0.18033688011112042 is scale * log2(e), as exponentials are taken in b
 number    0.6931471805599453 is ln(2)
 hash      sha256 3ec09334063a973200c128b3921064d090d5fd4ac5bc0d8bc3e4eca58b2c0f13 (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      cross_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 128 registers
+plan      cross_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 0dc10e24248f53b56970851ddeb570a85f56bb12d4220c9fb0ce9181c9b01c68
+code      sha256 c216a06a6b151bc81d587f715b2c807407e073b276473b0b87a4fbed3c2b570d
 """
 
 import torch
 import triton
 import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
 def cross_fwd(
     q_ptr,
-    k_ptr,
-    v_ptr,
     o_ptr,
     lse_ptr,
+    k0_desc,
+    v0_desc,
     stride_q_b,
     stride_q_h,
     stride_q_n,
-    stride_k_b,
-    stride_k_h,
-    stride_k_n,
-    stride_v_b,
-    stride_v_h,
-    stride_v_n,
     stride_o_b,
     stride_o_h,
     stride_o_n,
@@ -77,15 +72,11 @@ def cross_fwd(
     m = tl.full((BLOCK_M,), float("-inf"), tl.float32)
     l = tl.zeros((BLOCK_M,), tl.float32)
     o0 = tl.zeros((BLOCK_M, 64), tl.float32)
-    k_base = k_ptr + b.to(tl.int64) * stride_k_b + hkv.to(tl.int64) * stride_k_h
-    k0_offsets = k_range[None, :] * stride_k_n + d0[:, None]
-    v_base = v_ptr + b.to(tl.int64) * stride_v_b + hkv.to(tl.int64) * stride_v_h
-    v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     # full tiles: every pair is visible
     for j in range(0, full_hi):
         k_lo = j * BLOCK_N
-        k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64]).T
         # S = Q K^T
         s = tl.dot(q0, k0)
         # running row maximum
@@ -98,7 +89,7 @@ def cross_fwd(
         l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
-        v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         m = m_new
@@ -107,11 +98,7 @@ def cross_fwd(
     for j in range(full_hi, partial_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = tl.load(
-            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
-            mask=k[None, :] < Nk,
-            other=0.0,
-        )
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64]).T
         # S = Q K^T
         s = tl.dot(q0, k0)
         # hidden pairs
@@ -126,11 +113,7 @@ def cross_fwd(
         l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
-        v0 = tl.load(
-            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
-            mask=k[:, None] < Nk,
-            other=0.0,
-        )
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         m = m_new
@@ -165,16 +148,15 @@ def forward(q, k, v):
     programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         cross_fwd[(programs,)](
-            q, k, v, o, lse,
+            q, o, lse,
+            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 128, 64]),
+            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 128, 64]),
             q.stride(0), q.stride(1), q.stride(2),
-            k.stride(0), k.stride(1), k.stride(2),
-            v.stride(0), v.stride(1), v.stride(2),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             Hq, Hkv, Nq, Nk,
-            BLOCK_M=64, BLOCK_N=64,
+            BLOCK_M=64, BLOCK_N=128,
             num_warps=4,
-            num_stages=3,
-            maxnreg=128,
+            num_stages=2,
         )
     return o, lse

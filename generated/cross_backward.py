@@ -10,15 +10,16 @@ gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 3ec09334063a973200c128b3921064d090d5fd4ac5bc0d8bc3e4eca58b2c0f13 (canonical JSON)
 schedule  backward: 2 kernel(s)
 plan      cross_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
-plan      cross_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, at most 168 registers
+plan      cross_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 3dc5380c25d2dff891e81f63d761f744827889f91d848639d25b901d0d2fbe0d
+code      sha256 5f07fccc62fcc8cd1ff5f3a5ab161812ae71585ca1111051d71aa12a2fcdce30
 """
 
 import torch
 import triton
 import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
@@ -198,20 +199,14 @@ def cross_bwd_dq(
 
 @triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
 def cross_bwd_dkv(
-    do_ptr,
-    q_ptr,
     k_ptr,
     v_ptr,
     delta_ptr,
     lse2_ptr,
     dk_ptr,
     dv_ptr,
-    stride_do_b,
-    stride_do_h,
-    stride_do_n,
-    stride_q_b,
-    stride_q_h,
-    stride_q_n,
+    q0_desc,
+    do0_desc,
     stride_k_b,
     stride_k_h,
     stride_k_n,
@@ -270,11 +265,7 @@ def cross_bwd_dkv(
 
     dk0 = tl.zeros((BLOCK_N, 64), tl.float32)
     dv0 = tl.zeros((BLOCK_N, 64), tl.float32)
-    q_base = q_ptr + b.to(tl.int64) * stride_q_b
-    q0_offsets = q_range[:, None] * stride_q_n + d0[None, :]
     lse2_base = lse2_ptr + b.to(tl.int64) * stride_lse2_b
-    do_base = do_ptr + b.to(tl.int64) * stride_do_b
-    do0_offsets = q_range[:, None] * stride_do_n + e0[None, :]
     delta_base = delta_ptr + b.to(tl.int64) * stride_delta_b
 
     # the query heads of this KV head
@@ -287,12 +278,7 @@ def cross_bwd_dkv(
         # full tiles: every pair is visible
         for j in range(0, full_hi):
             q_lo = j * BLOCK_M
-            q0 = tl.load(
-                q_base
-                + tl.cast(h, tl.int64) * stride_q_h
-                + tl.cast(q_lo, tl.int64) * stride_q_n
-                + q0_offsets
-            )
+            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 64])
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             lse2 = tl.load(
@@ -300,12 +286,7 @@ def cross_bwd_dkv(
             )
             # P = exp(S - lse)
             p = tl.exp2(s * 0.18033688011112042 - lse2[None, :])
-            do0 = tl.load(
-                do_base
-                + tl.cast(h, tl.int64) * stride_do_h
-                + tl.cast(q_lo, tl.int64) * stride_do_n
-                + do0_offsets
-            )
+            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 64])
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -329,14 +310,7 @@ def cross_bwd_dkv(
         for j in range(full_hi, partial_hi):
             q_lo = j * BLOCK_M
             q = q_lo + q_range
-            q0 = tl.load(
-                q_base
-                + tl.cast(h, tl.int64) * stride_q_h
-                + tl.cast(q_lo, tl.int64) * stride_q_n
-                + q0_offsets,
-                mask=q[:, None] < Nq,
-                other=0.0,
-            )
+            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 64])
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             lse2 = tl.load(
@@ -348,14 +322,7 @@ def cross_bwd_dkv(
             visible = tl.broadcast_to(q[None, :] < Nq, (BLOCK_N, BLOCK_M))
             # P = exp(S - lse)
             p = tl.where(visible, tl.exp2(s * 0.18033688011112042 - lse2[None, :]), 0.0)
-            do0 = tl.load(
-                do_base
-                + tl.cast(h, tl.int64) * stride_do_h
-                + tl.cast(q_lo, tl.int64) * stride_do_n
-                + do0_offsets,
-                mask=q[:, None] < Nq,
-                other=0.0,
-            )
+            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 64])
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -429,9 +396,9 @@ def backward(do, q, k, v, o, lse):
     programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:
         cross_bwd_dkv[(programs,)](
-            do, q, k, v, delta, lse2, dk, dv,
-            do.stride(0), do.stride(1), do.stride(2),
-            q.stride(0), q.stride(1), q.stride(2),
+            k, v, delta, lse2, dk, dv,
+            TensorDescriptor(q, q.shape, q.stride(), [1, 1, 64, 64]),
+            TensorDescriptor(do, do.shape, do.stride(), [1, 1, 64, 64]),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             delta.stride(0), delta.stride(1),
@@ -439,9 +406,8 @@ def backward(do, q, k, v, o, lse):
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_N=64, BLOCK_M=32,
+            BLOCK_N=64, BLOCK_M=64,
             num_warps=4,
             num_stages=3,
-            maxnreg=168,
         )
     return dq, dk, dv

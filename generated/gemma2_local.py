@@ -6,10 +6,10 @@ spec      score softcap(s, cap), mask window(left, 0), where cap = 50.0, left = 
 number    0.6931471805599453 is ln(2)
 hash      sha256 b0106fb6606faddeeabdb1ece4cfe5dc51d0a40b8772936aa96f899413f7f1d1 (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      gemma2_local_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
+plan      gemma2_local_fwd: BLOCK_M 128 x BLOCK_N 64, 8 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 a6132ff99bcaaefba5c54adfec95a4ae031dad328a08b5f63306b853be039fab
+code      sha256 3dd05ebffac2bc84ebd85caa973895607c127e796cbb218abb6d0d79e668d203
 """
 
 import torch
@@ -97,13 +97,13 @@ def gemma2_local_fwd(
         p = tl.exp2(s - m_new[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_new)
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 256])
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     partial_n0 = tl.maximum(full_lo - partial_lo0, 0)
@@ -135,13 +135,13 @@ def gemma2_local_fwd(
         p = tl.exp2(s - m_ref[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_ref)
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 256])
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     # a row that saw nothing: l = 0, O = 0
@@ -171,7 +171,7 @@ def forward(q, k, v):
     assert q.stride(-1) == k.stride(-1) == v.stride(-1) == 1, "rows must be contiguous"
     o = torch.empty((B, Hq, Nq, 256), dtype=q.dtype, device=q.device)
     lse = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
-    programs = B * Hq * triton.cdiv(Nq, 64)
+    programs = B * Hq * triton.cdiv(Nq, 128)
     if programs:
         gemma2_local_fwd[(programs,)](
             q, o, lse,
@@ -181,8 +181,8 @@ def forward(q, k, v):
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             Hq, Hkv, Nq, Nk,
-            BLOCK_M=64, BLOCK_N=64,
-            num_warps=4,
-            num_stages=3,
+            BLOCK_M=128, BLOCK_N=64,
+            num_warps=8,
+            num_stages=2,
         )
     return o, lse

@@ -8,34 +8,29 @@ number    1.4426950408889634 is log2(e)
 number    0.6931471805599453 is ln(2)
 hash      sha256 a9023d996476de9d31d663f99a4e14647b21656d4958f2d90dbe502d84c28b1e (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      gpt_oss_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 128 registers
+plan      gpt_oss_fwd: BLOCK_M 64 x BLOCK_N 32, 4 warps, 3 stages, descriptors, at most 80 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 297154f5f2c352e9892086f9be66521c4487be3c79975526af05f5f8157ff5d7
+code      sha256 b4ee2bc877e823dfd851eee4e3ecf813a0528b4bb8f333b07b492412c0848421
 """
 
 import torch
 import triton
 import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
 def gpt_oss_fwd(
     q_ptr,
-    k_ptr,
-    v_ptr,
     sinks_ptr,
     o_ptr,
     lse_ptr,
+    k0_desc,
+    v0_desc,
     stride_q_b,
     stride_q_h,
     stride_q_n,
-    stride_k_b,
-    stride_k_h,
-    stride_k_n,
-    stride_v_b,
-    stride_v_h,
-    stride_v_n,
     stride_sinks_h,
     stride_o_b,
     stride_o_h,
@@ -89,15 +84,11 @@ def gpt_oss_fwd(
     l = tl.where(m == float("-inf"), 0.0, 1.0)
 
     o0 = tl.zeros((BLOCK_M, 64), tl.float32)
-    k_base = k_ptr + b.to(tl.int64) * stride_k_b + hkv.to(tl.int64) * stride_k_h
-    k0_offsets = k_range[None, :] * stride_k_n + d0[:, None]
-    v_base = v_ptr + b.to(tl.int64) * stride_v_b + hkv.to(tl.int64) * stride_v_h
-    v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     # full tiles: every pair is visible
     for j in range(full_lo, full_hi):
         k_lo = j * BLOCK_N
-        k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64]).T
         # S = Q K^T
         s = tl.dot(q0, k0)
         # running row maximum
@@ -110,7 +101,7 @@ def gpt_oss_fwd(
         l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
-        v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         m = m_new
@@ -124,11 +115,7 @@ def gpt_oss_fwd(
         j = i + tl.where(i < partial_n0, partial_lo0, full_hi - partial_n0)
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = tl.load(
-            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
-            mask=k[None, :] < Nk,
-            other=0.0,
-        )
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64]).T
         # S = Q K^T
         s = tl.dot(q0, k0)
         # hidden pairs
@@ -145,11 +132,7 @@ def gpt_oss_fwd(
         l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
-        v0 = tl.load(
-            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
-            mask=k[:, None] < Nk,
-            other=0.0,
-        )
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         m = m_new
@@ -184,17 +167,17 @@ def forward(q, k, v, sinks):
     programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         gpt_oss_fwd[(programs,)](
-            q, k, v, sinks, o, lse,
+            q, sinks, o, lse,
+            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 32, 64]),
+            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 32, 64]),
             q.stride(0), q.stride(1), q.stride(2),
-            k.stride(0), k.stride(1), k.stride(2),
-            v.stride(0), v.stride(1), v.stride(2),
             sinks.stride(0),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             Hq, Hkv, Nq, Nk,
-            BLOCK_M=64, BLOCK_N=64,
+            BLOCK_M=64, BLOCK_N=32,
             num_warps=4,
             num_stages=3,
-            maxnreg=128,
+            maxnreg=80,
         )
     return o, lse

@@ -7,10 +7,10 @@ number    0.10411754627697264 is scale * log2(e), as exponentials are taken in b
 number    0.6931471805599453 is ln(2)
 hash      sha256 18e7d15b73624fc92d74288faa125990b13caa1066655e85b0fed80b8bf12009 (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      mla_prefill_fwd: BLOCK_M 128 x BLOCK_N 128, 8 warps, 2 stages, descriptors
+plan      mla_prefill_fwd: BLOCK_M 256 x BLOCK_N 64, 8 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 f05e5249831067d670fb8794a9bedfa5fb96e5527e586f15ddeeadde971a0d79
+code      sha256 a2eb42fd0fb3f30e597137f56cea2512f7415e558ae907466c4a9c1229012e9d
 """
 
 import torch
@@ -170,19 +170,19 @@ def forward(q, k, v):
     kv_heads = triton.cdiv(B * Hq, shared)
     groups = max(triton.cdiv(kv_heads, max(8 // shared, 1)), 1)
     head_group = max(triton.cdiv(kv_heads, groups), 1) * shared
-    programs = B * Hq * triton.cdiv(Nq, 128)
+    programs = B * Hq * triton.cdiv(Nq, 256)
     if programs:
         mla_prefill_fwd[(programs,)](
             q, o, lse,
-            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 128, 64]),
-            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 128, 128]),
-            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 128, 128]),
+            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 64, 64]),
+            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 64, 128]),
+            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 64, 128]),
             q.stride(0), q.stride(1), q.stride(2),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             B, Hq, Hkv, Nq, Nk, head_group,
-            BLOCK_M=128, BLOCK_N=128,
+            BLOCK_M=256, BLOCK_N=64,
             num_warps=8,
-            num_stages=2,
+            num_stages=3,
         )
     return o, lse

@@ -7,15 +7,16 @@ number    0.18033688011112042 is scale * log2(e), as exponentials are taken in b
 number    0.6931471805599453 is ln(2)
 hash      sha256 73d44a29e28fffddfc1e48adbb379291bdbc2fe81425e2a9d81f3a92eba9f2cd (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      padded_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 128 registers
+plan      padded_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 d382e3a856fbe1321e310641d0196bd813506fc981c3b66ead07b86a3c618673
+code      sha256 eb5751a12a10420fe70d236bea17ca21f5227b330278a482fbda5ab4cbcd80d7
 """
 
 import torch
 import triton
 import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
@@ -26,6 +27,8 @@ def padded_fwd(
     lengths_ptr,
     o_ptr,
     lse_ptr,
+    k0_desc,
+    v0_desc,
     stride_q_b,
     stride_q_h,
     stride_q_n,
@@ -91,7 +94,7 @@ def padded_fwd(
     # full tiles: every pair is visible
     for j in range(0, full_hi):
         k_lo = j * BLOCK_N
-        k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64]).T
         # S = Q K^T
         s = tl.dot(q0, k0)
         # running row maximum
@@ -104,7 +107,7 @@ def padded_fwd(
         l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
-        v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         m = m_new
@@ -174,6 +177,8 @@ def forward(q, k, v, lengths):
     if programs:
         padded_fwd[(programs,)](
             q, k, v, lengths, o, lse,
+            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 128, 64]),
+            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 128, 64]),
             q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
@@ -181,9 +186,8 @@ def forward(q, k, v, lengths):
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             Hq, Hkv, Nq, Nk,
-            BLOCK_M=64, BLOCK_N=64,
+            BLOCK_M=64, BLOCK_N=128,
             num_warps=4,
-            num_stages=3,
-            maxnreg=128,
+            num_stages=2,
         )
     return o, lse

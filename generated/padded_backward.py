@@ -10,15 +10,16 @@ gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 73d44a29e28fffddfc1e48adbb379291bdbc2fe81425e2a9d81f3a92eba9f2cd (canonical JSON)
 schedule  backward: 2 kernel(s)
 plan      padded_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
-plan      padded_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, at most 168 registers
+plan      padded_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 eb543a535fddc8b5a4b544b5e2a3990cf42d70e7b482c1703ccc003aa335811e
+code      sha256 4618b49346a02549e7925bd956f6a981d0ca5c1176a08e31b1a85967ddfef90f
 """
 
 import torch
 import triton
 import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
@@ -213,6 +214,8 @@ def padded_bwd_dkv(
     lse2_ptr,
     dk_ptr,
     dv_ptr,
+    q0_desc,
+    do0_desc,
     stride_do_b,
     stride_do_h,
     stride_do_n,
@@ -301,12 +304,7 @@ def padded_bwd_dkv(
         # full tiles: every pair is visible
         for j in range(0, full_hi):
             q_lo = j * BLOCK_M
-            q0 = tl.load(
-                q_base
-                + tl.cast(h, tl.int64) * stride_q_h
-                + tl.cast(q_lo, tl.int64) * stride_q_n
-                + q0_offsets
-            )
+            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 64])
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             lse2 = tl.load(
@@ -314,12 +312,7 @@ def padded_bwd_dkv(
             )
             # P = exp(S - lse)
             p = tl.exp2(s * 0.18033688011112042 - lse2[None, :])
-            do0 = tl.load(
-                do_base
-                + tl.cast(h, tl.int64) * stride_do_h
-                + tl.cast(q_lo, tl.int64) * stride_do_n
-                + do0_offsets
-            )
+            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 64])
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -446,6 +439,8 @@ def backward(do, q, k, v, lengths, o, lse):
     if programs:
         padded_bwd_dkv[(programs,)](
             do, q, k, v, lengths, delta, lse2, dk, dv,
+            TensorDescriptor(q, q.shape, q.stride(), [1, 1, 64, 64]),
+            TensorDescriptor(do, do.shape, do.stride(), [1, 1, 64, 64]),
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
@@ -456,9 +451,8 @@ def backward(do, q, k, v, lengths, o, lse):
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_N=64, BLOCK_M=32,
+            BLOCK_N=64, BLOCK_M=64,
             num_warps=4,
             num_stages=3,
-            maxnreg=168,
         )
     return dq, dk, dv

@@ -7,15 +7,16 @@ number    0.18033688011112042 is scale * log2(e), as exponentials are taken in b
 number    0.6931471805599453 is ln(2)
 hash      sha256 37a90b305c2853de14c35e4924a8191c25c2c3e91efe7e603f3ab78f3b6419df (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      prefix_lm_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 128 registers
+plan      prefix_lm_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 bf792fe72c5d79d3820116bb78efe94650a2b196cbb3fd0168e7599b16144e11
+code      sha256 3cbd462476a03e8a3930e38e9ce5573b748b3221a0ddd1298e8f2ed10a0aa6a2
 """
 
 import torch
 import triton
 import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk", "head_group"])
@@ -26,6 +27,8 @@ def prefix_lm_fwd(
     prefix_len_ptr,
     o_ptr,
     lse_ptr,
+    k0_desc,
+    v0_desc,
     stride_q_b,
     stride_q_h,
     stride_q_n,
@@ -116,7 +119,7 @@ def prefix_lm_fwd(
         # the tiles of one range after another
         j = i + tl.where(i < full_n0, 0, full_hi0 - full_n0)
         k_lo = j * BLOCK_N
-        k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64]).T
         # S = Q K^T
         s = tl.dot(q0, k0)
         # running row maximum
@@ -129,7 +132,7 @@ def prefix_lm_fwd(
         l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
-        v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         m = m_new
@@ -213,6 +216,8 @@ def forward(q, k, v, prefix_len):
     if programs:
         prefix_lm_fwd[(programs,)](
             q, k, v, prefix_len, o, lse,
+            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 128, 64]),
+            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 128, 64]),
             q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
@@ -220,9 +225,8 @@ def forward(q, k, v, prefix_len):
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             B, Hq, Hkv, Nq, Nk, head_group,
-            BLOCK_M=64, BLOCK_N=64,
+            BLOCK_M=64, BLOCK_N=128,
             num_warps=4,
-            num_stages=3,
-            maxnreg=128,
+            num_stages=2,
         )
     return o, lse

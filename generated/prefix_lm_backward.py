@@ -10,15 +10,16 @@ gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 37a90b305c2853de14c35e4924a8191c25c2c3e91efe7e603f3ab78f3b6419df (canonical JSON)
 schedule  backward: 2 kernel(s)
 plan      prefix_lm_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
-plan      prefix_lm_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, at most 168 registers
+plan      prefix_lm_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 4e131d22d5c0e226433cd0e889b9d5810e4ddf152f09b1c387b715e43f23ed52
+code      sha256 26245e5f4876039ef2c4c099761d37a27209415fa703ad4b3b4acd50873d225a
 """
 
 import torch
 import triton
 import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk", "head_group"])
@@ -243,6 +244,8 @@ def prefix_lm_bwd_dkv(
     lse2_ptr,
     dk_ptr,
     dv_ptr,
+    q0_desc,
+    do0_desc,
     stride_do_b,
     stride_do_h,
     stride_do_n,
@@ -363,12 +366,7 @@ def prefix_lm_bwd_dkv(
             # the tiles of one range after another
             j = i_j + tl.where(i_j < full_n0, 0, full_lo1 - full_n0)
             q_lo = j * BLOCK_M
-            q0 = tl.load(
-                q_base
-                + tl.cast(h, tl.int64) * stride_q_h
-                + tl.cast(q_lo, tl.int64) * stride_q_n
-                + q0_offsets
-            )
+            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 64])
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             lse2 = tl.load(
@@ -376,12 +374,7 @@ def prefix_lm_bwd_dkv(
             )
             # P = exp(S - lse)
             p = tl.exp2(s * 0.18033688011112042 - lse2[None, :])
-            do0 = tl.load(
-                do_base
-                + tl.cast(h, tl.int64) * stride_do_h
-                + tl.cast(q_lo, tl.int64) * stride_do_n
-                + do0_offsets
-            )
+            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 64])
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -536,6 +529,8 @@ def backward(do, q, k, v, prefix_len, o, lse):
     if programs:
         prefix_lm_bwd_dkv[(programs,)](
             do, q, k, v, prefix_len, delta, lse2, dk, dv,
+            TensorDescriptor(q, q.shape, q.stride(), [1, 1, 64, 64]),
+            TensorDescriptor(do, do.shape, do.stride(), [1, 1, 64, 64]),
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
@@ -546,9 +541,8 @@ def backward(do, q, k, v, prefix_len, o, lse):
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_N=64, BLOCK_M=32,
+            BLOCK_N=64, BLOCK_M=64,
             num_warps=4,
             num_stages=3,
-            maxnreg=168,
         )
     return dq, dk, dv

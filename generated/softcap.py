@@ -6,28 +6,33 @@ spec      score softcap(s, cap), mask causal, where cap = 50.0
 number    0.6931471805599453 is ln(2)
 hash      sha256 52037cd6cf236d6178d8ada780f5506cc6471d020c0f623a6a3bc8a03dc85b73 (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      softcap_fwd: BLOCK_M 64 x BLOCK_N 32, 4 warps, 3 stages, descriptors
+plan      softcap_fwd: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages, at most 128 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 f3ca38401d5575dcc1b896da5b6c9033afb9610f58db933db6515d4b87d418dc
+code      sha256 1406ac8ec8d2eba1a451ea019bd7edd80345bf63956b62fc0ce6638520f71d1c
 """
 
 import torch
 import triton
 import triton.language as tl
-from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk", "head_group"])
 def softcap_fwd(
     q_ptr,
+    k_ptr,
+    v_ptr,
     o_ptr,
     lse_ptr,
-    k0_desc,
-    v0_desc,
     stride_q_b,
     stride_q_h,
     stride_q_n,
+    stride_k_b,
+    stride_k_h,
+    stride_k_n,
+    stride_v_b,
+    stride_v_h,
+    stride_v_n,
     stride_o_b,
     stride_o_h,
     stride_o_n,
@@ -80,11 +85,15 @@ def softcap_fwd(
     m = tl.full((BLOCK_M,), float("-inf"), tl.float32)
     l = tl.zeros((BLOCK_M,), tl.float32)
     o0 = tl.zeros((BLOCK_M, 128), tl.float32)
+    k_base = k_ptr + b.to(tl.int64) * stride_k_b + hkv.to(tl.int64) * stride_k_h
+    k0_offsets = k_range[None, :] * stride_k_n + d0[:, None]
+    v_base = v_ptr + b.to(tl.int64) * stride_v_b + hkv.to(tl.int64) * stride_v_h
+    v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     # full tiles: every pair is visible
     for j in range(0, full_hi):
         k_lo = j * BLOCK_N
-        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128]).T
+        k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
         # S = Q K^T
         s = tl.dot(q0, k0)
         # score, in base 2
@@ -100,20 +109,24 @@ def softcap_fwd(
         p = tl.exp2(s - m_new[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_new)
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
-        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
+        v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     # partial tiles: some pairs are hidden
     for j in range(full_hi, partial_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128]).T
+        k0 = tl.load(
+            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
+            mask=k[None, :] < Nk,
+            other=0.0,
+        )
         # S = Q K^T
         s = tl.dot(q0, k0)
         # score, in base 2
@@ -133,13 +146,17 @@ def softcap_fwd(
         p = tl.exp2(s - m_ref[:, None])
         # rescale of what was summed so far
         alpha = tl.exp2(m - m_ref)
-        # running row sum
-        l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
-        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
+        v0 = tl.load(
+            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
         m = m_new
 
     # a row that saw nothing: l = 0, O = 0
@@ -174,18 +191,19 @@ def forward(q, k, v):
     kv_heads = triton.cdiv(B * Hq, shared)
     groups = max(triton.cdiv(kv_heads, max(8 // shared, 1)), 1)
     head_group = max(triton.cdiv(kv_heads, groups), 1) * shared
-    programs = B * Hq * triton.cdiv(Nq, 64)
+    programs = B * Hq * triton.cdiv(Nq, 128)
     if programs:
         softcap_fwd[(programs,)](
-            q, o, lse,
-            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 32, 128]),
-            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 32, 128]),
+            q, k, v, o, lse,
             q.stride(0), q.stride(1), q.stride(2),
+            k.stride(0), k.stride(1), k.stride(2),
+            v.stride(0), v.stride(1), v.stride(2),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             B, Hq, Hkv, Nq, Nk, head_group,
-            BLOCK_M=64, BLOCK_N=32,
-            num_warps=4,
+            BLOCK_M=128, BLOCK_N=32,
+            num_warps=8,
             num_stages=3,
+            maxnreg=128,
         )
     return o, lse

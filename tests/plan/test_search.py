@@ -120,7 +120,7 @@ def test_heads_are_grouped_evenly_with_those_that_share_k_and_v(
 def test_variants_are_few_and_serve_every_workload(mask: str) -> None:
     p = program(64, mask) if mask else program(64)
     plans = variants(p, "h100")
-    assert 1 <= len(plans) <= 4
+    assert 1 <= len(plans) <= 5
     for w in (*WORKLOADS, SHORT, Workload(1, 8, 8, 3000, 3000)):
         times = [plan_us(p, x, w) for x in plans]
         assert best(p, plans, w) == times.index(min(times))
