@@ -24,6 +24,7 @@ from .count_number import TooManyTiles
 from .facts import KernelFacts, facts
 from .formulas import flops_text, on_chip_text, register_text, smem_text, sum_text, traffic_text
 from .launches import effect_lines
+from .onekernel import one_kernel_text
 from .overruled import overruled
 from .passes import Pass
 from .plan import KernelPlan, Plan, Workload
@@ -62,6 +63,10 @@ def explain(
     if len(chosen) > 1:
         us = sum(c.cost.us for c in chosen if c.cost)
         parts.append(Text(f"predicted: {us:,.1f} us for the {len(chosen)} kernels together"))
+        tiled = [tiling(f, c.plan, dtype, target) for f, c in zip(kernels, chosen, strict=True)]
+        costs = [c.cost or kernel_cost(t, w) for t, c in zip(tiled, chosen, strict=True)]
+        if trade := one_kernel_text(list(zip(kernels, tiled, costs, strict=True))):
+            parts.append(Text(trade))
     for f, best, tried in zip(kernels, chosen, found, strict=True):
         parts += _kernel(f, best, tried, target, dtype, w)
     return Group(*parts)

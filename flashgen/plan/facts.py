@@ -123,6 +123,11 @@ class KernelFacts:
     outer: tuple[int | None, ...]  # of each loop, the number of the one that it is in
 
     @property
+    def writes(self) -> frozenset[str]:
+        """The tensors that it stores to."""
+        return frozenset(s.dst for s in statements(self.kernel.body) if isinstance(s, Store))
+
+    @property
     def counts(self) -> Counts:
         """Its requested bytes, operations and on-chip bytes."""
         from .count import counts  # torch comes with it, which planning does without

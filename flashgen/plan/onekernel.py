@@ -1,0 +1,53 @@
+"""One kernel or two in the backward: what dQ in the kernel of dK and dV would save, and what it would add.
+
+dQ is a sum over keys, dK and dV are sums over queries. A kernel for each recomputes the scores and dP; one
+kernel for all adds its share of dQ to memory, for every tile of keys, in an order that differs from run to
+run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .cost import Cost
+from .facts import DotFacts, KernelFacts
+from .resources import Tiling
+
+#: Bytes of what is added up.
+SHARE_BYTES = 4
+
+
+def one_kernel_text(found: Sequence[tuple[KernelFacts, Tiling, Cost]]) -> str:
+    """The trade in words; empty where a program has no such two kernels."""
+    rows = [x for x in found if _makes(x[0], "dq") and not _makes(x[0], "dk")]
+    keys = [x for x in found if _makes(x[0], "dk")]
+    if not rows or not keys:
+        return ""
+    (f, t, cost), (other, of, kept) = rows[0], keys[0]
+    dots = [(n, d) for n, loop in zip(cost.trips, f.loops, strict=True) for d in loop.dots]
+    again = sum(n * _flops(t, d) for n, d in dots if d.a_loaded) * cost.blocks
+    width = sum(t.sizes[a] for a in {a for _, d in dots if not d.a_loaded for a in d.n})
+    passes = sum(n * of.sizes[_rows(loop.dots[0])] for n, loop in zip(kept.trips, other.loops, strict=True)
+                 if loop.dots)  # fmt: skip
+    added = kept.blocks * passes * width * SHARE_BYTES
+    l2 = t.target.number("l2_rate")
+    total = sum(c.flops for _, _, c in found)
+    return (
+        f"dQ has a kernel of its own, which computes the scores and dP again: {again / 1e12:,.2f} of "
+        f"{total / 1e12:,.2f} TFLOP. One kernel for all gradients would save them, and add "
+        f"{added / 1e9:,.2f} GB of shares of dQ to memory instead ({added / l2 / 1e3:,.1f} us or more in L2, "
+        f"at {l2:,.0f} GB/s), in an order that differs from run to run"
+    )
+
+
+def _makes(f: KernelFacts, tensor: str) -> bool:
+    return tensor in f.writes
+
+
+def _flops(t: Tiling, d: DotFacts) -> float:
+    return 2.0 * t.count(d.m) * t.count(d.n) * t.sizes[d.k]
+
+
+def _rows(d: DotFacts) -> str:
+    """The axis of queries of a kernel over keys: the columns of its first product."""
+    return d.n[0]
