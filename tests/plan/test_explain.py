@@ -137,6 +137,25 @@ def test_the_command_answers_mistakes(options: list[str], said: str) -> None:
     assert said in done.stderr.replace("\n", " ")
 
 
+def test_bytes_without_a_closed_form_are_printed_as_the_sum_they_are() -> None:
+    def said(name: str) -> str:
+        return CliRunner().invoke(app, ["explain", name, "--seqlen", "1000"]).stdout
+
+    window = said("sliding_window")
+    assert "a sum over tiles, below" in window
+    total = window.split("Requested bytes, at all lengths\n")[1].split("\n\n")[0]
+    assert "Sum(" in total
+    assert "(q_tile, 0," in re.sub(r"\s+", " ", total)
+    assert "at all lengths" not in said("causal")
+
+
+def test_the_explanation_tells_what_other_launch_orders_would_take() -> None:
+    said = CliRunner().invoke(app, ["explain", "causal", "-t", "h100", "--backward"]).stdout
+    assert said.count("had the programs been launched otherwise") == 2
+    assert said.count("the shortest programs first: ") == 2
+    assert "One kernel for all gradients" in re.sub(r"\s+", " ", said)
+
+
 def test_a_length_whose_tiles_cannot_be_added_up_leaves_those_figures_out() -> None:
     result = CliRunner().invoke(app, ["explain", "causal", "--seqlen", str(10**11)])
     assert result.exit_code == 0
