@@ -3,12 +3,12 @@
 A block enters its loops and makes its passes (``passes``); blocks run in waves over the SMs, and beside them
 goes what DRAM has to deliver (``dram``). Clocks of one SM throughout, microseconds at the end.
 
-The constants here and in ``passes`` belong to the machine model, not to cases. They were fitted to full and
-causal attention on H100, with the compiler's registers and spills: 2,098 tilings of 24 forward cases (head dims
-32 to 256, lengths 512 to 8,192) and those of 12 backward cases (head dims 64 to 256). What is least is how
-predictions of the fast tilings of a case differ from each other more than their times do. On the forward cases
-the chosen tiling is 1.4% slower than the fastest in the geometric mean, 5.7% at worst. How other specs fare
-stands in docs/planner.md.
+The constants here and in ``passes`` belong to the machine model, not to cases. They were fitted to full
+and causal attention on H100, with the compiler's registers and spills: 2,098 tilings of 24 forward cases
+(head dims 32 to 256, lengths 512 to 8,192) and those of 12 backward cases (head dims 64 to 256). What is
+least is how predictions of a case's fast tilings differ from each other more than their times do. On the
+forward cases the chosen tiling is 1.4% slower than the fastest in the geometric mean, 5.7% at worst. How
+other specs fare stands in docs/planner.md.
 """
 
 from __future__ import annotations
