@@ -40,7 +40,7 @@ def show_size(size: int) -> str:
     for unit, scale in (("MiB", 1024**2), ("KiB", 1024)):
         tenths = size * 10 / scale
         if size >= scale and tenths.is_integer():
-            return f"{size / scale:g} {unit}"
+            return f"{size / scale:.1f}".removesuffix(".0") + f" {unit}"
     return f"{size:,} B"
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flashgen.errors import PlanError
@@ -136,6 +136,7 @@ def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
 
 
 @given(st.integers(1, 1 << 30))
+@example(194_693_632)  # 190130.5 KiB
 def test_shown_sizes_read_back(size: int) -> None:
     assert parse_size(show_size(size).replace(",", "")) == size
 
