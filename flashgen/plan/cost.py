@@ -121,9 +121,7 @@ def kernel_cost(
     l2 = blocks * sum(n * sum(t.bytes_of(x) for x in body.loads) for n, body in work)
     hbm = dram_bytes(t, w, blocks, slots, mean, sides)
     compute_us, hbm_us = clocks / clock, hbm / (g.number("hbm_rate") * g.number("hbm_sustained") * 1e3)
-    flops = blocks * sum(
-        n * sum(2 * t.count(d.m) * t.count(d.n) * t.sizes[d.k] for d in body.dots) for n, body in work
-    )
+    flops = blocks * sum(n * sum(t.flops(d) for d in body.dots) for n, body in work)
     tf32 = any(d.precision == "tf32" for loop in f.loops for d in loop.dots)
     peak = t.target.number("sustained") * g.flops_per_clock(t.dtype, tf32) * g.number("sms") * clock
     # Blocks without a loop overlap wholly: what bounds them is the rates of the chip.

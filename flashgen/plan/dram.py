@@ -18,7 +18,7 @@ from flashgen.expr.nodes import variables
 from flashgen.ir.program import Range
 
 from .facts import KernelFacts, LoadFacts, LoopFacts
-from .plan import Order, Workload, even_groups
+from .plan import Order, Workload
 from .trips import extent
 
 if TYPE_CHECKING:
@@ -68,10 +68,7 @@ def dram_bytes(
 ) -> float:
     """DRAM traffic of ``blocks`` programs, ``slots`` of them at a time: stores as requested, loads as said
     above. ``mean``: passes of each loop."""
-    f = t.facts
-    digits = _digits(f, t.order, w, tuple(sides.items()))
-    tile = next((d for d in digits if d.axis == _tiled(f)), Digit("", 1, 1))
-    stored, reads = _reads(t, w, digits, tile, mean)
+    stored, reads, tile = _reads(t, w, mean, sides)
     window = float(max(1, min(blocks, slots)))
     l2 = t.target.number("l2")
 
@@ -95,16 +92,8 @@ def dram_bytes(
 
 def apart(t: Tiling, w: Workload, mean: Sequence[float], sides: Mapping[str, int]) -> float:
     """How far apart programs are launched that share what they load: programs, by the bytes they share."""
-    digits = _digits(t.facts, t.order, w, tuple(sides.items()))
-    tile = next((d for d in digits if d.axis == _tiled(t.facts)), Digit("", 1, 1))
-    _, reads = _reads(t, w, digits, tile, mean)
+    _, reads, _ = _reads(t, w, mean, sides)
     return sum(min(r.each, r.part) * d.inner for r in reads for d in r.free)
-
-
-def _tiled(f: KernelFacts) -> str:
-    """The grid's axis that cuts a sequence."""
-    tiled = [g.name for g in f.kernel.grid if f.row_side and f.row_side in variables(g.extent)]
-    return tiled[0] if tiled else ""
 
 
 @lru_cache(maxsize=4096)
@@ -121,8 +110,7 @@ def _digits(
             slow.append((a, extents[a]))
     if order.group and len(slow) > 1:
         *rows, last = slow
-        share = w.Hq // max(w.Hkv, 1) if "h" in order.axes else 1
-        left = even_groups(prod(e for _, e in rows), order.group, share)
+        left = order.together(w)
         outer: list[tuple[str, int]] = []
         fast: list[tuple[str, int]] = []
         for axis, e in reversed(rows):
@@ -140,10 +128,12 @@ def _digits(
 
 
 def _reads(
-    t: Tiling, w: Workload, digits: tuple[Digit, ...], tile: Digit, mean: Sequence[float]
-) -> tuple[float, list[Read]]:
-    """Bytes that a program stores, and the tensors it reads."""
+    t: Tiling, w: Workload, mean: Sequence[float], sides: Mapping[str, int]
+) -> tuple[float, list[Read], Digit]:
+    """Bytes that a program stores, the tensors it reads, and the digit that numbers tiles."""
     f = t.facts
+    digits = _digits(f, t.order, w, tuple(sides.items()))
+    tile = next((d for d in digits if f.cut and d.axis == f.cut.name), Digit("", 1, 1))
     stored = 0.0
     asked: dict[str, dict[tuple[Range, ...], float]] = {}  # of each tensor by what its loop runs over
     repeated: dict[str, float] = {}
@@ -163,7 +153,7 @@ def _reads(
         size = _elements(f, src, w) * t.item(x.dtype) / prod(d.extent for d in own)
         free = tuple(d for d in digits if d not in own and not (d is tile and tile.axis in x.varies))
         reads.append(Read(sum(asked[src].values()), repeated.get(src, 0.0), size, own, free))
-    return stored, reads
+    return stored, reads, tile
 
 
 def _along(f: KernelFacts, src: str, axis: str, varies: frozenset[str]) -> bool:

@@ -17,6 +17,7 @@ from flashgen.expr.ops import OPS
 from flashgen.ir.program import (
     Coords,
     Dot,
+    GridAxis,
     Keep,
     Kernel,
     Load,
@@ -121,6 +122,13 @@ class KernelFacts:
     row_side: str | None  # the side its grid divides a sequence by
     loops: tuple[LoopFacts, ...]  # every loop, outer before inner
     outer: tuple[int | None, ...]  # of each loop, the number of the one that it is in
+
+    @property
+    def cut(self) -> GridAxis | None:
+        """The axis of the grid that cuts a sequence into tiles."""
+        return next(
+            (g for g in self.kernel.grid if self.row_side and self.row_side in variables(g.extent)), None
+        )
 
     @property
     def writes(self) -> frozenset[str]:

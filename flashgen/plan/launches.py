@@ -11,12 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 
-from flashgen.expr.nodes import variables
-
 from .cost import Cost, kernel_cost, overlapped
 from .facts import KernelFacts
 from .order import order_of, orders
-from .plan import KernelPlan, Order, Workload, even_groups
+from .plan import KernelPlan, Order, Workload
 from .resources import tiling
 from .search import Candidate
 from .target import Target
@@ -85,7 +83,7 @@ def _clocks(f: KernelFacts, plan: KernelPlan, cost: Cost, w: Workload) -> Iterat
     """How long each program takes, in launch order."""
     sides = dict(plan.sides)
     extents = {g.name: extent(g.extent, w, sides) for g in f.kernel.grid}
-    cut = next((g.name for g in f.kernel.grid if f.row_side and f.row_side in variables(g.extent)), "")
+    cut = f.cut.name if f.cut else ""
     rows = _filled(cost.rows, extents.get(cut, 1)) if extents.get(cut, 1) <= MOST_PROGRAMS else [*cost.rows]
     heads = prod(e for a, e in extents.items() if a != cut)
     heads = max(1, min(heads, MOST_PROGRAMS // max(1, len(rows))))
@@ -94,8 +92,7 @@ def _clocks(f: KernelFacts, plan: KernelPlan, cost: Cost, w: Workload) -> Iterat
     if cut != plan.order.axes[-1]:  # heads inside of rows, or between them: all rows differ little then
         yield from (x for x in rows for _ in range(heads))
         return
-    share = w.Hq // max(w.Hkv, 1) if "h" in plan.order.axes else 1
-    together = even_groups(heads, plan.order.group, share) if plan.order.group else 1
+    together = plan.order.together(w) or 1
     for first in range(0, heads, together):
         for x in rows:
             yield from [x] * min(together, heads - first)

@@ -13,23 +13,20 @@ from .cost import Cost
 from .facts import DotFacts, KernelFacts
 from .resources import Tiling
 
-#: Bytes of what is added up.
-SHARE_BYTES = 4
-
 
 def one_kernel_text(found: Sequence[tuple[KernelFacts, Tiling, Cost]]) -> str:
     """The trade in words; empty where a program has no such two kernels."""
-    rows = [x for x in found if _makes(x[0], "dq") and not _makes(x[0], "dk")]
-    keys = [x for x in found if _makes(x[0], "dk")]
+    rows = [x for x in found if "dq" in x[0].writes and "dk" not in x[0].writes]
+    keys = [x for x in found if "dk" in x[0].writes]
     if not rows or not keys:
         return ""
     (f, t, cost), (other, of, kept) = rows[0], keys[0]
     dots = [(n, d) for n, loop in zip(cost.trips, f.loops, strict=True) for d in loop.dots]
-    again = sum(n * _flops(t, d) for n, d in dots if d.a_loaded) * cost.blocks
+    again = sum(n * t.flops(d) for n, d in dots if d.a_loaded) * cost.blocks
     width = sum(t.sizes[a] for a in {a for _, d in dots if not d.a_loaded for a in d.n})
     passes = sum(n * of.sizes[_rows(loop.dots[0])] for n, loop in zip(kept.trips, other.loops, strict=True)
                  if loop.dots)  # fmt: skip
-    added = kept.blocks * passes * width * SHARE_BYTES
+    added = kept.blocks * passes * width * of.item("acc")
     l2 = t.target.number("l2_rate")
     total = sum(c.flops for _, _, c in found)
     return (
@@ -38,14 +35,6 @@ def one_kernel_text(found: Sequence[tuple[KernelFacts, Tiling, Cost]]) -> str:
         f"{added / 1e9:,.2f} GB of shares of dQ to memory instead ({added / l2 / 1e3:,.1f} us or more in L2, "
         f"at {l2:,.0f} GB/s), in an order that differs from run to run"
     )
-
-
-def _makes(f: KernelFacts, tensor: str) -> bool:
-    return tensor in f.writes
-
-
-def _flops(t: Tiling, d: DotFacts) -> float:
-    return 2.0 * t.count(d.m) * t.count(d.n) * t.sizes[d.k]
 
 
 def _rows(d: DotFacts) -> str:

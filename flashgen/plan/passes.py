@@ -58,7 +58,6 @@ class Pass:
     fetch: float
     waits: float
     spills: float
-    stall: float
     groups: int  # of four warps each
     quarters: float  # what fewer warps than an SM has schedulers leave idle: times as long
     first: float  # of ``waits``, what the first pass leaves out: its loads were waited for on entry
@@ -73,9 +72,14 @@ class Pass:
         """Clocks of the elementwise work at full rate."""
         return max(self.issue, self.special)
 
+    @property
+    def stall(self) -> float:
+        """How much longer one block's elementwise work takes than that."""
+        return _stall(self.groups)
+
     def clocks(self, blocks: int, first: bool = False) -> float:
         """Clocks a pass of each block takes of the SM when ``blocks`` share it."""
-        work = (self.dots + self.softmax * _stall(self.groups)) * self.quarters
+        work = (self.dots + self.softmax * self.stall) * self.quarters
         alone = work + self.writes + self.waits + self.spills
         if first:
             alone -= self.first
@@ -136,7 +140,6 @@ def pass_cost(t: Tiling, body: BodyFacts, spill: int) -> Pass:
         + _descriptor_wait(t)
         + _gather_wait(t, body),
         spills=SPILL_COST * spill * t.threads / bandwidth,
-        stall=_stall(t.warps / SCHEDULERS),
         groups=max(1, t.warps // SCHEDULERS),
         quarters=max(1.0, SCHEDULERS / t.warps),
         first=late if t.stages > 1 else 0.0,

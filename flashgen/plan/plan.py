@@ -71,6 +71,17 @@ class Order:
     reverse: tuple[str, ...] = ()
     group: int = 0
 
+    def together(self, w: Workload) -> int:
+        """How many heads are launched together at ``w`` (0: no grouping).
+
+        About ``group``, whole KV heads' shares, in even groups: a small last one would run alone.
+        """
+        if not self.group:
+            return 0
+        if "hkv" in self.axes:  # programs belong to KV heads
+            return even_groups(w.B * w.Hkv, self.group, 1)
+        return even_groups(w.B * w.Hq, self.group, w.Hq // max(w.Hkv, 1))
+
 
 @dataclass(frozen=True)
 class KernelPlan:
@@ -164,16 +175,8 @@ class Plan:
         )
 
     def group_for(self, kernel: int, w: Workload) -> int:
-        """How many heads of kernel number ``kernel`` to launch together at ``w`` (0: no grouping).
-
-        About ``order.group``, whole KV heads' shares, in even groups: a small last one would run alone.
-        """
-        wanted = self.kernels[kernel].order.group
-        if not wanted:
-            return 0
-        if "hkv" in self.kernels[kernel].order.axes:  # its programs belong to KV heads
-            return even_groups(w.B * w.Hkv, wanted, 1)
-        return even_groups(w.B * w.Hq, wanted, w.Hq // max(w.Hkv, 1))
+        """How many heads of kernel number ``kernel`` to launch together at ``w`` (``Order.together``)."""
+        return self.kernels[kernel].order.together(w)
 
     def to_json(self) -> str:
         """Stable JSON text; ``from_json`` gives the equal plan back."""

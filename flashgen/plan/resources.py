@@ -95,6 +95,10 @@ class Tiling:
         """Elements of a dot's result a thread holds."""
         return self.count(dot.m) * self.count(dot.n) / self.threads
 
+    def flops(self, dot: DotFacts) -> int:
+        """FLOPs of one dot."""
+        return 2 * self.count(dot.m) * self.count(dot.n) * self.sizes[dot.k]
+
     def wgmma(self, dot: DotFacts) -> bool:
         """Whether a dot runs on the asynchronous matrix units of a whole warp group.
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from flashgen.expr.nodes import Const, Expr, Read, Var, variables
+from flashgen.expr.nodes import Const, Expr, Read, Var
 from flashgen.expr.ops import OPS
 from flashgen.ir.program import Load, Loop, Map, Scalar, Stmt, statements
 
@@ -59,7 +59,7 @@ def trips(f: KernelFacts, w: Workload, numbers: tuple[tuple[str, int], ...]) -> 
     """For each sampled row tile, how many passes every loop (outer before inner) makes in all."""
     sides = dict(numbers)
     loops = [s for s in f.kernel.body if isinstance(s, Loop)]
-    row = next((g for g in f.kernel.grid if f.row_side and f.row_side in variables(g.extent)), None)
+    row = f.cut
     rows = extent(row.extent, w, sides) if row is not None else 1
     out = []
     for i in row_samples(rows):

@@ -138,10 +138,11 @@ def choices(spec: str, best: Plan, kernel: int, described: bool) -> Iterator[Cho
     def choice(p: Plan, us: float) -> Choice:
         t = tiling(facts(program)[kernel], p.kernels[kernel], p.dtype, target)
         parts = register_parts(t)
-        foreseen = spilled(t, sum(parts.values()))
-        hoped = kernel_us(program, p, kernel, work, Measured(smem_bytes(t), t.register_limit, 0))
+        hoped = us
+        if spilled(t, sum(parts.values())):
+            hoped = kernel_us(program, p, kernel, work, Measured(smem_bytes(t), t.register_limit, 0))
         held = parts.get("tiles", 0.0) + parts.get("addresses", 0.0)
-        return Choice(p, held, us, hoped if foreseen else us)
+        return Choice(p, held, us, hoped)
 
     yield choice(best, kernel_us(program, best, kernel, work))
     ranked = search(program, kernel, target, best.dtype, work, described)
