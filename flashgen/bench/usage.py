@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from flashgen.driver import Lowered, emit_source, lower_spec
-from flashgen.plan.confirm import Verdict, compiled, job
 from flashgen.plan.plan import Plan
 from flashgen.plan.search import Candidate, candidates, make_plan
 from flashgen.plan.target import Target
+from flashgen.plan.verdict import Verdict, compiled, job
 from flashgen.spec.model import AttentionSpec
 
 #: What is compiled: the forward and the backward of a spec.

@@ -71,7 +71,7 @@ def logs(target: Target, rows: Iterable[Row]) -> list[float]:
     for r in rows:
         t = tiling(facts_of(r.mask, r.head_dim), r.plan, r.dtype, target)
         c = r.compiled
-        out.append(math.log(kernel_cost(t, r.work, c.smem_bytes, c.registers, c.spill_bytes).us / r.us))
+        out.append(math.log(kernel_cost(t, r.work, c).us / r.us))
     return out
 
 

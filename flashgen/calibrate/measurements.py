@@ -141,6 +141,6 @@ def _row(cells: Mapping[str, str]) -> Row:
         cells["dtype"],
         Workload(**{n: int(cells[n]) for n in _SIZES}),
         plan,
-        Measured(**{n: int(cells[n]) for n in _COMPILED}),
+        Measured(int(cells["smem_bytes"]), int(cells["registers"]), int(cells["spill_bytes"])),
         float(cells["us"]),
     )

@@ -139,7 +139,7 @@ def _costs(t: Tiling, c: Candidate, w: Workload, most: int, largest: int) -> lis
     for n in range(1, max(1, min(most, fitting)) + 1):
         sram = max(c.smem_bytes, n * taken - spare, 1)
         at = tiling(t.facts, c.plan, t.dtype, t.target.with_sram(sram))
-        costs.append(kernel_cost(at, w, c.smem_bytes, c.registers, c.spill_bytes))
+        costs.append(kernel_cost(at, w, c.sizes))
     return costs
 
 

@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from .sass import inner_loops, to_lists
+
 
 def compile_job(job: dict[str, Any]) -> dict[str, Any]:
     """The compiler's numbers for a job: ``text`` of a module, ``kernel`` in it, its ``signature``,
@@ -45,23 +47,35 @@ def compile_job(job: dict[str, Any]) -> dict[str, Any]:
         if job["max_registers"]:
             options["maxnreg"] = job["max_registers"]
         compiled = triton.compile(source, target=target, options=options)
-        registers, spill = _amd(compiled.asm["amdgcn"]) if hip else _nvidia(compiled.asm["cubin"], folder)
+        loops: list[Any] = []
+        if hip:
+            registers, spill = _amd(compiled.asm["amdgcn"])
+        else:
+            registers, spill = _nvidia(compiled.asm["cubin"])
+            loops = to_lists(inner_loops(disassembled(compiled.asm["cubin"])))
         return {
             "smem_bytes": int(compiled.metadata.shared),
             "registers": registers,
             "spill_bytes": spill,
+            "loops": loops,
             "triton": triton.__version__,
         }
 
 
-def _nvidia(cubin: bytes, folder: str) -> tuple[int, int]:
+def disassembled(cubin: bytes, option: str = "-sass") -> str:
+    """What ``cuobjdump``, which Triton brings along, says of a compiled kernel."""
     import triton
 
-    path = Path(folder) / "kernel.cubin"
-    path.write_bytes(cubin)
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
-    command = [str(tool), "--dump-resource-usage", str(path)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        command = [str(tool), option, file.name]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def _nvidia(cubin: bytes) -> tuple[int, int]:
+    said = disassembled(cubin, "--dump-resource-usage")
     found = re.search(r"REG:(\d+) STACK:(\d+)", said)
     if found is None:
         raise RuntimeError(f"no resource usage in: {said[:200]}")

@@ -21,7 +21,7 @@ from flashgen.expr.nodes import variables
 
 from .dram import dram_bytes
 from .passes import Pass, norm, pass_cost
-from .plan import Workload
+from .plan import Measured, Workload
 from .resources import Tiling, blocks_per_sm, registers, spilled
 from .smem import smem_bytes
 from .trips import extent, trips
@@ -30,8 +30,12 @@ from .trips import extent, trips
 Duration: TypeAlias = Callable[[tuple[int, ...], int], float]
 #: Compute and DRAM traffic overlap: the time is their norm of this order.
 OVERLAP = 1.73
+#: So do work at the boost clock and what power allows of the matrix units, where code says what a pass takes.
+POWER = 2.02
 #: Entering a loop: load latencies until its first tile is there, and its pipeline's end.
 ENTRY_LATENCIES = 4.02
+#: The same where code says what a pass takes.
+CODE_ENTRY_LATENCIES = 5.38
 #: A launch with descriptors: they are read before the first load.
 DESCRIPTOR_LAUNCH_US = 0.2
 #: Starting and ending a block, in load latencies.
@@ -79,23 +83,21 @@ class Cost:
         return max(causes, key=lambda c: causes[c])
 
 
-def kernel_cost(
-    t: Tiling, w: Workload, smem: int | None = None, regs: int | None = None, spill: int | None = None
-) -> Cost:
-    """The predicted time of ``t`` at ``w``; compiled numbers replace predicted ones where given."""
+def kernel_cost(t: Tiling, w: Workload, compiled: Measured | None = None) -> Cost:
+    """The predicted time of ``t`` at ``w``; ``compiled`` replaces what is predicted of the compiler."""
     g, f = t.target, t.facts
-    smem = smem_bytes(t) if smem is None else smem
-    wanted = registers(t) if regs is None or spill is None else 0.0
-    regs = round(wanted) if regs is None else regs
-    spill = spilled(t, wanted) if spill is None else spill
-    per_sm, limit = blocks_per_sm(t, smem, regs)
+    if compiled is None:
+        wanted = registers(t)
+        compiled = Measured(smem_bytes(t), round(wanted), spilled(t, wanted))
+    per_sm, limit = blocks_per_sm(t, compiled.smem_bytes, compiled.registers)
     per_sm = max(per_sm, 1)
     sides = {s: t.sizes[_axis_of(t, s)] for s in f.sides}
     blocks = 1
     for axis in f.kernel.grid:
         blocks *= extent(axis.extent, w, sides)
     counts = trips(f, w, tuple(sides.items())) if blocks else []
-    passes = tuple(pass_cost(t, loop, spill) for loop in f.loops)
+    passes = tuple(pass_cost(t, loop, compiled.spill_bytes) for loop in f.loops)
+    known = compiled.loops or ((),) * len(passes)
     edge = pass_cost(t, f.body, 0)
     clock = g.number("clock") * 1e3  # clocks a microsecond
     latency = g.number("latency") * clock
@@ -104,7 +106,10 @@ def kernel_cost(
 
     def duration(count: tuple[int, ...], share: int) -> float:
         if share not in rates:
-            rates[share] = [(share * p.clocks(share, first=True), share * p.clocks(share)) for p in passes]
+            rates[share] = [
+                (_for(k, share),) * 2 if k else (share * p.clocks(share, first=True), share * p.clocks(share))
+                for p, k in zip(passes, known, strict=True)
+            ]
         clocks = once
         for n, outer, pipelined, (first, one) in zip(count, f.outer, piped, rates[share], strict=True):
             entered = min(n, 1 if outer is None else count[outer])
@@ -112,7 +117,7 @@ def kernel_cost(
         return clocks
 
     piped = [not loop.loops for loop in f.loops]  # a loop with a loop inside waits for nothing itself
-    enter = ENTRY_LATENCIES * latency
+    enter = (CODE_ENTRY_LATENCIES if compiled.loops else ENTRY_LATENCIES) * latency
     rates: dict[int, list[tuple[float, float]]] = {}
     slots = g.integer("sms") * per_sm
     clocks = _makespan(blocks, slots, per_sm, counts, duration) if blocks else 0.0
@@ -126,12 +131,14 @@ def kernel_cost(
     peak = t.target.number("sustained") * g.flops_per_clock(t.dtype, tf32) * g.number("sms") * clock
     # Blocks without a loop overlap wholly: what bounds them is the rates of the chip.
     compute_us = max(compute_us, flops / peak, l2 / (g.number("l2_rate") * 1e3))
+    if compiled.loops:  # at the boost clock, which power lowers as the matrix units have more to do
+        compute_us = norm(compute_us, flops / peak, POWER)
     start = g.number("launch") + (DESCRIPTOR_LAUNCH_US if t.described else 0.0)
     return Cost(
         us=start + overlapped(compute_us, hbm_us), blocks=blocks, per_sm=per_sm, limit=limit,
         waves=blocks / slots, compute_us=compute_us, hbm_us=hbm_us, hbm_bytes=round(hbm), l2_bytes=round(l2),
         flops=flops, passes=passes, trips=tuple(mean), block_clocks=once,
-        pass_clocks=max((per_sm * p.clocks(per_sm) for p in passes), default=0.0),
+        pass_clocks=max((c for _, c in rates.get(per_sm, [])), default=0.0),
         rows=tuple(duration(c, per_sm) for c in counts),
     )  # fmt: skip
 
@@ -139,6 +146,13 @@ def kernel_cost(
 def overlapped(compute: float, dram: float) -> float:
     """The time of work and traffic that go on at once and hold each other up a little."""
     return norm(compute, dram, OVERLAP)
+
+
+def _for(clocks: tuple[float, ...], blocks: int) -> float:
+    """``clocks`` of a pass, known for so many blocks on an SM, for ``blocks``."""
+    if blocks <= len(clocks):
+        return clocks[blocks - 1]
+    return clocks[-1] * blocks / len(clocks)
 
 
 def _axis_of(t: Tiling, name: str) -> str:

@@ -63,7 +63,7 @@ def _effect(
     name: str, f: KernelFacts, best: Candidate, order: Order, dtype: str, target: Target, w: Workload
 ) -> Effect:
     plan = replace(best.plan, order=order)
-    cost = kernel_cost(tiling(f, plan, dtype, target), w, best.smem_bytes, best.registers, best.spill_bytes)
+    cost = kernel_cost(tiling(f, plan, dtype, target), w, best.sizes)
     return Effect(name, time_of(f, plan, cost, target, w), cost.hbm_bytes)
 
 

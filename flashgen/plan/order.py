@@ -15,7 +15,7 @@ from itertools import permutations
 from .cost import kernel_cost
 from .dram import apart
 from .facts import KernelFacts
-from .plan import KernelPlan, Order, Workload
+from .plan import KernelPlan, Measured, Order, Workload
 from .resources import tiling
 from .target import Target
 
@@ -62,5 +62,5 @@ def traffic(f: KernelFacts, order: Order, target: Target, dtype: str, w: Workloa
     """DRAM bytes of a kernel in this order, and how far apart those are that share (``dram.apart``)."""
     plan = KernelPlan(tuple((s, SIDE) for s in f.sides), WARPS, 1, order)
     t = tiling(f, plan, dtype, target)
-    cost = kernel_cost(t, w, 0, REGISTERS, 0)
+    cost = kernel_cost(t, w, Measured(0, REGISTERS, 0))
     return cost.hbm_bytes, apart(t, w, cost.trips, dict(plan.sides))

@@ -119,11 +119,13 @@ class KernelPlan:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the compiler made of one kernel, per block and per thread."""
+    """What the compiler made of one kernel, per block and per thread. ``loops``: for each loop the clocks in
+    which 1, 2, … blocks on an SM make a pass, by its instructions; empty where they do not tell."""
 
     smem_bytes: int
     registers: int
     spill_bytes: int
+    loops: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ class Plan:
             d["workload"] = None if d["workload"] is None else Workload(**d["workload"])
             d["measured_us"] = tuple(float(t) for t in d.get("measured_us", ()))
             if d["compiled"] is not None:
-                d["compiled"] = tuple(Measured(**m) for m in d["compiled"])
+                d["compiled"] = tuple(_compiled(m) for m in d["compiled"])
             return cls(**d)
         except (ValueError, TypeError, KeyError, AttributeError) as e:
             raise PlanError(f"not a plan written by this version of flashgen: {e}") from e
@@ -211,6 +213,11 @@ def even_groups(heads: int, wanted: int, share: int) -> int:
     wanted_units = max(wanted // max(share, 1), 1)
     groups = max(-(-units // wanted_units), 1)
     return max(-(-units // groups), 1) * max(share, 1)
+
+
+def _compiled(d: dict[str, Any]) -> Measured:
+    loops = tuple(tuple(float(c) for c in clocks) for clocks in d.pop("loops", ()))
+    return Measured(**d, loops=loops)
 
 
 def _kernel(d: dict[str, Any]) -> KernelPlan:

@@ -23,9 +23,7 @@ def kernel_us(
 ) -> float:
     """The predicted time of one kernel; ``compiled``: the compiler's numbers, where it was asked."""
     t = tiling(facts(program)[kernel], plan.kernels[kernel], plan.dtype, load_target(plan.target))
-    if compiled is None:
-        return kernel_cost(t, w).us
-    return kernel_cost(t, w, compiled.smem_bytes, compiled.registers, compiled.spill_bytes).us
+    return kernel_cost(t, w, compiled).us
 
 
 def plan_us(program: Program, plan: Plan, w: Workload, compiled: Sequence[Measured] | None = None) -> float:

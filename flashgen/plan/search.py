@@ -56,6 +56,11 @@ class Candidate:
     measured: Measured | None = None
     refused: bool = False  # by the compiler
 
+    @property
+    def sizes(self) -> Measured:
+        """The compiler's numbers, or those predicted of it."""
+        return self.measured or Measured(self.smem_bytes, self.registers, self.spill_bytes)
+
 
 def sides_of(f: KernelFacts) -> Iterator[dict[str, int]]:
     """Every assignment of numbers to the kernel's sides."""
@@ -147,7 +152,7 @@ def judge(f: KernelFacts, plan: KernelPlan, dtype: str, target: Target, w: Workl
         why = f"needs {show_size(smem)} of shared memory, {show_size(limit)} exist"
     if why:
         return Candidate(plan, smem, round(regs), spill, None, why, too_big)
-    cost = kernel_cost(t, w, smem, round(regs), spill)
+    cost = kernel_cost(t, w, Measured(smem, round(regs), spill))
     return Candidate(plan, smem, round(regs), spill, cost)
 
 

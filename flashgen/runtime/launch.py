@@ -98,6 +98,13 @@ def build(record: Record, kernel: Launch, kinds: Mapping[str, Kind], gpu: Any = 
     return triton.compile(source, target=gpu, options=options)
 
 
+def current_gpu() -> Any:
+    """The Triton target of the current device, which is each thread's own."""
+    from triton.runtime import driver
+
+    return driver.active.get_current_target()
+
+
 def loaded(compiled: Any) -> Compiled:
     """``compiled`` loaded onto the current device. Raises Triton's ``OutOfResources`` if it cannot run."""
     run = compiled.run

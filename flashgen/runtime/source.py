@@ -6,9 +6,11 @@ length compiles nothing that another length has not compiled.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import subprocess
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -112,23 +114,20 @@ def best_plan(spec: str, target: str, dtype: str, work: Workload, schedule: str 
 @dataclass(frozen=True)
 class Choice:
     """A plan that differs from the first in one kernel, with the registers a thread that the kernel's tiles
-    and addresses take, and its predicted time at the plan's workload, with the spills that are foreseen and
-    without."""
+    and addresses take, and its predicted time at the plan's workload."""
 
     plan: Plan
     held: float
     us: float
-    hoped: float
 
 
 def choices(spec: str, best: Plan, kernel: int, described: bool) -> Iterator[Choice]:
     """``best``, and then plans that differ from it in kernel number ``kernel``, most promising first."""
     from flashgen.plan.facts import facts
     from flashgen.plan.predict import kernel_us
-    from flashgen.plan.resources import register_parts, spilled, tiling
+    from flashgen.plan.resources import register_parts, tiling
     from flashgen.plan.search import candidates as search
     from flashgen.plan.search import make_plan
-    from flashgen.plan.smem import smem_bytes
     from flashgen.plan.target import load_target
 
     program, target = lowered(spec, best.schedule).program, load_target(best.target)
@@ -138,11 +137,7 @@ def choices(spec: str, best: Plan, kernel: int, described: bool) -> Iterator[Cho
     def choice(p: Plan, us: float) -> Choice:
         t = tiling(facts(program)[kernel], p.kernels[kernel], p.dtype, target)
         parts = register_parts(t)
-        hoped = us
-        if spilled(t, sum(parts.values())):
-            hoped = kernel_us(program, p, kernel, work, Measured(smem_bytes(t), t.register_limit, 0))
-        held = parts.get("tiles", 0.0) + parts.get("addresses", 0.0)
-        return Choice(p, held, us, hoped)
+        return Choice(p, parts.get("tiles", 0.0) + parts.get("addresses", 0.0), us)
 
     yield choice(best, kernel_us(program, best, kernel, work))
     ranked = search(program, kernel, target, best.dtype, work, described)
@@ -159,6 +154,35 @@ def confirmed_us(spec: str, plan: Plan, kernel: int, compiled: Measured) -> floa
 
     assert plan.workload is not None
     return kernel_us(lowered(spec, plan.schedule).program, plan, kernel, plan.workload, compiled)
+
+
+def timed(spec: str, plan: Plan, kernel: int, compiled: Measured, cubin: bytes) -> Measured:
+    """``compiled`` with the clocks of the kernel's loops by its code (``loop_clocks``), kept in the cache."""
+    from flashgen.plan.target import load_target
+
+    if not load_target(plan.target).boost:
+        return compiled
+
+    def make() -> dict[str, str]:
+        from flashgen.plan.compiler import disassembled
+        from flashgen.plan.facts import facts
+        from flashgen.plan.loop_clocks import simulated
+        from flashgen.plan.resources import tiling
+        from flashgen.plan.sass import inner_loops
+
+        program = lowered(spec, plan.schedule).program
+        t = tiling(facts(program)[kernel], plan.kernels[kernel], plan.dtype, load_target(plan.target))
+        return {"loops.json": json.dumps(simulated(t, compiled, inner_loops(disassembled(cubin))).loops)}
+
+    asked = {"what": "loops", "spec": spec, "schedule": plan.schedule, "dtype": plan.dtype, "kernel": kernel}
+    asked |= {"target": plan.target, "plan": asdict(plan.kernels[kernel]), "compiled": asdict(compiled)}
+    asked |= {"code": hashlib.sha256(cubin).hexdigest()}
+    try:
+        _, files = entry(asked, make)
+    except (OSError, subprocess.SubprocessError):  # no disassembler here: the estimates do
+        return compiled
+    loops = json.loads(files["loops.json"])
+    return replace(compiled, loops=tuple(tuple(clocks) for clocks in loops))
 
 
 @lru_cache(maxsize=1024)

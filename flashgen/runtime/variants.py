@@ -6,9 +6,11 @@ does one whose registers leave it slower than the next is predicted to be.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TypeAlias
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -21,10 +23,10 @@ from .cache import entry
 from .check import DTYPES
 from .descriptor import describable
 from .device import Known
-from .launch import VECTOR_BYTES, Compiled, Kind, build, loaded
+from .launch import VECTOR_BYTES, Compiled, Kind, build, current_gpu, loaded
 from .record import Record, Workspace
 from .settle import Settling
-from .source import choices, confirmed_us, generated, measured, picked, plans
+from .source import choices, confirmed_us, generated, measured, picked, plans, timed
 
 #: Tensors of rows of a head dim, and those that the loops of a backward program read (a forward one reads q
 #: before its loops).
@@ -103,7 +105,7 @@ class Variants:
         _, files = entry(asked, search)
         if not fresh:
             settled = Plan.from_json(files["plan.json"])
-            found = self._compiled(settled, number, ask)
+            (found,) = self._compiled([settled], number, ask)
             if not isinstance(found, str):
                 return settled, found
             search()  # what another compiler settled does not run here
@@ -112,7 +114,7 @@ class Variants:
     def _searched(self, plan: Plan, number: int, ask: Asked) -> tuple[Plan, Compiled]:
         search = Settling(
             number,
-            lambda p: self._compiled(p, number, ask),
+            lambda plans: self._compiled(plans, number, ask),
             lambda p, compiled: confirmed_us(self.spec, p, number, compiled),
         )
         try:
@@ -122,21 +124,32 @@ class Variants:
                 f"no candidate for {DTYPES[ask.elem]} on {ask.target.name} compiles within its limits:\n  {e}"
             ) from None
 
-    def _compiled(self, plan: Plan, number: int, ask: Asked) -> Compiled | str:
-        """The plan's kernel of this number compiled and loaded, or why it cannot run."""
+    def _compiled(self, plans: Sequence[Plan], number: int, ask: Asked) -> list[Compiled | str]:
+        """The kernel of this number of each plan, or why it cannot run: compiled side by side (most of a
+        compile holds no lock of Python's), loaded one after the other onto the current device."""
+        records = [generated(self.spec, plan) for plan in plans]
+
+        def built(record: Record) -> Any:
+            known = {**ask.kinds, **{w.name: _workspace(w, ask.elem) for w in record.workspaces}}
+            return build(record, record.kernels[number], known, gpu)
+
+        gpu = current_gpu()  # of this thread
+        with ThreadPoolExecutor(min(len(plans), os.cpu_count() or 1)) as pool:
+            found = list(pool.map(built, records))
+        return [self._loaded(p, number, b, ask) for p, b in zip(plans, found, strict=True)]
+
+    def _loaded(self, plan: Plan, number: int, built: Any, ask: Asked) -> Compiled | str:
         from triton.runtime.errors import OutOfResources
 
-        record = generated(self.spec, plan)
-        kernel = record.kernels[number]
-        known = {**ask.kinds, **{w.name: _workspace(w, ask.elem) for w in record.workspaces}}
-        built = build(record, kernel, known)
+        name = generated(self.spec, plan).kernels[number].name
         smem = built.metadata.shared
         if smem > ask.target.smem_bytes:
-            return f"{kernel.name} takes {smem} B of shared memory, above {ask.target.smem_bytes}"
+            return f"{name} takes {smem} B of shared memory, above {ask.target.smem_bytes}"
         try:
-            return loaded(built)
+            found = loaded(built)
         except OutOfResources as e:
-            return f"{kernel.name}: {e}"
+            return f"{name}: {e}"
+        return replace(found, measured=timed(self.spec, plan, number, found.measured, built.asm["cubin"]))
 
 
 def kind(name: str, t: Tensor, free: bool) -> Kind:

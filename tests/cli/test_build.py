@@ -42,7 +42,7 @@ def test_the_compiler_confirms_it(here: Path) -> None:
     assert "B of spills a thread" in result.output
     manifest = json.loads((here / "out" / "small" / "manifest.json").read_text(encoding="utf-8"))
     (kernel,) = manifest["kernels"]
-    assert kernel["compiled"].keys() == {"smem_bytes", "registers", "spill_bytes"}
+    assert kernel["compiled"].keys() == {"smem_bytes", "registers", "spill_bytes", "loops"}
     assert kernel["compiled"]["registers"] > 0
 
 

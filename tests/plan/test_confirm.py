@@ -12,18 +12,8 @@ from rich.console import Console
 
 from flashgen.driver import lower_spec
 from flashgen.errors import PlanError
-from flashgen.plan import confirm
-from flashgen.plan.confirm import (
-    REFUSALS,
-    Verdict,
-    compiled,
-    confirmed,
-    job,
-    proved,
-    ranking,
-    rankings,
-    verdicts,
-)
+from flashgen.plan import confirm, verdict
+from flashgen.plan.confirm import REFUSALS, confirmed, proved, ranking, rankings, verdicts
 from flashgen.plan.facts import facts
 from flashgen.plan.order import order_of
 from flashgen.plan.overruled import overruled
@@ -32,6 +22,7 @@ from flashgen.plan.resources import MAX_SPILL_BYTES, tiling
 from flashgen.plan.search import candidates, choose
 from flashgen.plan.smem import smem_bytes
 from flashgen.plan.target import load_target
+from flashgen.plan.verdict import Verdict, compiled, job
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
 from flashgen.spec.model import AttentionSpec
@@ -66,12 +57,12 @@ def test_shared_memory_is_what_the_compiler_takes(
 ) -> None:
     gpu, of = load_target(target), lowered(64, "causal")
     plans = [plan_of(target, *t, dtype) for t in tiles]
-    for p, verdict in zip(plans, verdicts(of.program, plans, 0, gpu, lambda p: module(of, p)), strict=True):
+    for p, said in zip(plans, verdicts(of.program, plans, 0, gpu, lambda p: module(of, p)), strict=True):
         k = p.kernels[0]
         t = tiling(facts(of.program)[0], k, dtype, gpu)
-        assert verdict.measured is not None, verdict.error
-        assert verdict.measured.smem_bytes == smem_bytes(t), str(k)
-        assert 32 <= verdict.measured.registers <= 255
+        assert said.measured is not None, verdict.error
+        assert said.measured.smem_bytes == smem_bytes(t), str(k)
+        assert 32 <= said.measured.registers <= 255
 
 
 def fake(answers: dict[tuple[int, int], Verdict], calls: list[Any], otherwise: Verdict) -> Any:
@@ -235,7 +226,7 @@ def work(text: str) -> dict[str, Any]:
 
 def test_a_crash_or_a_hang_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "status" in compiled(work("import os\nos.abort()\n")).error
-    monkeypatch.setattr(confirm, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(verdict, "TIMEOUT_S", 0.2)
     assert "within 0.2 s" in compiled(work("import time\ntime.sleep(60)\n")).error
 
 
@@ -250,5 +241,5 @@ def test_verdicts_are_kept_unless_they_are_about_this_machine(
     refused = compiled(work("raise ValueError('unfit')\n"))
     assert "unfit" in refused.error
     assert [json.loads(p.read_text()) for p in kept()] == [{"error": refused.error}]
-    monkeypatch.setattr(confirm, "_run", lambda work: pytest.fail("read from the cache"))
+    monkeypatch.setattr(verdict, "_run", lambda work: pytest.fail("read from the cache"))
     assert compiled(work("raise ValueError('unfit')\n")) == refused

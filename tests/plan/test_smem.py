@@ -10,7 +10,6 @@ import pytest
 from flashgen.driver import lower_spec
 from flashgen.errors import PlanError
 from flashgen.ir.program import Program
-from flashgen.plan.confirm import job
 from flashgen.plan.facts import facts
 from flashgen.plan.order import order_of
 from flashgen.plan.plan import KernelPlan
@@ -18,6 +17,7 @@ from flashgen.plan.resources import tiling
 from flashgen.plan.search import candidates, choose
 from flashgen.plan.smem import smem_bytes
 from flashgen.plan.target import load_target
+from flashgen.plan.verdict import job
 from flashgen.spec import load_spec
 from flashgen.spec.gallery import find
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ import pytest
 from flashgen.errors import PlanError
 from flashgen.plan.plan import KernelPlan, Measured, Order, Plan
 from flashgen.runtime.launch import Compiled
-from flashgen.runtime.settle import HOPED, TRIES, Settling
+from flashgen.runtime.settle import ABREAST, FAR, TRIES, Settling
 from flashgen.runtime.source import Choice
 
 
@@ -31,49 +32,37 @@ class Compiler:
     def search(self) -> Settling:
         return Settling(0, self.compiled, lambda p, _: self.us[side(p)])
 
-    def compiled(self, plan: Plan) -> Compiled | str:
-        self.asked.append(side(plan))
-        found = self.spills.get(side(plan), 0)
-        return found if isinstance(found, str) else cast(Compiled, Built(Measured(1 << 10, 128, found)))
+    def compiled(self, plans: Sequence[Plan]) -> list[Compiled | str]:
+        self.asked += map(side, plans)
+        found = [self.spills.get(side(p), 0) for p in plans]
+        return [f if isinstance(f, str) else cast(Compiled, Built(Measured(1, 128, f))) for f in found]
 
 
 def side(p: Plan) -> int:
     return p.kernels[0].side("BLOCK_N")
 
 
-def choice(n: int, us: float, hoped: float | None = None, **how: Any) -> Choice:
+def choice(n: int, us: float, **how: Any) -> Choice:
     kernel = KernelPlan((("BLOCK_M", 64), ("BLOCK_N", n)), 4, 2, Order(("b",)))
     plan = Plan("flash2", "h100", "bf16", (replace(kernel, **how),), 0, 0, 0.0)
-    return Choice(plan, 100.0, us, us if hoped is None else hoped)
+    return Choice(plan, 100.0, us)
 
 
-def test_the_second_runs_where_the_compiler_makes_it_the_faster() -> None:
-    compiler = Compiler({}, {16: 12.0, 32: 11.0, 64: 1.0})
+def test_that_runs_which_the_compiler_makes_the_fastest() -> None:
+    compiler = Compiler({}, {16: 12.0, 32: 11.0, 64: 11.5})
     plan, _ = compiler.search().settled([choice(16, 10.0), choice(32, 10.5), choice(64, 11.0)])
     assert side(plan) == 32
-    assert compiler.asked == [16, 32], "a third has no spill to lose"
-
-
-def test_nothing_more_is_compiled_where_nothing_promises_less() -> None:
-    compiler = Compiler({}, {16: 10.0})
-    compiler.search().settled([choice(16, 10.0), choice(32, 10.5)])
-    assert compiler.asked == [16]
-
-
-def test_a_spill_that_is_only_foreseen_is_worth_a_compile() -> None:
-    compiler = Compiler({}, {16: 12.0, 32: 12.0, 64: 9.0})
-    some = [choice(16, 10.0), choice(32, 10.5), choice(256, 10.6), choice(64, 14.0, hoped=9.0)]
-    plan, _ = compiler.search().settled(some)
-    assert side(plan) == 64
     assert compiler.asked == [16, 32, 64]
 
 
-def test_hope_ends_after_a_few() -> None:
-    compiler = Compiler(dict.fromkeys(range(100, 120), 300), {16: 12.0, 32: 12.0})
-    hoped = [choice(n, 14.0, hoped=9.0, num_warps=w) for w, n in enumerate(range(100, 110), 8)]
-    plan, _ = compiler.search().settled([choice(16, 10.0), choice(32, 10.5), *hoped])
-    assert side(plan) == 16
-    assert len(compiler.asked) == 2 + HOPED
+def test_what_is_predicted_far_behind_is_not_compiled_and_no_more_than_a_few_are() -> None:
+    us = dict.fromkeys(range(1000), 1.0)
+    compiler = Compiler({}, us)
+    compiler.search().settled([choice(16, 10.0), choice(32, 10.0 * FAR), choice(64, 10.1 * FAR)])
+    assert compiler.asked == [16, 32]
+    compiler = Compiler({}, us)
+    compiler.search().settled([choice(n, 10.0) for n in range(100, 200)])
+    assert compiler.asked == list(range(100, 100 + ABREAST))
 
 
 def test_where_all_spill_the_least_does_and_where_none_compiles_the_reasons_are_told() -> None:
@@ -87,5 +76,13 @@ def test_where_all_spill_the_least_does_and_where_none_compiles_the_reasons_are_
 
 def test_those_that_hold_as_much_as_one_that_spilled_are_not_compiled() -> None:
     compiler = Compiler(dict.fromkeys(range(500), 300), {})
-    compiler.search().settled([choice(n, float(n)) for n in range(16, 400, 16)])
-    assert len(compiler.asked) == 1 < TRIES
+    compiler.search().settled([choice(n, 10.0) for n in range(16, 400, 16)])
+    assert len(compiler.asked) == ABREAST < TRIES
+
+
+def test_after_far_too_much_none_is_compiled_that_overlaps_iterations() -> None:
+    compiler = Compiler(dict.fromkeys(range(100, 100 + ABREAST), 4000), dict.fromkeys(range(300), 1.0))
+    overlapping = [choice(n, 10.0, num_warps=n) for n in range(100, 120)]
+    plan, _ = compiler.search().settled([*overlapping, choice(200, 20.0, num_warps=8, num_stages=1)])
+    assert compiler.asked == [*range(100, 100 + ABREAST), 200]
+    assert side(plan) == 200
