@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from .miscompiled import wrong_operands
 from .sass import inner_loops, to_lists
 
 
@@ -52,7 +53,10 @@ def compile_job(job: dict[str, Any]) -> dict[str, Any]:
             registers, spill = _amd(compiled.asm["amdgcn"])
         else:
             registers, spill = _nvidia(compiled.asm["cubin"])
-            loops = to_lists(inner_loops(disassembled(compiled.asm["cubin"])))
+            sass = disassembled(compiled.asm["cubin"])
+            if wrong := wrong_operands(sass):
+                return {"error": f"miscompiled: {wrong}"}
+            loops = to_lists(inner_loops(sass))
         return {
             "smem_bytes": int(compiled.metadata.shared),
             "registers": registers,

@@ -51,10 +51,10 @@ def inner_loops(text: str) -> tuple[tuple[Instruction, ...], ...]:
     code = list(_instructions(text))
     number = {at: i for i, (at, _, _) in enumerate(code)}
     spans = []
-    for i, (_, jumps, one) in enumerate(code):
-        start = number.get(jumps, i + 1)
-        inside = [other.kind for _, _, other in code[start : i + 1]]
-        if one.kind == "BRA" and {"HGMMA", "HMMA"} & set(inside) and "EXIT" not in inside:
+    for i, (_, jumps, _) in enumerate(code):
+        start = number.get(jumps, i + 1) if jumps else i + 1
+        inside = {other.kind for _, _, other in code[start : i + 1]}
+        if inside & {"HGMMA", "HMMA"} and "EXIT" not in inside:
             spans.append((start, i + 1))
     inner = [s for s in spans if not any(s != o and s[0] <= o[0] and o[1] <= s[1] for o in spans)]
     return tuple(tuple(one for _, _, one in code[a:b]) for a, b in inner)

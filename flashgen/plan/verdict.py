@@ -161,7 +161,7 @@ def _key(work: Mapping[str, Any]) -> str:
     except PackageNotFoundError:
         triton = "none"
     # The version of the rules here is part of the key: a verdict's fields may change.
-    text = json.dumps([2, triton, work], sort_keys=True)
+    text = json.dumps([3, triton, work], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -42,10 +42,12 @@ class Kind:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A kernel on one device: ``launch(programs, stream, arguments)`` and what the compiler reported."""
+    """A kernel on one device: ``launch(programs, stream, arguments)``, what the compiler reported, and the
+    code (a cubin)."""
 
     launch: Callable[[int, int, list[Any]], None]
     measured: Measured
+    code: bytes = b""
 
 
 def specialise(
@@ -113,7 +115,8 @@ def loaded(compiled: Any) -> Compiled:
         registers=int(compiled.n_regs),
         spill_bytes=4 * int(compiled.n_spills),  # Triton counts 32-bit words
     )
-    return Compiled(_short(compiled, run) if _known(run) else _ordinary(compiled), measured)
+    launch = _short(compiled, run) if _known(run) else _ordinary(compiled)
+    return Compiled(launch, measured, compiled.asm["cubin"])
 
 
 def _short(compiled: Any, run: Any) -> Callable[[int, int, list[Any]], None]:

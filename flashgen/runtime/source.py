@@ -156,33 +156,41 @@ def confirmed_us(spec: str, plan: Plan, kernel: int, compiled: Measured) -> floa
     return kernel_us(lowered(spec, plan.schedule).program, plan, kernel, plan.workload, compiled)
 
 
-def timed(spec: str, plan: Plan, kernel: int, compiled: Measured, cubin: bytes) -> Measured:
-    """``compiled`` with the clocks of the kernel's loops by its code (``loop_clocks``), kept in the cache."""
+def examined(spec: str, plan: Plan, kernel: int, compiled: Measured, cubin: bytes) -> Measured | str:
+    """``compiled`` with the clocks of the kernel's loops by its code (``loop_clocks``), or what is wrong with
+    that code (``miscompiled``). Kept in the cache."""
     from flashgen.plan.target import load_target
 
-    if not load_target(plan.target).boost:
+    target = load_target(plan.target)
+    if target.matrix != "wgmma":
         return compiled
 
     def make() -> dict[str, str]:
         from flashgen.plan.compiler import disassembled
         from flashgen.plan.facts import facts
         from flashgen.plan.loop_clocks import simulated
+        from flashgen.plan.miscompiled import wrong_operands
         from flashgen.plan.resources import tiling
         from flashgen.plan.sass import inner_loops
 
-        program = lowered(spec, plan.schedule).program
-        t = tiling(facts(program)[kernel], plan.kernels[kernel], plan.dtype, load_target(plan.target))
-        return {"loops.json": json.dumps(simulated(t, compiled, inner_loops(disassembled(cubin))).loops)}
+        sass = disassembled(cubin)
+        t = tiling(
+            facts(lowered(spec, plan.schedule).program)[kernel], plan.kernels[kernel], plan.dtype, target
+        )
+        loops = simulated(t, compiled, inner_loops(sass)).loops
+        return {"code.json": json.dumps({"wrong": wrong_operands(sass), "loops": loops})}
 
-    asked = {"what": "loops", "spec": spec, "schedule": plan.schedule, "dtype": plan.dtype, "kernel": kernel}
+    asked = {"what": "code", "spec": spec, "schedule": plan.schedule, "dtype": plan.dtype, "kernel": kernel}
     asked |= {"target": plan.target, "plan": asdict(plan.kernels[kernel]), "compiled": asdict(compiled)}
     asked |= {"code": hashlib.sha256(cubin).hexdigest()}
     try:
         _, files = entry(asked, make)
-    except (OSError, subprocess.SubprocessError):  # no disassembler here: the estimates do
+    except (OSError, subprocess.SubprocessError):  # no disassembler here
         return compiled
-    loops = json.loads(files["loops.json"])
-    return replace(compiled, loops=tuple(tuple(clocks) for clocks in loops))
+    found = json.loads(files["code.json"])
+    if found["wrong"]:
+        return f"miscompiled: {found['wrong']}"
+    return replace(compiled, loops=tuple(tuple(clocks) for clocks in found["loops"]))
 
 
 @lru_cache(maxsize=1024)

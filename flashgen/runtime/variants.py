@@ -26,7 +26,7 @@ from .device import Known
 from .launch import VECTOR_BYTES, Compiled, Kind, build, current_gpu, loaded
 from .record import Record, Workspace
 from .settle import Settling
-from .source import choices, confirmed_us, generated, measured, picked, plans, timed
+from .source import choices, confirmed_us, examined, generated, measured, picked, plans
 
 #: Tensors of rows of a head dim, and those that the loops of a backward program read (a forward one reads q
 #: before its loops).
@@ -133,23 +133,28 @@ class Variants:
             known = {**ask.kinds, **{w.name: _workspace(w, ask.elem) for w in record.workspaces}}
             return build(record, record.kernels[number], known, gpu)
 
+        def looked_at(plan: Plan, found: Compiled | str) -> Compiled | str:
+            if isinstance(found, str):
+                return found
+            numbers = examined(self.spec, plan, number, found.measured, found.code)
+            return numbers if isinstance(numbers, str) else replace(found, measured=numbers)
+
         gpu = current_gpu()  # of this thread
         with ThreadPoolExecutor(min(len(plans), os.cpu_count() or 1)) as pool:
-            found = list(pool.map(built, records))
-        return [self._loaded(p, number, b, ask) for p, b in zip(plans, found, strict=True)]
+            here = [_loaded(b, ask) for b in pool.map(built, records)]
+            return list(pool.map(looked_at, plans, here))
 
-    def _loaded(self, plan: Plan, number: int, built: Any, ask: Asked) -> Compiled | str:
-        from triton.runtime.errors import OutOfResources
 
-        name = generated(self.spec, plan).kernels[number].name
-        smem = built.metadata.shared
-        if smem > ask.target.smem_bytes:
-            return f"{name} takes {smem} B of shared memory, above {ask.target.smem_bytes}"
-        try:
-            found = loaded(built)
-        except OutOfResources as e:
-            return f"{name}: {e}"
-        return replace(found, measured=timed(self.spec, plan, number, found.measured, built.asm["cubin"]))
+def _loaded(built: Any, ask: Asked) -> Compiled | str:
+    from triton.runtime.errors import OutOfResources
+
+    smem = built.metadata.shared
+    if smem > ask.target.smem_bytes:
+        return f"takes {smem} B of shared memory, above {ask.target.smem_bytes}"
+    try:
+        return loaded(built)
+    except OutOfResources as e:
+        return str(e)
 
 
 def kind(name: str, t: Tensor, free: bool) -> Kind:

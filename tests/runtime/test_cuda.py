@@ -37,7 +37,7 @@ class Device:
 
     def build(self, record: Any, kernel: Any, kinds: Any, gpu: Any = None) -> Any:
         self.built.append((record, kernel))
-        return SimpleNamespace(metadata=SimpleNamespace(shared=self.smem), kernel=kernel, asm={"cubin": b""})
+        return SimpleNamespace(metadata=SimpleNamespace(shared=self.smem), kernel=kernel)
 
     def loaded(self, built: Any) -> Compiled:
         def launch(*given: Any) -> None:
@@ -54,7 +54,7 @@ def device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Device]:
     monkeypatch.setattr(variants, "build", fake.build)
     monkeypatch.setattr(variants, "loaded", fake.loaded)
     monkeypatch.setattr(variants, "current_gpu", lambda: None)
-    monkeypatch.setattr(variants, "timed", lambda spec, plan, kernel, compiled, cubin: compiled)
+    monkeypatch.setattr(variants, "examined", lambda spec, plan, kernel, compiled, cubin: compiled)
     monkeypatch.setattr(cuda, "target_of", lambda _: Known("h100", "sm_90", "", 232448))
     monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(torch._C, "_cuda_getDevice", lambda: None, raising=False)
