@@ -8,9 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flashgen.plan.pipes import COPY_LATENCY, ISSUE, SCHEDULERS, SYNC_LATENCY, Event, Pipe, Step, steps
+from flashgen.plan.pipes import (
+    COPY_LATENCY,
+    ISSUE,
+    QUEUED,
+    SCHEDULERS,
+    SYNC_LATENCY,
+    Event,
+    Pipe,
+    Step,
+    steps,
+)
 from flashgen.plan.sass import NONE, Instruction, from_lists, inner_loops, to_lists
-from flashgen.plan.simulate import pass_clocks
+from flashgen.plan.simulate import BEFORE, PASSES, pass_clocks
 
 FREE = Step(writes=NONE, reads=NONE)
 L2 = 64.0
@@ -140,13 +150,14 @@ loops = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(loops, st.integers(1, 4), st.integers(1, 2), st.integers(1, 3))
 def test_any_loop_ends_and_takes_at_least_its_issues_and_pipes(
     loop: list[Step], blocks: int, warps: int, ahead: int
 ) -> None:
     took = clocks(loop, blocks, warps, 4096.0, ahead)
     for pipe in set(Pipe) - {Pipe.ANY}:
-        assert took >= 0.8 * blocks * warps * sum(s.busy for s in loop if s.pipe == pipe)
+        queued = QUEUED[pipe] / (PASSES - BEFORE)  # what may be left over when the last pass is issued
+        assert took >= 0.8 * blocks * warps * sum(s.busy for s in loop if s.pipe == pipe) - queued
     assert took >= 0.8 * blocks * warps * len(loop) * ISSUE
     assert took >= 0.8 * sum(s.stall for s in loop)
