@@ -36,25 +36,26 @@ class Settling:
     compiled: Callable[[Sequence[Plan]], Sequence[Compiled | str]]
     confirmed: Callable[[Plan, Measured], float]
     reasons: list[str] = field(default_factory=list)
-    best: tuple[float, Plan, Compiled] | None = None
+    accepted: list[tuple[float, Plan, Compiled]] = field(default_factory=list)
     least: tuple[int, Plan, Compiled] | None = None  # of those that spill too much
     spilled: dict[tuple[int, str, bool], float] = field(default_factory=dict)
     overlapped: bool = True
 
-    def settled(self, choices: Sequence[Choice]) -> tuple[Plan, Compiled]:
-        """The plan whose kernel is fastest, of ``choices``, the most promising first. Where all spill too
-        much, the one that spills least: slow, but right. Raises ``PlanError`` where none compiles."""
+    def settled(self, choices: Sequence[Choice]) -> list[tuple[Plan, Compiled]]:
+        """Plans of ``choices``, the most promising first, and their kernels: the fastest first. Where all
+        spill too much, the one that spills least: slow, but right. Raises ``PlanError`` where none does."""
         waiting = list(choices)
         batch = [c for c in waiting if c.us <= FAR * waiting[0].us][:ABREAST]
-        while batch and self.best is None and len(self.reasons) < TRIES:
+        while batch and not self.accepted and len(self.reasons) < TRIES:
             for c, found in zip(batch, self.compiled([c.plan for c in batch]), strict=True):
                 self.consider(c, found)
             waiting = [c for c in waiting if c not in batch and not self.ruled_out(c)]
             batch = waiting[:ABREAST]
-        chosen = self.best or self.least
-        if chosen is None:
+        if self.accepted:
+            return [(plan, kernel) for _, plan, kernel in sorted(self.accepted, key=lambda a: a[0])]
+        if self.least is None:
             raise PlanError("\n  ".join(self.reasons))
-        return chosen[1:]
+        return [self.least[1:]]
 
     def ruled_out(self, c: Choice) -> bool:
         """Whether what others came to says that ``c`` spills too much.
@@ -75,9 +76,7 @@ class Settling:
             return
         spill = found.measured.spill_bytes
         if spill <= SPILL_LIMIT_BYTES:
-            us = self.confirmed(c.plan, found.measured)
-            if self.best is None or us < self.best[0]:
-                self.best = us, c.plan, found
+            self.accepted.append((self.confirmed(c.plan, found.measured), c.plan, found))
             return
         if self.least is None or spill < self.least[0]:
             self.least = spill, c.plan, found

@@ -6,8 +6,9 @@ does one whose registers leave it slower than the next is predicted to be.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
@@ -74,44 +75,63 @@ class Variants:
             streamed = ("k", "v") if self.schedule == "flash2" else STREAMED
             described = all(kinds[n].described for n in streamed)
             found = plans(self.spec, target.name, DTYPES[elem], described, self.schedule)
-            if self.tuned:
-                found += measured(self.spec, self.schedule, DTYPES[elem], target.name, described)
             ask = Asked(elem, kinds, target, described)
-            self._sets[key] = [self._first_that_fits(p, ask) for p in found]
+            self._sets[key] = self._distinct(v for p in found for v in self._searched(p, ask))
+            if self.tuned:
+                known = measured(self.spec, self.schedule, DTYPES[elem], target.name, described)
+                self._sets[key] += [v for p in known if (v := self._as_it_is(p, ask))]
         variants = self._sets[key]
         compiled = tuple(tuple(c.measured for c in kernels) for _, kernels in variants)
         return variants[picked(self.spec, tuple(r.plan for r, _ in variants), work, compiled)]
 
-    def _first_that_fits(self, plan: Plan, ask: Asked) -> Variant:
-        """``plan``, or what came of it, each kernel of which the compiler accepts."""
-        compiled = []
-        for number in range(len(plan.kernels)):
-            plan, kernel = self._accepted(plan, number, ask)
-            compiled.append(kernel)
-        return generated(self.spec, plan), tuple(compiled)
+    def _distinct(self, found: Iterable[tuple[Plan, tuple[Compiled, ...]]]) -> list[Variant]:
+        kept: dict[object, tuple[Plan, tuple[Compiled, ...]]] = {}
+        for plan, compiled in found:
+            kept.setdefault(plan.kernels, (plan, compiled))
+        return [(generated(self.spec, plan), compiled) for plan, compiled in kept.values()]
 
-    def _accepted(self, plan: Plan, number: int, ask: Asked) -> tuple[Plan, Compiled]:
-        """``plan`` with its kernel of this number as ``settle`` finds it, compiled. What is settled is kept
-        in the cache, so that a later process searches nothing."""
-        fresh: list[tuple[Plan, Compiled]] = []
+    def _searched(self, plan: Plan, ask: Asked) -> Iterator[tuple[Plan, tuple[Compiled, ...]]]:
+        """What came of ``plan`` by the compiler; then that with another kernel that it accepted, each: at
+        other sizes one of those may be the fastest."""
+        accepted = []
+        for number in range(len(plan.kernels)):
+            accepted.append(self._accepted(plan, number, ask))
+            plan = accepted[-1][0][0]
+        best = tuple(some[0][1] for some in accepted)
+        yield plan, best
+        for number, some in enumerate(accepted):
+            for other, kernel in some[1:]:
+                yield plan.with_kernel(number, other), (*best[:number], kernel, *best[number + 1 :])
+
+    def _as_it_is(self, plan: Plan, ask: Asked) -> Variant | None:
+        """A plan found by measuring; None where it does not compile here."""
+        compiled = [self._compiled([plan], number, ask)[0] for number in range(len(plan.kernels))]
+        fine = tuple(c for c in compiled if not isinstance(c, str))
+        return (generated(self.spec, plan), fine) if len(fine) == len(compiled) else None
+
+    def _accepted(self, plan: Plan, number: int, ask: Asked) -> list[tuple[Plan, Compiled]]:
+        """``plan`` with its kernel of this number as ``settle`` finds it, compiled: the best first. What is
+        settled is kept in the cache, so that a later process searches nothing."""
+        fresh: list[list[tuple[Plan, Compiled]]] = []
 
         def search() -> dict[str, str]:
-            fresh.append(self._searched(plan, number, ask))
-            return {"plan.json": fresh[0][0].to_json()}
+            fresh.append(self._settled(plan, number, ask))
+            return {"plans.json": json.dumps([p.to_json() for p, _ in fresh[0]])}
 
         asked = {"what": "accepted", "spec": self.spec, "plan": plan.to_json(), "kernel": number}
         asked |= {"smem": ask.target.smem_bytes, "described": ask.described}
         asked |= {"kinds": [[name, asdict(k)] for name, k in ask.kinds.items()]}
         _, files = entry(asked, search)
         if not fresh:
-            settled = Plan.from_json(files["plan.json"])
-            (found,) = self._compiled([settled], number, ask)
-            if not isinstance(found, str):
-                return settled, found
+            settled = [Plan.from_json(text) for text in json.loads(files["plans.json"])]
+            found = zip(settled, self._compiled(settled, number, ask), strict=True)
+            fine = [(p, c) for p, c in found if not isinstance(c, str)]
+            if fine:
+                return fine
             search()  # what another compiler settled does not run here
         return fresh[0]
 
-    def _searched(self, plan: Plan, number: int, ask: Asked) -> tuple[Plan, Compiled]:
+    def _settled(self, plan: Plan, number: int, ask: Asked) -> list[tuple[Plan, Compiled]]:
         search = Settling(
             number,
             lambda plans: self._compiled(plans, number, ask),

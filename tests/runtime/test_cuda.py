@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 
 import flashgen
 from flashgen.errors import PlanError, TensorError
-from flashgen.plan.plan import Measured
+from flashgen.plan.plan import Measured, Workload
 from flashgen.runtime import cuda, variants
 from flashgen.runtime.cuda import CudaAttention
 from flashgen.runtime.device import Known
@@ -186,3 +187,29 @@ def test_results_lie_as_q_does(device: Device) -> None:
     q, k, v = (t.transpose(1, 2).contiguous().transpose(1, 2) for t in qkv())
     out, _ = attention(plain())(q, k, v)
     assert out.stride() == q.stride()
+
+
+def test_what_else_was_accepted_runs_where_it_is_the_fastest(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def last(spec: str, plans: Any, work: Any, compiled: Any) -> int:
+        asked.append(len(plans))
+        return len(plans) - 1
+
+    monkeypatch.setattr(variants, "picked", last)
+    attention(plain(head_dim=64))(*(t.half() for t in qkv(d=64, dv=64)))
+    assert asked[0] > len(variants.plans(plain(head_dim=64).canonical_json(), "h100", "fp16"))
+    assert device.ran[0] in [k for _, k in device.built]
+
+
+def test_a_plan_found_by_measuring_runs_as_it_is(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, q = plain(head_dim=64), qkv(d=64, dv=64)
+    (plan, *_) = variants.plans(spec.canonical_json(), "h100", "fp16")
+    sides = (("BLOCK_M", 16), ("BLOCK_N", 16))  # which the model would never choose
+    kernel = replace(plan.kernels[0], sides=sides, num_warps=1, loads="pointer", max_registers=0)
+    tuned = replace(plan, kernels=(kernel,), workload=Workload(2, 4, 2, 9, 13), measured_us=(1.0,))
+    monkeypatch.setattr(variants, "measured", lambda *_: (tuned,))
+    attention(spec)(*(t.half() for t in q))
+    assert device.ran[0].sides == dict(sides)

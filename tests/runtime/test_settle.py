@@ -50,9 +50,15 @@ def choice(n: int, us: float, **how: Any) -> Choice:
 
 def test_that_runs_which_the_compiler_makes_the_fastest() -> None:
     compiler = Compiler({}, {16: 12.0, 32: 11.0, 64: 11.5})
-    plan, _ = compiler.search().settled([choice(16, 10.0), choice(32, 10.5), choice(64, 11.0)])
+    (plan, _), *_ = compiler.search().settled([choice(16, 10.0), choice(32, 10.5), choice(64, 11.0)])
     assert side(plan) == 32
     assert compiler.asked == [16, 32, 64]
+
+
+def test_all_that_were_accepted_are_given_the_fastest_first() -> None:
+    compiler = Compiler({64: 300, 128: "no"}, {16: 12.0, 32: 11.0})
+    found = compiler.search().settled([choice(n, 10.0) for n in (16, 32, 64, 128)])
+    assert [side(p) for p, _ in found] == [32, 16]
 
 
 def test_what_is_predicted_far_behind_is_not_compiled_and_no_more_than_a_few_are() -> None:
@@ -68,7 +74,7 @@ def test_what_is_predicted_far_behind_is_not_compiled_and_no_more_than_a_few_are
 def test_where_all_spill_the_least_does_and_where_none_compiles_the_reasons_are_told() -> None:
     compiler = Compiler({16: 400, 32: 300, 64: "too much shared memory"}, {})
     some = [choice(n, 10.0 + n, num_warps=w) for w, n in enumerate((16, 32, 64), 1)]
-    plan, _ = compiler.search().settled(some)
+    (plan, _), *_ = compiler.search().settled(some)
     assert side(plan) == 32
     with pytest.raises(PlanError, match="too much shared memory"):
         Compiler({64: "too much shared memory"}, {}).search().settled(some[2:])
@@ -83,6 +89,6 @@ def test_those_that_hold_as_much_as_one_that_spilled_are_not_compiled() -> None:
 def test_after_far_too_much_none_is_compiled_that_overlaps_iterations() -> None:
     compiler = Compiler(dict.fromkeys(range(100, 100 + ABREAST), 4000), dict.fromkeys(range(300), 1.0))
     overlapping = [choice(n, 10.0, num_warps=n) for n in range(100, 120)]
-    plan, _ = compiler.search().settled([*overlapping, choice(200, 20.0, num_warps=8, num_stages=1)])
+    (plan, _), *_ = compiler.search().settled([*overlapping, choice(200, 20.0, num_warps=8, num_stages=1)])
     assert compiler.asked == [*range(100, 100 + ABREAST), 200]
     assert side(plan) == 200
