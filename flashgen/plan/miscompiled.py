@@ -4,7 +4,7 @@ A dot of a warp group reads shared memory by a 64-bit descriptor. Its upper word
 stride, its lower word the address; ptxas adds the upper word, a constant, to the upper half of a 64-bit
 address, which is zero. ptxas 12.8 (Triton 3.6) sometimes adds it to a register that holds something else,
 and takes the address from another: wrong results or an illegal access. It happens to operands 16 columns wide
-that stand beside wider ones (head dims 40, 72, 80, 200) and that no pipeline loads.
+that stand beside wider ones (head dims 40, 72, 80, 200) and that no pipeline loads. ptxas 12.9 is right.
 """
 
 from __future__ import annotations
