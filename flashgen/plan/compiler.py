@@ -52,11 +52,11 @@ def compile_job(job: dict[str, Any]) -> dict[str, Any]:
         if hip:
             registers, spill = _amd(compiled.asm["amdgcn"])
         else:
-            registers, spill = _nvidia(compiled.asm["cubin"])
-            sass = disassembled(compiled.asm["cubin"])
-            if wrong := wrong_operands(sass):
-                return {"error": f"miscompiled: {wrong}"}
-            loops = to_lists(inner_loops(sass))
+            code = disassembled(compiled.asm["cubin"])
+            if wrong := wrong_operands(code):
+                return {"error": wrong}
+            registers, spill = _nvidia(code)
+            loops = to_lists(inner_loops(code))
         return {
             "smem_bytes": int(compiled.metadata.shared),
             "registers": registers,
@@ -66,20 +66,19 @@ def compile_job(job: dict[str, Any]) -> dict[str, Any]:
         }
 
 
-def disassembled(cubin: bytes, option: str = "-sass") -> str:
-    """What ``cuobjdump``, which Triton brings along, says of a compiled kernel."""
+def disassembled(cubin: bytes) -> str:
+    """What ``cuobjdump``, which Triton brings along, says of a compiled kernel: resources, instructions."""
     import triton
 
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
-        command = [str(tool), option, file.name]
+        command = [str(tool), "--dump-resource-usage", "-sass", file.name]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def _nvidia(cubin: bytes) -> tuple[int, int]:
-    said = disassembled(cubin, "--dump-resource-usage")
+def _nvidia(said: str) -> tuple[int, int]:
     found = re.search(r"REG:(\d+) STACK:(\d+)", said)
     if found is None:
         raise RuntimeError(f"no resource usage in: {said[:200]}")

@@ -8,12 +8,11 @@ the instructions told less of times than the estimates did.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 from .facts import LoopFacts
-from .pipes import steps
+from .pipes import dot_sides, steps
 from .plan import Measured
 from .resources import Tiling, blocks_per_sm
 from .sass import Instruction
@@ -23,7 +22,6 @@ from .simulate import pass_clocks
 L2_BYTES = 64.0
 #: Products of a pass whose code is looked at.
 PRODUCTS = 2
-_ROWS, _SHAPE = 64, re.compile(r"64x(\d+)x(\d+)")
 
 
 def simulated(t: Tiling, compiled: Measured, loops: Sequence[Sequence[Instruction]]) -> Measured:
@@ -49,10 +47,10 @@ def _known(t: Tiling, body: LoopFacts, code: Sequence[Instruction]) -> bool:
     """Whether ``code`` makes one pass of two products: its asynchronous dots have the FLOPs of ``body``."""
     if len({d.product for d in body.dots}) > PRODUCTS:
         return False
-    shapes = [_SHAPE.search(one.name) for one in code if one.kind == "HGMMA"]
-    if not shapes:
+    sides = [dot_sides(one) for one in code if one.kind == "HGMMA"]
+    if not sides:
         return True
-    flops = sum(2 * _ROWS * int(s[1]) * int(s[2]) for s in shapes if s) * max(1, t.warps // 4)
+    flops = sum(2 * m * n * k for m, n, k in sides) * max(1, t.warps // 4)
     return math.isclose(flops, sum(t.flops(d) for d in body.dots), rel_tol=0.01)
 
 

@@ -32,7 +32,7 @@ def wrong_operands(sass: str) -> str:
         if added and _is_descriptor(int(added["upper"], 16) & 0xFFFFFFFF):
             half = added["half"]
             if half not in ("RZ", "URZ") and not _ZERO.search(last.get(half, "")):
-                return f"ptxas adds {half} to the address of a dot's operand, where zero belongs"
+                return f"miscompiled: ptxas adds {half} to the address of a dot's operand, where zero belongs"
         found = _RESULT.search(line)
         if found and not found["name"].startswith(_NO_RESULT):
             kind, number = found["kind"], int(found["number"])

@@ -112,7 +112,7 @@ _STEPS: dict[str, Step] = {
 }
 #: Of ``IMAD``, those that move or shift: the float pipe does them at full rate.
 _PLAIN_IMAD = (".MOV", ".SHL", ".IADD")
-_SHAPE = re.compile(r"64x(\d+)x(\d+)")
+_SHAPE = re.compile(r"\.(\d+)x(\d+)x(\d+)\b")
 _GROUPS = re.compile(r"0x([0-9a-f]+)\s*$")
 
 
@@ -146,13 +146,18 @@ def _step(one: Instruction) -> Step:
     return replace(found, busy=busy, smem=smem, amount=words * found.amount)
 
 
-def _dot(one: Instruction) -> Step:
-    """An asynchronous dot of 64 rows: at the peak rate, or as long as its operands take of shared memory."""
+def dot_sides(one: Instruction) -> tuple[int, int, int]:
+    """Rows, columns and depth of an asynchronous dot."""
     shape = _SHAPE.search(one.name)
     assert shape is not None, one.name
-    n, k = int(shape[1]), int(shape[2])
+    return int(shape[1]), int(shape[2]), int(shape[3])
+
+
+def _dot(one: Instruction) -> Step:
+    """An asynchronous dot: at the peak rate, or as long as its operands take of shared memory."""
+    m, n, k = dot_sides(one)
     item = 32 // k  # bytes: k fills 32 of them
-    rows = 64 if one.operands.split(",")[1].strip().startswith("gdesc") else 0  # else from registers
+    rows = m if one.operands.split(",")[1].strip().startswith("gdesc") else 0  # else from registers
     return Step(
         Pipe.MATRIX, n / 2, smem=(rows + n) * k * item / SMEM_BYTES, event=Event.DOT,
         amount=int("gsb0" in one.operands),

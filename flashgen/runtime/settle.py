@@ -64,9 +64,14 @@ class Settling:
         clearly fewer registers; after one that spilled far more than tiles explain, only those that do not
         overlap iterations, as it is what they hold of the next ones.
         """
+        kind = self.kind(c)
+        overlaps = kind[-1]
+        return c.held > EASED * self.spilled.get(kind, math.inf) or (overlaps and not self.overlapped)
+
+    def kind(self, c: Choice) -> tuple[int, str, bool]:
+        """Warps, loads, and whether iterations overlap: what spills alike."""
         k = c.plan.kernels[self.number]
-        kind = k.num_warps, k.loads, k.num_stages > 1
-        return c.held > EASED * self.spilled.get(kind, math.inf) or (k.num_stages > 1 and not self.overlapped)
+        return k.num_warps, k.loads, k.num_stages > 1
 
     def consider(self, c: Choice, found: Compiled | str) -> None:
         """Take note of what became of ``c``."""
@@ -80,7 +85,7 @@ class Settling:
             return
         if self.least is None or spill < self.least[0]:
             self.least = spill, c.plan, found
-        kind = k.num_warps, k.loads, k.num_stages > 1
+        kind = self.kind(c)
         self.spilled[kind] = min(c.held, self.spilled.get(kind, math.inf))
         self.overlapped = self.overlapped and spill <= MUCH * SPILL_LIMIT_BYTES
         self.reasons.append(f"{k}: spills {spill} B a thread, above {SPILL_LIMIT_BYTES}")

@@ -173,12 +173,10 @@ def examined(spec: str, plan: Plan, kernel: int, compiled: Measured, cubin: byte
         from flashgen.plan.resources import tiling
         from flashgen.plan.sass import inner_loops
 
-        sass = disassembled(cubin)
-        t = tiling(
-            facts(lowered(spec, plan.schedule).program)[kernel], plan.kernels[kernel], plan.dtype, target
-        )
-        loops = simulated(t, compiled, inner_loops(sass)).loops
-        return {"code.json": json.dumps({"wrong": wrong_operands(sass), "loops": loops})}
+        code, program = disassembled(cubin), lowered(spec, plan.schedule).program
+        t = tiling(facts(program)[kernel], plan.kernels[kernel], plan.dtype, target)
+        loops = simulated(t, compiled, inner_loops(code)).loops
+        return {"code.json": json.dumps({"wrong": wrong_operands(code), "loops": loops})}
 
     asked = {"what": "code", "spec": spec, "schedule": plan.schedule, "dtype": plan.dtype, "kernel": kernel}
     asked |= {"target": plan.target, "plan": asdict(plan.kernels[kernel]), "compiled": asdict(compiled)}
@@ -189,7 +187,7 @@ def examined(spec: str, plan: Plan, kernel: int, compiled: Measured, cubin: byte
         return compiled
     found = json.loads(files["code.json"])
     if found["wrong"]:
-        return f"miscompiled: {found['wrong']}"
+        return str(found["wrong"])
     return replace(compiled, loops=tuple(tuple(clocks) for clocks in found["loops"]))
 
 

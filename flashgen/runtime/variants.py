@@ -1,7 +1,7 @@
-"""Which compiled kernels a call runs: the planner's best candidate by what the compiler makes of it here.
+"""Which compiled kernels a call runs: of a few that the compiler accepted, the fastest at the call's sizes.
 
-A candidate that takes more shared memory than the target has, or spills too much, gives way to the next; so
-does one whose registers leave it slower than the next is predicted to be.
+A candidate that takes more shared memory than the target has, spills too much or is compiled wrongly gives
+way to the next. A plan found by measuring runs as it is.
 """
 
 from __future__ import annotations

@@ -133,7 +133,8 @@ def refuse_the_first(device: Device, spill: int) -> list[Any]:
     first: list[Any] = []
 
     def refuse(kernel: Any) -> int:
-        first.extend(k for _, k in device.built if not first or k in first)
+        if not first:
+            first.extend([k for _, k in device.built])
         return spill if kernel in first else 0
 
     device.refuse = refuse
