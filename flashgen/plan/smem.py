@@ -14,14 +14,14 @@ from flashgen.ir.program import Tile
 
 from .facts import Axes, BodyFacts, LoopFacts
 from .resources import Tiling
+from .specialise import VECTOR_BYTES
 from .steps import Step
 
 #: Bytes that operands of asynchronous dots and of descriptor loads are aligned to.
 ALIGNMENT = 1024
 #: Barriers of one stage, at most.
 BARRIER_BYTES = 32
-#: Bytes that a thread moves at once of a tile on its way to an operand, and the rows that a warp takes of it.
-VECTOR_BYTES = 16
+#: Rows that a warp takes of a tile on its way to an operand; each thread moves a vector at once.
 TURNED_ROWS = 8
 #: Tiles that meet a dot's results are moved as fp32.
 MOVED_ITEM = 4

@@ -21,40 +21,13 @@ from typing import Any, Protocol
 from flashgen.ir.program import Program
 from flashgen.resources import cache_folder
 
-from .plan import ITEM_BYTES, Measured, Plan
+from .plan import Measured, Plan
 from .sass import Instruction, from_lists
+from .specialise import Argument, contiguous, specialise
 from .target import Target
 
 #: Seconds one compile may take: 256-row fp32 tiles can need a minute.
 TIMEOUT_S = 120.0
-#: Bytes that vectors are aligned to.
-VECTOR_BYTES = 16
-_POINTERS = {
-    "fp16": "*fp16",
-    "bf16": "*bf16",
-    "fp32": "*fp32",
-    "acc": "*fp32",
-    "int32": "*i32",
-    "int64": "*i64",
-    "bool": "*i1",
-}
-
-
-class Argument(Protocol):
-    """A parameter of a generated kernel, as the emitter describes it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def tensor(self) -> str | None: ...
-    @property
-    def value(self) -> int | None: ...
-    @property
-    def reach(self) -> int: ...
-    @property
-    def block(self) -> Sequence[int]: ...
 
 
 class Generated(Protocol):
@@ -87,31 +60,14 @@ class Verdict:
 def job(program: Program, module: Module, kernel: int, plan: Plan, target: Target) -> dict[str, Any]:
     """What ``compiler`` needs for a kernel, for 16-byte aligned contiguous tensors."""
     k = module.kernels[kernel]
-    dtypes = {t.name: plan.dtype if t.dtype == "elem" else t.dtype for t in program.tensors}
-    signature: list[list[str]] = []
-    constants: list[list[Any]] = []
-    aligned: list[list[int]] = []
-    for i, a in enumerate(k.args):
-        dtype = dtypes.get(a.tensor or "", "acc")
-        if a.kind == "descriptor":
-            signature.append([a.name, f"tensordesc<{_POINTERS[dtype][1:]}{list(a.block)}>"])
-        elif a.kind == "ptr":
-            signature.append([a.name, _POINTERS[dtype]])
-            aligned.append([i, VECTOR_BYTES])
-        elif a.kind == "stride":
-            signature.append([a.name, "i32" if a.reach else "i64"])
-            if program.tensor(a.tensor or "").role in ("q", "k", "v") or dtype == plan.dtype:
-                aligned.append([i, max(1, VECTOR_BYTES // ITEM_BYTES[plan.dtype])])
-        elif a.kind == "constexpr":
-            signature.append([a.name, "constexpr"])
-            constants.append([i, a.value])
-        else:
-            signature.append([a.name, "fp32" if a.kind == "float" else "i32"])
+    types, constants, attributes = specialise(k.args, contiguous(program, plan.dtype))
     p = plan.kernels[kernel]
     return {
-        "text": module.text, "kernel": k.name, "signature": signature, "constants": constants,
-        "aligned": aligned, "arch": target.arch, "warp_size": target.warp_size,
-        "num_warps": p.num_warps, "num_stages": p.num_stages, "max_registers": p.max_registers,
+        "text": module.text, "kernel": k.name, "signature": list(types.items()),
+        "constants": [[i, value] for (i,), value in constants.items()],
+        "aligned": [[i, n] for (i,), ((_, n),) in attributes.items()],
+        "arch": target.arch, "warp_size": target.warp_size, "num_warps": p.num_warps,
+        "num_stages": p.num_stages, "max_registers": p.max_registers,
     }  # fmt: skip
 
 

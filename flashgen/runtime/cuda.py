@@ -15,12 +15,12 @@ from torch import Tensor
 from flashgen.errors import TensorError
 from flashgen.ir.sums import total
 from flashgen.plan.plan import Workload
+from flashgen.plan.specialise import VECTOR_BYTES
 
 from .arguments import check_reach, values
 from .check import check_call
 from .descriptor import Descriptor, described
 from .device import target_of
-from .launch import VECTOR_BYTES
 from .layout import Made, nothing, nothing_to_do, results_of
 from .record import Record, value
 from .signature import signature

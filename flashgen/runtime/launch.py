@@ -13,31 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from flashgen.plan.plan import Measured
+from flashgen.plan.specialise import Kind, specialise
 
 from .module import load
 from .record import Launch, Record
 
-#: Bytes for which loads of a whole vector need pointers and strides to be multiples.
-VECTOR_BYTES = 16
 _LAUNCHER = ("self", "gridX", "gridY", "gridZ", "stream", "function")
 _HOOKED = ("kernel_metadata", "launch_metadata", "launch_enter_hook", "launch_exit_hook")
 
 #: Kernels compiled or read from Triton's cache by this process: a new length must not add to it.
 compilations = 0
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a kernel is specialised on for one tensor: the type of its pointer (``*bf16``), bytes an
-    element, whether the pointer and whether all strides are multiples of 16 bytes, and dims of stride 1.
-    ``described``: a tensor descriptor can read it."""
-
-    pointer: str
-    item_bytes: int
-    aligned: bool
-    strides_aligned: bool
-    unit: tuple[int, ...] = ()
-    described: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,39 +35,6 @@ class Compiled:
     code: bytes = b""
 
 
-def specialise(
-    kernel: Launch, kinds: Mapping[str, Kind]
-) -> tuple[dict[str, str], dict[Any, Any], dict[Any, Any]]:
-    """Signature, constants and attributes of a kernel, as ``triton.compiler.ASTSource`` takes them."""
-    types: dict[str, str] = {}
-    constants: dict[Any, Any] = {}
-    attributes: dict[Any, Any] = {}
-    for i, a in enumerate(kernel.args):
-        kind = kinds.get(a.tensor or "")
-        if a.kind == "descriptor":
-            assert kind is not None
-            types[a.name] = f"tensordesc<{kind.pointer[1:]}{list(a.block)}>"
-        elif a.kind == "ptr":
-            assert kind is not None
-            types[a.name] = kind.pointer
-            if kind.aligned:
-                attributes[(i,)] = [["tt.divisibility", VECTOR_BYTES]]
-        elif a.kind == "stride":
-            assert kind is not None
-            if a.dim in kind.unit:
-                types[a.name], constants[(i,)] = "constexpr", 1
-                continue
-            # Strides that only ever move a 64-bit base may themselves pass 2^31.
-            types[a.name] = "i32" if a.reach else "i64"
-            if kind.strides_aligned:
-                attributes[(i,)] = [["tt.divisibility", max(1, VECTOR_BYTES // kind.item_bytes)]]
-        elif a.kind == "constexpr":
-            types[a.name], constants[(i,)] = "constexpr", a.value
-        else:
-            types[a.name] = "fp32" if a.kind == "float" else "i32"
-    return types, constants, attributes
-
-
 def build(record: Record, kernel: Launch, kinds: Mapping[str, Kind], gpu: Any = None) -> Any:
     """Compile ``kernel`` for ``gpu``, a Triton ``GPUTarget`` (default: the current device), without loading
     it. Triton's own cache on disk makes later ones quick."""
@@ -91,7 +43,7 @@ def build(record: Record, kernel: Launch, kinds: Mapping[str, Kind], gpu: Any = 
     from triton.compiler import ASTSource
 
     function = getattr(load(record.path, record.text), kernel.name)
-    types, constants, attributes = specialise(kernel, kinds)
+    types, constants, attributes = specialise(kernel.args, kinds)
     source = ASTSource(fn=function, signature=types, constexprs=constants, attrs=attributes)
     compilations += 1
     options = {"num_warps": kernel.num_warps, "num_stages": kernel.num_stages}

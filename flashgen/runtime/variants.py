@@ -18,20 +18,19 @@ from torch import Tensor
 
 from flashgen.errors import PlanError
 from flashgen.plan.plan import Plan, Workload
+from flashgen.plan.specialise import ROWS, VECTOR_BYTES, Kind
 
 from .arguments import POINTERS
 from .cache import entry
 from .check import DTYPES
 from .descriptor import describable
 from .device import Known
-from .launch import VECTOR_BYTES, Compiled, Kind, build, current_gpu, loaded
+from .launch import Compiled, build, current_gpu, loaded
 from .record import Record, Workspace
 from .settle import Settling
 from .source import choices, confirmed_us, examined, generated, measured, picked, plans
 
-#: Tensors of rows of a head dim, and those that the loops of a backward program read (a forward one reads q
-#: before its loops).
-ROWS = ("q", "k", "v", "o", "do", "dq", "dk", "dv")
+#: Tensors that the loops of a backward program read (a forward one reads q before its loops).
 STREAMED = ("q", "k", "v", "do")
 #: A generated module with its kernels, compiled and loaded.
 Variant: TypeAlias = tuple[Record, tuple[Compiled, ...]]

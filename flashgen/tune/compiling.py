@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 
 from flashgen.plan.plan import Plan
-from flashgen.runtime.launch import Kind
+from flashgen.plan.specialise import Kind
 
 #: Most processes: each holds an interpreter with torch and Triton.
 MOST = 32

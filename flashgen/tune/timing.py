@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from flashgen.plan.plan import Plan, Workload
+from flashgen.plan.specialise import Kind
 from flashgen.runtime.cuda import steps, workspaces
 from flashgen.runtime.device import Known, target_of
-from flashgen.runtime.launch import Compiled, Kind, build, loaded
+from flashgen.runtime.launch import Compiled, build, loaded
 from flashgen.runtime.layout import results_of
 from flashgen.runtime.signature import signature
 from flashgen.runtime.source import generated

@@ -23,23 +23,19 @@ def compiled(spec: AttentionSpec, dtype: str, target: str) -> None:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from flashgen.runtime.launch import Kind, specialise
+    from flashgen.driver import lower_spec
+    from flashgen.plan.specialise import contiguous, specialise
     from flashgen.runtime.module import load
     from flashgen.runtime.source import generated, plans
 
     record = generated(spec.canonical_json(), plans(spec.canonical_json(), target, dtype)[0])
     module = load(record.path, record.text)
-    kinds = {t: Kind(f"*{dtype}", 4 if dtype == "fp32" else 2, True, True) for t in "qkvo"}
-    kinds["lse"] = Kind("*fp32", 4, True, False)
-    kinds |= {n: Kind(POINTERS[i.dtype], 4, True, False, (len(i.shape) - 1,)) for n, i in spec.inputs.items()}
+    kinds = contiguous(lower_spec(spec).program, dtype)
     for kernel in record.kernels:
-        types, constants, attributes = specialise(kernel, kinds)
+        types, constants, attributes = specialise(kernel.args, kinds)
         source = ASTSource(getattr(module, kernel.name), types, constants, attributes)
         options = {"num_warps": kernel.num_warps, "num_stages": kernel.num_stages}
         assert triton.compile(source, target=GPUTarget(*TARGETS[target]), options=options).asm
-
-
-POINTERS = {"float": "*fp32", "int": "*i32", "bool": "*i1"}
 
 
 @settings(

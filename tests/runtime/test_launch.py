@@ -10,8 +10,10 @@ import pytest
 import torch
 
 import flashgen
+from flashgen.driver import lower_spec
 from flashgen.errors import PlanError, TensorError
 from flashgen.plan.plan import Workload
+from flashgen.plan.specialise import Kind, contiguous, specialise
 from flashgen.runtime import launch, source
 from flashgen.runtime.arguments import check_reach, values
 from flashgen.runtime.device import Known, match
@@ -34,7 +36,7 @@ def tensors(dtype: torch.dtype = torch.bfloat16, **sizes: int) -> dict[str, torc
     return {"q": q, "k": k, "v": v, **inputs_of_biased(q, k), "o": o, "lse": lse.float()}
 
 
-def kinds(given: dict[str, torch.Tensor]) -> dict[str, launch.Kind]:
+def kinds(given: dict[str, torch.Tensor]) -> dict[str, Kind]:
     return {n: kind(n, t, free=n in ("slopes", "bias", "lengths")) for n, t in given.items()}
 
 
@@ -51,6 +53,14 @@ def test_a_kernel_compiles_for_a_gpu_that_is_not_here(spec: object) -> None:
     assert built.metadata.num_warps == made.kernels[0].num_warps
 
 
+@pytest.mark.parametrize("spec", [plain, biased])
+def test_what_is_compiled_without_tensors_is_what_a_call_on_contiguous_ones_compiles(spec: object) -> None:
+    made = spec()  # type: ignore[operator]
+    given = tensors(hq=16, hkv=16, nq=64, nk=64)
+    args = record(made).kernels[0].args
+    assert specialise(args, contiguous(lower_spec(made).program, "bf16")) == specialise(args, kinds(given))
+
+
 def test_lengths_change_nothing_that_is_compiled_in() -> None:
     """Over many lengths, and lengths only, a kernel has one specialisation (inputs without a k dim)."""
     spec = plain(score="s + slopes[h]", inputs={"slopes": {"shape": ["heads"]}})
@@ -58,7 +68,7 @@ def test_lengths_change_nothing_that_is_compiled_in() -> None:
     seen = set()
     for n in (1, 2, 7, 8, 15, 16, 17, 100, 1023, 1024):
         given = tensors(nq=n, nk=n + 3)
-        types, constants, attributes = launch.specialise(kernel, kinds(given))
+        types, constants, attributes = specialise(kernel.args, kinds(given))
         seen.add(str((types, constants, attributes)))
     assert len(seen) == 1
 
@@ -76,13 +86,13 @@ def test_alignment_and_unit_strides_are_compiled_in() -> None:
     kernel = record(biased()).kernels[0]
     given = tensors(nk=16)
     by_name = {a.name: i for i, a in enumerate(kernel.args)}
-    types, constants, attributes = launch.specialise(kernel, kinds(given))
+    types, constants, attributes = specialise(kernel.args, kinds(given))
     bias_k = next(a for a in kernel.args if a.tensor == "bias" and a.dim == 2)
     assert (types[bias_k.name], constants[(by_name[bias_k.name],)]) == ("constexpr", 1)
     assert attributes[(by_name["q_ptr"],)] == [["tt.divisibility", 16]]
     odd = torch.empty(given["q"].numel() + 1, dtype=torch.bfloat16)[1:].view_as(given["q"])
     broadcast = given["bias"][:, :, :1].expand_as(given["bias"])
-    types, constants, attributes = launch.specialise(kernel, kinds({**given, "q": odd, "bias": broadcast}))
+    types, constants, attributes = specialise(kernel.args, kinds({**given, "q": odd, "bias": broadcast}))
     assert types[bias_k.name] in ("i32", "i64")
     assert (by_name["q_ptr"],) not in attributes
 
@@ -91,7 +101,7 @@ def test_only_a_unit_stride_that_is_compiled_in_is_left_out_of_alignment() -> No
     """A Toeplitz bias has the stride 1 along q too, where it is an argument like any other."""
     bias = torch.empty(4096).as_strided((2, 9, 16), (2048, 1, 1))
     kernel = record(biased()).kernels[0]
-    _, constants, attributes = launch.specialise(kernel, kinds({**tensors(nk=16), "bias": bias}))
+    _, constants, attributes = specialise(kernel.args, kinds({**tensors(nk=16), "bias": bias}))
     at = {a.dim: (i,) for i, a in enumerate(kernel.args) if a.kind == "stride" and a.tensor == "bias"}
     assert constants[at[2]] == 1
     assert at[0] not in attributes
