@@ -60,7 +60,7 @@ def _clocks(
     """Clocks of the target in which 1, 2, … blocks on an SM make one pass each: between one block and as many
     as fit, in proportion."""
     taken = steps(code)
-    bytes_fetched = float(sum(t.bytes_of(x) for x in body.loads))
+    bytes_fetched = float(sum(t.bytes_of(x) for x in body.loads if t.by_descriptor(x)))
     warps = max(1, t.warps // 4)
 
     def clocks(blocks: int) -> float:

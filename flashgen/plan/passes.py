@@ -117,6 +117,7 @@ def pass_cost(t: Tiling, body: BodyFacts, spill: int) -> Pass:
         matrix += 2 * rows * n * k / rate
     bandwidth = g.number("smem_bytes_per_clock")
     fetched = sum(t.bytes_of(x) for x in body.loads)
+    copied = sum(t.bytes_of(x) for x in body.loads if not t.by_descriptor(x))
     per_clock = g.number("l2_rate") / g.number("sms") / g.number("clock")
     latency = g.number("latency") * 1e3 * g.number("clock")
     fetch = fetched / per_clock
@@ -133,7 +134,7 @@ def pass_cost(t: Tiling, body: BodyFacts, spill: int) -> Pass:
         operands=operands / bandwidth,
         issue=issue,
         special=special,
-        writes=0.0 if t.described else WRITE_SHARE * fetched / bandwidth,
+        writes=WRITE_SHARE * copied / bandwidth,
         fetch=fetch,
         waits=late
         + DOT_CLOCKS * len({d.product for d in body.dots})

@@ -82,6 +82,10 @@ class Tiling:
         """Bytes of a loaded or computed tile."""
         return self.count(x.axes) * self.item(x.dtype)
 
+    def by_descriptor(self, x: LoadFacts) -> bool:
+        """Whether a tensor descriptor brings the tile: those of K and V (or Q and dO), no other input."""
+        return self.described and x.reused and len(x.axes) > 1
+
     @property
     def threads(self) -> int:
         """Threads of a block."""
@@ -144,7 +148,7 @@ def register_parts(t: Tiling) -> dict[str, float]:
         words = max((sum(t.bytes_of(x) for x in alive) for alive in body.pressure), default=0) / 4
         tiles = words / t.threads
         # One 64-bit address for each 16 bytes a thread copies.
-        by_address = [x for x in body.loads if len(x.axes) > 1 and not (t.described and x.reused)]
+        by_address = [x for x in body.loads if len(x.axes) > 1 and not t.by_descriptor(x)]
         addresses = sum(2 * t.bytes_of(x) / 16 / t.threads for x in by_address)
         operands = max((_fragments(t, d) for d in body.dots), default=0.0)
         parts = {"tiles": tiles, "addresses": addresses, "base": _base(t, body, tiles, addresses)}
