@@ -23,6 +23,7 @@ from .dram import dram_bytes
 from .passes import Pass, norm, pass_cost
 from .plan import Measured, Workload
 from .resources import Tiling, blocks_per_sm, registers, spilled
+from .sectors import sent
 from .smem import smem_bytes
 from .trips import extent, trips
 
@@ -31,11 +32,11 @@ Duration: TypeAlias = Callable[[tuple[int, ...], int], float]
 #: Compute and DRAM traffic overlap: the time is their norm of this order.
 OVERLAP = 1.73
 #: So do work at the boost clock and what power allows of the matrix units, where code says what a pass takes.
-POWER = 2.02
+POWER = 1.79
 #: Entering a loop: load latencies until its first tile is there, and its pipeline's end.
 ENTRY_LATENCIES = 4.02
 #: The same where code says what a pass takes.
-CODE_ENTRY_LATENCIES = 5.38
+CODE_ENTRY_LATENCIES = 4.2
 #: A launch with descriptors: they are read before the first load.
 DESCRIPTOR_LAUNCH_US = 0.2
 #: Starting and ending a block, in load latencies.
@@ -97,33 +98,36 @@ def kernel_cost(t: Tiling, w: Workload, compiled: Measured | None = None) -> Cos
         blocks *= extent(axis.extent, w, sides)
     counts = trips(f, w, tuple(sides.items())) if blocks else []
     passes = tuple(pass_cost(t, loop, compiled.spill_bytes) for loop in f.loops)
-    known = compiled.loops or ((),) * len(passes)
+    known = compiled.loops or (None,) * len(passes)
     edge = pass_cost(t, f.body, 0)
     clock = g.number("clock") * 1e3  # clocks a microsecond
     latency = g.number("latency") * clock
     stored = t.stored_bytes(f.body) / STORED_PER_CLOCK
     once = edge.dots + edge.softmax + edge.fetch + stored + BLOCK_LATENCIES * latency
 
+    def clocks_of(i: int, share: int) -> tuple[float, float]:
+        """Clocks of entering loop ``i`` and of a pass."""
+        p, k = passes[i], known[i]
+        one = _for(k.passes, share) if k else share * p.clocks(share)
+        if f.loops[i].loops:  # waits for nothing itself
+            return 0.0, one
+        return enter + share * (k.filling if k else p.clocks(share, first=True) - p.clocks(share)), one
+
     def duration(count: tuple[int, ...], share: int) -> float:
         if share not in rates:
-            rates[share] = [
-                (_for(k, share),) * 2 if k else (share * p.clocks(share, first=True), share * p.clocks(share))
-                for p, k in zip(passes, known, strict=True)
-            ]
+            rates[share] = [clocks_of(i, share) for i in range(len(passes))]
         clocks = once
-        for n, outer, pipelined, (first, one) in zip(count, f.outer, piped, rates[share], strict=True):
-            entered = min(n, 1 if outer is None else count[outer])
-            clocks += n * one + entered * (enter + first - one if pipelined else 0.0)
+        for n, outer, (entering, one) in zip(count, f.outer, rates[share], strict=True):
+            clocks += n * one + min(n, 1 if outer is None else count[outer]) * entering
         return clocks
 
-    piped = [not loop.loops for loop in f.loops]  # a loop with a loop inside waits for nothing itself
     enter = (CODE_ENTRY_LATENCIES if compiled.loops else ENTRY_LATENCIES) * latency
     rates: dict[int, list[tuple[float, float]]] = {}
     slots = g.integer("sms") * per_sm
     clocks = _makespan(blocks, slots, per_sm, counts, duration) if blocks else 0.0
     mean = [sum(c[i] for c in counts) / max(len(counts), 1) for i in range(len(passes))]
     work = list(zip((1.0, *mean), (f.body, *f.loops), strict=True))
-    l2 = blocks * sum(n * sum(t.bytes_of(x) for x in body.loads) for n, body in work)
+    l2 = blocks * sum(n * sum(sent(t, x) for x in body.loads) for n, body in work)
     hbm = dram_bytes(t, w, blocks, slots, mean, sides)
     compute_us, hbm_us = clocks / clock, hbm / (g.number("hbm_rate") * g.number("hbm_sustained") * 1e3)
     flops = blocks * sum(n * sum(t.flops(d) for d in body.dots) for n, body in work)

@@ -80,6 +80,7 @@ class LoadFacts:
     src: str  # the tensor
     varies: frozenset[str]  # the grid's axes that its index depends on: programs along others read the same
     gathered: bool  # elements lie where a computed index says, one by one
+    along: str  # the axis of a matrix along which elements lie side by side in HBM
 
 
 @dataclass
@@ -205,7 +206,7 @@ class _Reader:
                 out.loads.append(
                     LoadFacts(s.dst.name, s.dst.axes, s.dst.dtype, s.dst.name in operands,
                               s.dst.name in leads, reused, s.src, self.varies[s.dst.name],
-                              self._gathers(s))
+                              self._gathers(s), self._along(s))
                 )  # fmt: skip
             elif isinstance(s, Store):
                 out.stores.append((s.value.axes, s.value.dtype))
@@ -233,6 +234,11 @@ class _Reader:
         """Whether neighbours in the tile may lie anywhere: the last index is no plain range of numbers."""
         last = s.index[-1] if s.index else None
         return len(s.dst.axes) > 1 and not (isinstance(last, Var) and last.name in self.ranges)
+
+    def _along(self, s: Load) -> str:
+        """The axis of the last index where that is a plain range of numbers."""
+        last = s.index[-1] if len(s.dst.axes) == 2 else None
+        return self.axes[last.name][0] if isinstance(last, Var) and last.name in self.ranges else ""
 
     def _over(self, *values: Expr) -> frozenset[str]:
         """The grid's axes that ``values`` depend on; a loop's variable is none of them."""

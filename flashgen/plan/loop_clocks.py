@@ -12,14 +12,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from .facts import LoopFacts
-from .pipes import dot_sides, steps
-from .plan import Measured
+from .pipes import Event, dot_sides, steps
+from .plan import LoopClocks, Measured
 from .resources import Tiling, blocks_per_sm
 from .sass import Instruction
+from .sectors import sent
 from .simulate import pass_clocks
 
 #: Bytes a clock that L2 sends to an SM at most.
 L2_BYTES = 64.0
+#: What a block alone on its SM takes of the clocks simulated for it: its warps fetch the same instructions at
+#: about the same time; whether that is why is not known.
+ALONE = 0.85
+#: The share of the copies that fill a pipeline for which its warps wait when they enter the loop.
+FILLING = 0.17
 #: Products of a pass whose code is looked at.
 PRODUCTS = 2
 
@@ -32,7 +38,7 @@ def simulated(t: Tiling, compiled: Measured, loops: Sequence[Sequence[Instructio
 
 def _loop_clocks(
     t: Tiling, compiled: Measured, loops: Sequence[Sequence[Instruction]]
-) -> tuple[tuple[float, ...], ...]:
+) -> tuple[LoopClocks | None, ...]:
     boost = t.target.boost
     inner = [body for body in t.facts.loops if body.dots and not body.loops]
     if not boost or len(inner) != len(loops) or not all(map(_known, [t] * len(inner), inner, loops)):
@@ -40,7 +46,7 @@ def _loop_clocks(
     per_sm, _ = blocks_per_sm(t, compiled.smem_bytes, compiled.registers)
     scale = t.target.number("clock") / boost
     found = iter([_clocks(t, b, code, max(1, per_sm), scale) for b, code in zip(inner, loops, strict=True)])
-    return tuple(next(found) if body in inner else () for body in t.facts.loops)
+    return tuple(next(found) if body in inner else None for body in t.facts.loops)
 
 
 def _known(t: Tiling, body: LoopFacts, code: Sequence[Instruction]) -> bool:
@@ -54,21 +60,23 @@ def _known(t: Tiling, body: LoopFacts, code: Sequence[Instruction]) -> bool:
     return math.isclose(flops, sum(t.flops(d) for d in body.dots), rel_tol=0.01)
 
 
-def _clocks(
-    t: Tiling, body: LoopFacts, code: Sequence[Instruction], per_sm: int, scale: float
-) -> tuple[float, ...]:
-    """Clocks of the target in which 1, 2, … blocks on an SM make one pass each: between one block and as many
-    as fit, in proportion."""
-    taken = steps(code)
-    bytes_fetched = float(sum(t.bytes_of(x) for x in body.loads if t.by_descriptor(x)))
+def _clocks(t: Tiling, body: LoopFacts, code: Sequence[Instruction], per_sm: int, scale: float) -> LoopClocks:
+    """Clocks of the target: between one block on an SM and as many as fit, in proportion."""
+    described = [t.by_descriptor(x) for x in body.loads]
+    fetched = float(sum(t.bytes_of(x) for x, d in zip(body.loads, described, strict=True) if d))
+    copied = [x for x, d in zip(body.loads, described, strict=True) if not d]
+    times = sum(sent(t, x) for x in copied) / max(1, sum(t.bytes_of(x) for x in copied))
+    taken = [replace(s, amount=round(times * s.amount)) if s.event == Event.COPY else s for s in steps(code)]
     warps = max(1, t.warps // 4)
 
     def clocks(blocks: int) -> float:
         if t.warps < 4:  # each on schedulers of its own, as long as there are any
             blocks = max(1, round(blocks * t.warps / 4))
-        return scale * pass_clocks(taken, blocks, warps, bytes_fetched, max(1, t.stages - 1), L2_BYTES)
+        return scale * pass_clocks(taken, blocks, warps, fetched, max(1, t.stages - 1), L2_BYTES)
 
-    alone = clocks(1)
+    alone = ALONE * clocks(1)
     full = clocks(per_sm) if per_sm > 1 else alone
     step = (full - alone) / max(1, per_sm - 1)
-    return tuple(round(alone + i * step, 1) for i in range(per_sm))
+    copies = scale * warps * sum(s.busy for s in taken if s.event == Event.COPY)
+    filling = FILLING * (t.stages - 1) * copies
+    return LoopClocks(tuple(round(alone + i * step, 1) for i in range(per_sm)), round(filling, 1))

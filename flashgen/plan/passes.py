@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from .facts import Axes, BodyFacts
 from .resources import Tiling
+from .sectors import sent
 
 #: How much longer elementwise work takes than its issue slots where a scheduler has one warp, which waits for
 #: its own results; with more it falls with their square.
@@ -116,7 +117,7 @@ def pass_cost(t: Tiling, body: BodyFacts, spill: int) -> Pass:
             operands += (m * k + n * k * min(t.warps, -(-m // 16))) * t.item(d.dtype)
         matrix += 2 * rows * n * k / rate
     bandwidth = g.number("smem_bytes_per_clock")
-    fetched = sum(t.bytes_of(x) for x in body.loads)
+    fetched = sum(sent(t, x) for x in body.loads)
     copied = sum(t.bytes_of(x) for x in body.loads if not t.by_descriptor(x))
     per_clock = g.number("l2_rate") / g.number("sms") / g.number("clock")
     latency = g.number("latency") * 1e3 * g.number("clock")

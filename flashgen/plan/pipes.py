@@ -44,7 +44,7 @@ class Pipe(IntEnum):
 
 
 #: Clocks of work that wait in the queue of each pipe while the warp goes on.
-QUEUED = (0.0, 0.0, 0.0, 0.0, 0.0, 27.0, 200.0)
+QUEUED = (0.0, 0.0, 0.0, 0.0, 0.0, 21.6, 200.0)
 
 
 class Event(IntEnum):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -118,14 +118,23 @@ class KernelPlan:
 
 
 @dataclass(frozen=True)
+class LoopClocks:
+    """What a loop takes of an SM by its instructions. ``passes``: clocks in which 1, 2, … blocks on it make a
+    pass; ``filling``: clocks in which a block that enters it starts its first copies."""
+
+    passes: tuple[float, ...]
+    filling: float = 0.0
+
+
+@dataclass(frozen=True)
 class Measured:
-    """What the compiler made of one kernel, per block and per thread. ``loops``: for each loop the clocks in
-    which 1, 2, … blocks on an SM make a pass, by its instructions; empty where they do not tell."""
+    """What the compiler made of one kernel, per block and per thread. ``loops``: the clocks of each that has
+    dots; empty where its instructions do not tell."""
 
     smem_bytes: int
     registers: int
     spill_bytes: int
-    loops: tuple[tuple[float, ...], ...] = ()
+    loops: tuple[LoopClocks | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -215,9 +224,13 @@ def even_groups(heads: int, wanted: int, share: int) -> int:
     return max(-(-units // groups), 1) * max(share, 1)
 
 
+def loop_clocks(found: Iterable[dict[str, Any] | None]) -> tuple[LoopClocks | None, ...]:
+    """``Measured.loops`` from its JSON."""
+    return tuple(LoopClocks(tuple(d["passes"]), d["filling"]) if d else None for d in found)
+
+
 def _compiled(d: dict[str, Any]) -> Measured:
-    loops = tuple(tuple(float(c) for c in clocks) for clocks in d.pop("loops", ()))
-    return Measured(**d, loops=loops)
+    return Measured(**{**d, "loops": loop_clocks(d.get("loops", ()))})
 
 
 def _kernel(d: dict[str, Any]) -> KernelPlan:

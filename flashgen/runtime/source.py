@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from flashgen.plan.plan import Measured, Plan, Workload, measured_near
+from flashgen.plan.plan import Measured, Plan, Workload, loop_clocks, measured_near
 
 from .cache import entry
 from .record import Record, record, texts
@@ -175,7 +175,7 @@ def examined(spec: str, plan: Plan, kernel: int, compiled: Measured, cubin: byte
 
         code, program = disassembled(cubin), lowered(spec, plan.schedule).program
         t = tiling(facts(program)[kernel], plan.kernels[kernel], plan.dtype, target)
-        loops = simulated(t, compiled, inner_loops(code)).loops
+        loops = [c and asdict(c) for c in simulated(t, compiled, inner_loops(code)).loops]
         return {"code.json": json.dumps({"wrong": wrong_operands(code), "loops": loops})}
 
     asked = {"what": "code", "spec": spec, "schedule": plan.schedule, "dtype": plan.dtype, "kernel": kernel}
@@ -188,7 +188,7 @@ def examined(spec: str, plan: Plan, kernel: int, compiled: Measured, cubin: byte
     found = json.loads(files["code.json"])
     if found["wrong"]:
         return str(found["wrong"])
-    return replace(compiled, loops=tuple(tuple(clocks) for clocks in found["loops"]))
+    return replace(compiled, loops=loop_clocks(found["loops"]))
 
 
 @lru_cache(maxsize=1024)
