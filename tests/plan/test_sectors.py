@@ -40,7 +40,7 @@ def tiled(d: int, m: int, n: int, stages: int = 3, loads: str = "pointer", dtype
 
 def factor(t: Tiling) -> float:
     """How often the bias is sent in the first loop."""
-    (x,) = (x for x in t.facts.loops[0].loads if x.src == "bias")
+    x = next(x for loop in t.facts.loops for x in loop.loads if x.src == "bias")
     return sent(t, x) / t.bytes_of(x)
 
 
@@ -84,5 +84,5 @@ def test_it_is_what_the_compiler_lays_out(
     assert copy, "the bias is copied to shared memory"
     most = max(map(int, runs[copy[1]].split(",")))
     t = tiling(facts(program)[number], kernels[number], "bf16", GPU)
-    (x,) = (x for x in t.facts.loops[0].loads if x.src == "bias")
+    x = next(x for loop in t.facts.loops for x in loop.loads if x.src == "bias")
     assert halved(t, x) == (4 * most > 16)
