@@ -11,7 +11,7 @@ schedule  flash2: 1 kernel(s)
 plan      evoformer_fwd: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 434635eace527a2e0e96a8b8858a712c576f0e5b010a9d1ee04c7d7a7ea7134f
+code      sha256 d0e5a52c2dc2ec3ec52caa4240f7b84503fd7207cf04a41e88370d268e989930
 """
 
 import torch
@@ -55,10 +55,10 @@ def evoformer_fwd(
     """FlashAttention-2 forward: O and lse of one tile of queries."""
     pid = tl.program_id(0)
     n_q_tile = tl.cdiv(Nq, BLOCK_M)
-    # h > q_tile > b, slowest first
-    h = pid // (n_q_tile * B)
-    q_tile = pid // B % n_q_tile
-    b = pid % B
+    # h > b > q_tile, slowest first
+    h = pid // (B * n_q_tile)
+    b = pid // n_q_tile % B
+    q_tile = pid % n_q_tile
 
     q_range = tl.arange(0, BLOCK_M)
     k_range = tl.arange(0, BLOCK_N)

@@ -10,12 +10,12 @@ gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 1da40dcc85d5b4fb6883699c884b2024e8e8936a2628596e15d50d2f28cac92f (canonical JSON)
 schedule  backward: 3 kernel(s)
 plan      evoformer_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
-plan      evoformer_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, descriptors, at most 128
+plan      evoformer_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors, at most 168
           registers
 plan      evoformer_bwd_pair: BLOCK_M 64 x BLOCK_N 128, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 ec15c2948819c0db5830b219e06a31eeb3454cb89647e131e117e761816de0bd
+code      sha256 8c2f03dc0aaa95bd3dc1fbbcca46011185dfa89381f58df54156c45ca81dd04a
 """
 
 import torch
@@ -552,8 +552,8 @@ def backward(do, q, k, v, pair, o, lse):
     if programs:
         evoformer_bwd_dkv[(programs,)](
             k, v, pair, delta, lse2, dk, dv,
-            TensorDescriptor(q, q.shape, q.stride(), [1, 1, 32, 32]),
-            TensorDescriptor(do, do.shape, do.stride(), [1, 1, 32, 32]),
+            TensorDescriptor(q, q.shape, q.stride(), [1, 1, 64, 32]),
+            TensorDescriptor(do, do.shape, do.stride(), [1, 1, 64, 32]),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             pair.stride(0), pair.stride(1), pair.stride(2),
@@ -562,10 +562,10 @@ def backward(do, q, k, v, pair, o, lse):
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             B, Hq, Hkv, Nq, Nk,
-            BLOCK_N=64, BLOCK_M=32,
+            BLOCK_N=64, BLOCK_M=64,
             num_warps=4,
             num_stages=3,
-            maxnreg=128,
+            maxnreg=168,
         )
     programs = Hq * triton.cdiv(Nq, 64) * triton.cdiv(Nk, 128)
     if programs:

@@ -9,10 +9,10 @@ gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 52037cd6cf236d6178d8ada780f5506cc6471d020c0f623a6a3bc8a03dc85b73 (canonical JSON)
 schedule  backward: 2 kernel(s)
 plan      softcap_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, descriptors
-plan      softcap_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, descriptors
+plan      softcap_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 04009e34b7968c30eaef1f7fad3390a161404e74c57d5f10f34286a864d860a0
+code      sha256 084b7019e7e5a37425231cb10e40b9189f991573f96d0ac43c095d6bb531d20a
 """
 
 import torch
@@ -199,14 +199,20 @@ def softcap_bwd_dq(
 
 @triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk", "head_group"])
 def softcap_bwd_dkv(
+    do_ptr,
+    q_ptr,
     k_ptr,
     v_ptr,
     delta_ptr,
     lse2_ptr,
     dk_ptr,
     dv_ptr,
-    q0_desc,
-    do0_desc,
+    stride_do_b,
+    stride_do_h,
+    stride_do_n,
+    stride_q_b,
+    stride_q_h,
+    stride_q_n,
     stride_k_b,
     stride_k_h,
     stride_k_n,
@@ -273,7 +279,11 @@ def softcap_bwd_dkv(
 
     dk0 = tl.zeros((BLOCK_N, 128), tl.float32)
     dv0 = tl.zeros((BLOCK_N, 128), tl.float32)
+    q_base = q_ptr + b.to(tl.int64) * stride_q_b
+    q0_offsets = q_range[:, None] * stride_q_n + d0[None, :]
     lse2_base = lse2_ptr + b.to(tl.int64) * stride_lse2_b
+    do_base = do_ptr + b.to(tl.int64) * stride_do_b
+    do0_offsets = q_range[:, None] * stride_do_n + e0[None, :]
     delta_base = delta_ptr + b.to(tl.int64) * stride_delta_b
 
     # the query heads of this KV head
@@ -288,7 +298,12 @@ def softcap_bwd_dkv(
         # full tiles: every pair is visible
         for j in range(full_lo, full_hi):
             q_lo = j * BLOCK_M
-            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 128])
+            q0 = tl.load(
+                q_base
+                + tl.cast(h, tl.int64) * stride_q_h
+                + tl.cast(q_lo, tl.int64) * stride_q_n
+                + q0_offsets
+            )
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             t_part1 = tl.inline_asm_elementwise(
@@ -299,7 +314,12 @@ def softcap_bwd_dkv(
             )
             # P = exp(S - lse)
             p = tl.exp2(t_part1 * 72.13475204444816 - lse2[None, :])
-            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 128])
+            do0 = tl.load(
+                do_base
+                + tl.cast(h, tl.int64) * stride_do_h
+                + tl.cast(q_lo, tl.int64) * stride_do_n
+                + do0_offsets
+            )
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -330,7 +350,14 @@ def softcap_bwd_dkv(
             j = i_j + tl.where(i_j < partial_n0, partial_lo0, full_hi - partial_n0)
             q_lo = j * BLOCK_M
             q = q_lo + q_range
-            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 128])
+            q0 = tl.load(
+                q_base
+                + tl.cast(h, tl.int64) * stride_q_h
+                + tl.cast(q_lo, tl.int64) * stride_q_n
+                + q0_offsets,
+                mask=q[:, None] < Nq,
+                other=0.0,
+            )
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             t_part1 = tl.inline_asm_elementwise(
@@ -345,7 +372,14 @@ def softcap_bwd_dkv(
             visible = (k[:, None] <= q[None, :] + Nk - Nq) & (q[None, :] < Nq)
             # P = exp(S - lse)
             p = tl.where(visible, tl.exp2(t_part1 * 72.13475204444816 - lse2[None, :]), 0.0)
-            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 128])
+            do0 = tl.load(
+                do_base
+                + tl.cast(h, tl.int64) * stride_do_h
+                + tl.cast(q_lo, tl.int64) * stride_do_n
+                + do0_offsets,
+                mask=q[:, None] < Nq,
+                other=0.0,
+            )
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -429,9 +463,9 @@ def backward(do, q, k, v, o, lse):
     programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:
         softcap_bwd_dkv[(programs,)](
-            k, v, delta, lse2, dk, dv,
-            TensorDescriptor(q, q.shape, q.stride(), [1, 1, 32, 128]),
-            TensorDescriptor(do, do.shape, do.stride(), [1, 1, 32, 128]),
+            do, q, k, v, delta, lse2, dk, dv,
+            do.stride(0), do.stride(1), do.stride(2),
+            q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             delta.stride(0), delta.stride(1),

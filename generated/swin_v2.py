@@ -10,7 +10,7 @@ schedule  flash2: 1 kernel(s)
 plan      swin_v2_fwd: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 49ca7699e0aad2edfd6ff87db3c69fb8b5b6898d3f4712de678983682892bc34
+code      sha256 5e3742ceca7f8262681e4bdcfc5c2ea26e8e8749c831b796e06d26a69761aebc
 """
 
 import torch
@@ -56,10 +56,10 @@ def swin_v2_fwd(
     """FlashAttention-2 forward: O and lse of one tile of queries."""
     pid = tl.program_id(0)
     n_q_tile = tl.cdiv(Nq, BLOCK_M)
-    # h > q_tile > b, slowest first
-    h = pid // (n_q_tile * B)
-    q_tile = pid // B % n_q_tile
-    b = pid % B
+    # h > b > q_tile, slowest first
+    h = pid // (B * n_q_tile)
+    b = pid // n_q_tile % B
+    q_tile = pid % n_q_tile
 
     q_range = tl.arange(0, BLOCK_M)
     k_range = tl.arange(0, BLOCK_N)

@@ -7,14 +7,13 @@ number    1.4426950408889634 is log2(e)
 gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 e24766f58b6b71d82d8f2a185cc968e003879e56c84d72324b1e7e28090ca358 (canonical JSON)
 schedule  backward: 3 kernel(s)
-plan      swin_v2_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors, at most 168
-          registers
+plan      swin_v2_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 168 registers
 plan      swin_v2_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors, at most 168
           registers
 plan      swin_v2_bwd_bias: BLOCK_M 64 x BLOCK_N 128, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 dcdeb15a1c0e2b9f8468cce59fc2173a76d3c7542ac68ee23ebd7575b6282db4
+code      sha256 14fce61a08af22995acdd0ec184765342b029b296af1fbe8cb6980b6ecce881b
 """
 
 import torch
@@ -27,6 +26,8 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 def swin_v2_bwd_dq(
     do_ptr,
     q_ptr,
+    k_ptr,
+    v_ptr,
     log_scale_ptr,
     bias_ptr,
     o_ptr,
@@ -35,14 +36,18 @@ def swin_v2_bwd_dq(
     lse2_ptr,
     dlog_scale_rows_ptr,
     dq_ptr,
-    k0_desc,
-    v0_desc,
     stride_do_b,
     stride_do_h,
     stride_do_n,
     stride_q_b,
     stride_q_h,
     stride_q_n,
+    stride_k_b,
+    stride_k_h,
+    stride_k_n,
+    stride_v_b,
+    stride_v_h,
+    stride_v_n,
     stride_log_scale_h,
     stride_bias_h,
     stride_bias_q,
@@ -142,13 +147,17 @@ def swin_v2_bwd_dq(
 
     dq0 = tl.zeros((BLOCK_M, 32), tl.float32)
     dlog_scale_rows = tl.zeros((BLOCK_M,), tl.float32)
+    k_base = k_ptr + b.to(tl.int64) * stride_k_b + hkv.to(tl.int64) * stride_k_h
+    k0_offsets = k_range[:, None] * stride_k_n + d0[None, :]
     bias_base = bias_ptr + h.to(tl.int64) * stride_bias_h + q_lo.to(tl.int64) * stride_bias_q
     bias_hqk_offsets = q_range[:, None] * stride_bias_q + k_range[None, :] * stride_bias_k
+    v_base = v_ptr + b.to(tl.int64) * stride_v_b + hkv.to(tl.int64) * stride_v_h
+    v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     # full tiles: every pair is visible
     for j in range(0, full_hi):
         k_lo = j * BLOCK_N
-        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 32])
+        k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         bias_hqk = tl.load(
@@ -158,7 +167,7 @@ def swin_v2_bwd_dq(
         ).to(tl.float32)
         # P = exp(S - lse)
         p = tl.exp2(s * 1.4426950408889634 * c + bias_hqk * 1.4426950408889634 - lse2[:, None])
-        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 32])
+        v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
@@ -176,7 +185,11 @@ def swin_v2_bwd_dq(
     for j in range(full_hi, partial_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 32])
+        k0 = tl.load(
+            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         bias_hqk = tl.load(
@@ -192,7 +205,11 @@ def swin_v2_bwd_dq(
             tl.exp2(s * 1.4426950408889634 * c + bias_hqk * 1.4426950408889634 - lse2[:, None]),
             0.0,
         )
-        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 32])
+        v0 = tl.load(
+            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
@@ -545,11 +562,11 @@ def backward(do, q, k, v, log_scale, bias, o, lse):
     programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         swin_v2_bwd_dq[(programs,)](
-            do, q, log_scale, bias, o, lse, delta, lse2, dlog_scale_rows, dq,
-            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 64, 32]),
-            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 64, 32]),
+            do, q, k, v, log_scale, bias, o, lse, delta, lse2, dlog_scale_rows, dq,
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
+            k.stride(0), k.stride(1), k.stride(2),
+            v.stride(0), v.stride(1), v.stride(2),
             log_scale.stride(0),
             bias.stride(0), bias.stride(1), bias.stride(2),
             o.stride(0), o.stride(1), o.stride(2),

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from .facts import LoopFacts
-from .pipes import Event, dot_sides, steps
+from .pipes import Event, Pipe, dot_sides, steps
 from .plan import LoopClocks, Measured
 from .resources import Tiling, blocks_per_sm
 from .sass import Instruction
@@ -74,7 +74,8 @@ def _clocks(t: Tiling, body: LoopFacts, code: Sequence[Instruction], per_sm: int
             blocks = max(1, round(blocks * t.warps / 4))
         return scale * pass_clocks(taken, blocks, warps, fetched, max(1, t.stages - 1), L2_BYTES)
 
-    alone = ALONE * clocks(1)
+    dots = scale * warps * sum(s.busy for s in taken if s.pipe == Pipe.MATRIX)
+    alone = max(ALONE * clocks(1), dots)
     full = clocks(per_sm) if per_sm > 1 else alone
     step = (full - alone) / max(1, per_sm - 1)
     copies = scale * warps * sum(s.busy for s in taken if s.event == Event.COPY)

@@ -8,10 +8,11 @@ from functools import lru_cache
 import pytest
 
 from flashgen.driver import emit_source, lower_spec, plan_for
+from flashgen.plan import loop_clocks
 from flashgen.plan.cost import kernel_cost
 from flashgen.plan.facts import facts
 from flashgen.plan.loop_clocks import simulated
-from flashgen.plan.plan import Measured, Plan, Workload
+from flashgen.plan.plan import KernelPlan, LoopClocks, Measured, Plan, Workload
 from flashgen.plan.resources import Tiling, blocks_per_sm, tiling
 from flashgen.plan.target import load_target
 from flashgen.plan.verdict import Verdict, job
@@ -46,26 +47,67 @@ def test_loops_are_found_and_take_more_clocks_for_more_blocks(name: str, schedul
     m = timed(t, verdict)
     per_sm, _ = blocks_per_sm(t, m.smem_bytes, m.registers)
     assert len(m.loops) == len(t.facts.loops)
-    for body, clocks in zip(t.facts.loops, m.loops, strict=True):
+    for body, found in zip(t.facts.loops, m.loops, strict=True):
         if not body.dots or body.loops:
-            assert clocks == ()
+            assert found is None
             continue
+        assert found is not None
+        clocks = found.passes
         assert len(clocks) == per_sm
         flops = sum(t.flops(d) for d in body.dots)
         least = flops / t.target.flops_per_clock("bf16") * t.target.number("clock") / t.target.boost
         for blocks, took in enumerate(clocks, 1):
             assert took >= 0.95 * blocks * least, "no faster than the matrix units"
-            assert took <= 1.2 * blocks * clocks[0], "sharing an SM costs no more than taking turns"
+            assert took <= 1.3 * blocks * clocks[0], "sharing an SM costs hardly more than taking turns"
 
 
 def test_the_time_follows_the_code() -> None:
     t, verdict = compiled("causal", "flash2", 0)
     m = timed(t, verdict)
-    slower = replace(m, loops=tuple(tuple(2 * c for c in clocks) for clocks in m.loops))
+    slower = replace(m, loops=tuple(c and LoopClocks(tuple(2 * x for x in c.passes)) for c in m.loops))
     closed = replace(m, loops=())
     us = kernel_cost(t, WORK, m).us
     assert 1.3 * us < kernel_cost(t, WORK, slower).us < 2.1 * us
     assert 0.7 * us < kernel_cost(t, WORK, closed).us < 1.4 * us, "two models of one kernel"
+
+
+def test_copies_fill_a_pipeline_before_its_first_pass() -> None:
+    one = filling(2, "pointer")
+    assert one > 0
+    assert filling(3, "pointer") == pytest.approx(2 * one, rel=0.1), "a tile ahead, two tiles ahead"
+    assert filling(3, "descriptor") == 0, "one thread asks for them"
+    t, verdict = compiled("causal", "flash2", 0)
+    m = timed(t, verdict)
+    longer = replace(m, loops=tuple(c and replace(c, filling=c.filling + 500.0) for c in m.loops))
+    assert kernel_cost(t, WORK, m).us < kernel_cost(t, WORK, longer).us
+
+
+def filling(stages: int, loads: str) -> float:
+    low, g = lower_spec(load_spec(gallery()["causal"])), load_target("h100")
+    plan = plan_for(low, g, "bf16", WORK)
+    k = KernelPlan((("BLOCK_M", 64), ("BLOCK_N", 64)), 4, stages, plan.kernels[0].order, loads)  # type: ignore[arg-type]
+    plan = replace(plan, kernels=(k,))
+    verdict = ask(job(low.program, emit_source(low, plan), 0, plan, g))
+    found = timed(tiling(facts(low.program)[0], k, "bf16", g), verdict).loops[0]
+    assert found is not None
+    return found.filling
+
+
+def test_descriptors_bring_rows_and_no_bias(monkeypatch: pytest.MonkeyPatch) -> None:
+    low, g = lower_spec(load_spec(gallery()["evoformer"])), load_target("h100")
+    plan = plan_for(low, g, "bf16", WORK)
+    k = KernelPlan((("BLOCK_M", 128), ("BLOCK_N", 64)), 4, 2, plan.kernels[0].order, "descriptor")
+    plan = replace(plan, kernels=(k,))
+    brought: list[float] = []
+
+    def noted(steps: object, blocks: int, warps: int, fetched: float, *rest: object) -> float:
+        brought.append(fetched)
+        return 1000.0
+
+    monkeypatch.setattr(loop_clocks, "pass_clocks", noted)
+    verdict = ask(job(low.program, emit_source(low, plan), 0, plan, g))
+    timed(tiling(facts(low.program)[0], k, "bf16", g), verdict)
+    assert set(brought) == {2 * 64 * 32 * 2}, "K and V in bf16; the bias comes by its addresses"
 
 
 def test_code_that_is_not_the_programs_keeps_the_estimate() -> None:
@@ -91,5 +133,5 @@ def test_elsewhere_nothing_is_simulated() -> None:
 def test_a_plan_keeps_its_clocks() -> None:
     low = lower_spec(load_spec(gallery()["full"]))
     plan = plan_for(low, load_target("h100"), "bf16", WORK)
-    kept = replace(plan, compiled=(Measured(1, 2, 3, ((1.5, 2.0), ())),))
+    kept = replace(plan, compiled=(Measured(1, 2, 3, (LoopClocks((1.5, 2.0), 0.5), None)),))
     assert Plan.from_json(kept.to_json()) == kept
