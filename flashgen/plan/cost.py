@@ -133,10 +133,10 @@ def kernel_cost(t: Tiling, w: Workload, compiled: Measured | None = None) -> Cos
     flops = blocks * sum(n * sum(t.flops(d) for d in body.dots) for n, body in work)
     tf32 = any(d.precision == "tf32" for loop in f.loops for d in loop.dots)
     peak = t.target.number("sustained") * g.flops_per_clock(t.dtype, tf32) * g.number("sms") * clock
-    # Blocks without a loop overlap wholly: what bounds them is the rates of the chip.
-    compute_us = max(compute_us, flops / peak, l2 / (g.number("l2_rate") * 1e3))
     if compiled.loops:  # at the boost clock, which power lowers as the matrix units have more to do
         compute_us = norm(compute_us, flops / peak, POWER)
+    # Blocks without a loop overlap wholly: what bounds them is the rates of the chip.
+    compute_us = max(compute_us, flops / peak, l2 / (g.number("l2_rate") * 1e3))
     start = g.number("launch") + (DESCRIPTOR_LAUNCH_US if t.described else 0.0)
     return Cost(
         us=start + overlapped(compute_us, hbm_us), blocks=blocks, per_sm=per_sm, limit=limit,
