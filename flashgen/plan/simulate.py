@@ -3,7 +3,8 @@
 The four schedulers of an SM have equal warps, so one is looked at. It issues the instructions of each warp in
 order, as soon as what ptxas makes the warp wait for is there and the instruction's pipe is free; of several
 warps, that which is ready first. Dots, copies and tiles that descriptors fetch run on by themselves, and are
-waited for where the code does. Blocks start apart, and their first passes are not counted.
+waited for where the code does. Blocks start apart, and their first passes are not counted; whether they fall
+into step depends on how far apart, so the mean of several starts counts.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from .sass import NONE
 #: Passes of each warp, and how many of them come before the count.
 PASSES, BEFORE = 14, 4
 #: How far apart blocks start: what the compiler's stalls add up to, so many times, shared among them.
-APART = 1.5
+APART = (1.2, 1.5, 1.8)
 _NEVER = float("inf")
 _AWAITING = (Event.DOTS_AWAITED, Event.COPIES_AWAITED, Event.FETCH_AWAITED)
 
@@ -178,8 +179,17 @@ def pass_clocks(
     """
     fetches = sum(s.event == Event.FETCH for s in steps)
     waits = sum(s.event == Event.FETCH_AWAITED for s in steps)
-    sm = _Scheduler(steps, fetched / max(fetches, 1), ahead, l2_rate, fetches=fetches, waits=waits)
-    apart = APART * sum(s.stall for s in steps) / blocks
+    length = sum(s.stall for s in steps)
+
+    def started(apart: float) -> float:
+        sm = _Scheduler(steps, fetched / max(fetches, 1), ahead, l2_rate, fetches=fetches, waits=waits)
+        return _run(sm, blocks, warps, apart * length / blocks)
+
+    starts = APART if blocks > 1 else APART[:1]
+    return sum(map(started, starts)) / len(starts)
+
+
+def _run(sm: _Scheduler, blocks: int, warps: int, apart: float) -> float:
     for b in range(blocks):
         block = _Block()
         block.warps = [_Warp(block, apart * b) for _ in range(warps)]
