@@ -12,7 +12,8 @@ from .console import out, wide
 
 def command(
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Target files of your own, checked too.")
+        list[Path] | None,
+        typer.Argument(metavar="[TARGET]...", help="Names, or target files of your own, checked too."),
     ] = None,
 ) -> None:
     """List the targets: main numbers, what is missing, and which prediction that disables."""
@@ -21,7 +22,8 @@ def command(
     from flashgen.resources import folder
 
     own = folder("specs") / "targets"
-    paths = files or [own / f"{name}.yaml" for name in target_names()]
+    names = target_names()
+    paths = [own / f"{f}.yaml" if str(f) in names else f for f in files or map(Path, names)]
     targets = [read_target(path, partial=True) for path in paths]
     wide(targets_table(targets))
     for t in targets:

@@ -119,6 +119,11 @@ def comparison(program: Program, rows: Sequence[Row], w: Workload) -> Table:
             table.add_row("", "", "together", "", f"{sum(x.us for x in mine):,.0f}")
     planned = [r for r in rows if r.plan is not None]
     notes = [f"note: {n}" for r in planned for n in capacity_notes(program, r.target, r.dtype, w)]
+    gpus = {r.target.name: r.target for r in planned if r.target.backend == "triton"}
+    if sheets := [name for name, g in gpus.items() if not g.calibrated]:
+        notes.append(
+            f"note: times on {', '.join(sheets)} follow from data sheets, no kernel was measured there"
+        )
     table.caption, table.caption_justify = "\n".join(dict.fromkeys(notes)), "left"
     return table
 

@@ -73,13 +73,13 @@ class Cost:
         if not self.passes or not any(self.trips):
             return "launch and latency"
         p = self.passes[max(range(len(self.trips)), key=lambda i: self.trips[i])]
-        if p.clocks(self.per_sm) <= p.fetch:
-            return "L2 traffic"
         causes = {
             "arithmetic of dots": p.matrix,
             "operands of dots": p.operands,
             "issue slots": p.issue * p.stall,
             "exponential unit": p.special * p.stall,
+            "L2 traffic": p.fetch,
+            "waits that no other work fills": p.clocks(self.per_sm) - p.busy(self.per_sm),
         }
         return max(causes, key=lambda c: causes[c])
 

@@ -37,6 +37,7 @@ from .target import Target
 TILES = ("full", "partial")
 #: Alternatives and rejected candidates that are shown.
 SHOWN = 5
+NEXT_CONFIRMED = "Next best (* confirmed by the compiler; the others' times are estimates, before compiling)"
 #: What a pass of a loop spends clocks on.
 PASS_CAUSES = ("dots", "operands", "issue", "exp", "L2", "waits", "spills")
 
@@ -97,11 +98,11 @@ def _kernel(
         _title("Formulas"),
         _formulas(t, best, cost, w),
         *([_title("Requested bytes, at all lengths"), Text(long)] if (long := sum_text(t)) else []),
-        _title("Time of one pass of a loop, one block alone (clocks)"),
+        _title("Clocks of one pass of a loop: by cause, a block alone; together, its part of a shared SM"),
         _passes(f, cost),
         _title("Loops and their domains"),
         _domains(f, t, cost, w),
-        _title("Next best (* confirmed by the compiler)" if best.measured else "Next best"),
+        _title(NEXT_CONFIRMED if best.measured else "Next best"),
         _next_best(best, found),
         _title("Rejected"),
         _rejected(found),
@@ -227,7 +228,8 @@ def _visited(f: KernelFacts, t: Tiling, cost: Cost, w: Workload) -> list[str]:
 def _next_best(best: Candidate, found: list[Candidate]) -> Table:
     """The most promising others by time, compiled or not."""
     table = _table("sides, warps, stages", "us", "SRAM", "regs", "spill B", "blocks/SM", "bound by")
-    others = sorted((c for c in found if c is not best and c.cost and not c.rejected), key=promise)
+    others = [c for c in found if c is not best and c.cost and not c.rejected]
+    others.sort(key=lambda c: (c.measured is None, promise(c)))
     for c in others[:SHOWN]:
         assert c.cost is not None
         table.add_row(

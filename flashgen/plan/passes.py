@@ -87,10 +87,17 @@ class Pass:
         idle = self.quarters
         if blocks < idle:  # each on schedulers of its own
             return max(alone / blocks, self.fetch)
-        busiest = mixed(self.dots, self.softmax * _stall(blocks * self.groups / idle))
+        busiest = self._mixed(blocks)
         filled = math.pow(blocks / idle, GAPS_FILLED) * math.pow(self.groups, GROUPS_FILL)
         gaps = max(0.0, alone / idle - busiest) / filled
         return max(busiest + gaps, self.fetch)
+
+    def busy(self, blocks: int) -> float:
+        """Those of ``clocks`` in which dots, elementwise work or L2 have something to do."""
+        return max(self._mixed(blocks), self.fetch)
+
+    def _mixed(self, blocks: int) -> float:
+        return mixed(self.dots, self.softmax * _stall(blocks * self.groups / self.quarters))
 
 
 def pass_cost(t: Tiling, body: BodyFacts, spill: int) -> Pass:

@@ -79,7 +79,7 @@ def _moments(t: Tiling, body: BodyFacts, outer: list[Term]) -> Iterator[list[Ter
 def _held(t: Tiling, body: BodyFacts, step: Step) -> list[Term]:
     """Operands that lie in shared memory; the older units take one that they only read transposed from
     registers. Scratch no larger than an operand that just went may be placed beside it."""
-    scratch = _moved(t, body, step.moved) if step.moved else 0
+    scratch = _moved(t, step.moved) if step.moved else 0
     lie = {n for d in body.dots if t.wgmma(d) or t.fma(d) for n in (d.a, d.b)}
     alive = [*step.held, *(x for x in step.past if t.bytes_of(x) >= scratch)]
     held = [x for x in alive if x.name in lie or x.name not in body.turned]
@@ -119,7 +119,7 @@ def _padding(t: Tiling, buffers: list[Term], asynchronous: bool) -> list[Term]:
 def _scratch(t: Tiling, body: BodyFacts, step: Step) -> list[Term]:
     """The scratch of tiles that change their layout at a step."""
     if step.moved is not None:
-        return [Term(f"{step.moved.name} layout", "scratch", 1, "", (), _moved(t, body, step.moved))]
+        return [Term(f"{step.moved.name} layout", "scratch", 1, "", (), _moved(t, step.moved))]
     if step.stored is not None:
         return [Term(f"{step.stored.name} layout", "scratch", 1, "", (), t.bytes_of(step.stored))]
     found = [_computed(t, body, step.computed) if step.computed else []]
@@ -128,22 +128,11 @@ def _scratch(t: Tiling, body: BodyFacts, step: Step) -> list[Term]:
     return max(found, key=lambda terms: terms_bytes(t, terms), default=[])
 
 
-def _moved(t: Tiling, body: BodyFacts, x: Tile) -> int:
-    """Bytes of a tile on its way between the layout of loads and that of a dot's results.
-
-    Loads put 32 rows on the lanes of a warp, then rows and columns on the warps; a dot's results have 16 rows
-    and 8 columns a warp, two neighbours a thread. Registers that stand for the same rows and columns in both
-    go one after another through the same bytes; where rows are reduced, up to four of them go together.
-    """
-    size = t.count(x.axes) * MOVED_ITEM
-    if len(x.axes) < 2:
-        return size
-    rows, columns = (t.sizes[a] for a in x.axes)
-    abreast = _abreast(t, body)
-    loaded = max(1, t.threads // rows)  # columns
-    parts = max(1, rows // max(min(rows, t.threads), 16 * t.warps // abreast))
-    parts *= max(1, columns // max(8 * abreast, loaded)) * (2 if loaded == 1 else 1)
-    return size // (max(1, parts // 4) if body.reduces else parts)
+def _moved(t: Tiling, x: Tile) -> int:
+    """Bytes of a tile on its way between the layout of loads and that of a dot's results, at most: registers
+    that stand for the same rows and columns in both go one after another through the same bytes, and how many
+    do depends on how wide its loads are, which alignment decides."""
+    return t.count(x.axes) * MOVED_ITEM
 
 
 def _computed(t: Tiling, body: BodyFacts, name: str) -> list[Term]:

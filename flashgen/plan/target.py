@@ -151,9 +151,25 @@ class Target(BaseModel):
         sources = {**self.sources, "stated": f"stated by the user; the hardware has {show_size(real)}"}
         return self.model_copy(update={"numbers": numbers, "sources": sources, "smem_real": real})
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether its clock was fitted to kernels measured on such a GPU, or one of the same SMs."""
+        return "clock" in self.numbers and "fitted" in self.sources[self.numbers["clock"].source]
+
     def notes(self) -> list[str]:
         """What a user of a plan for this target should know."""
         found = [self.note] if self.note else []
+        if self.smem_real:
+            per_sm = show_size(self.integer("smem_per_sm"))
+            found.append(
+                f"an SM has {per_sm} of shared memory here: as much more or less than a real {self.name}'s "
+                "as a thread block has, so a smaller SRAM costs blocks that share an SM, too"
+            )
+        if self.backend == "triton" and not self.calibrated:
+            found.append(
+                f"times on {self.name} follow from data sheets alone: no kernel was measured there "
+                "(`flashgen calibrate` does, on such a GPU)"
+            )
         if 0 < self.smem_real < self.smem_bytes:
             found.append(
                 f"{show_size(self.smem_bytes)} of shared memory a thread block is more than the "
@@ -206,9 +222,11 @@ def read_target(path: Path, partial: bool = False) -> Target:
     except ValidationError as e:
         raise PlanError(f"{path}: {in_words(e.errors()[0])}") from e
     needed = GPU_NUMBERS if target.backend == "triton" else CPU_NUMBERS
-    missing = [f"{n} ({unit}; gives {what})" for n, (unit, what) in needed.items() if n not in target.numbers]
+    missing = [f"{n} ({unit}): no {what}" for n, (unit, what) in needed.items() if n not in target.numbers]
     if missing and not partial:
-        raise PlanError(f"{path}: missing numbers: {', '.join(missing)}")
+        unknown = [n for n in target.numbers if n not in {**needed, **OPTIONAL_NUMBERS}]
+        more = f". Numbers that are not known: {', '.join(unknown)}" if unknown else ""
+        raise PlanError(f"{path} cannot be planned for, numbers are missing: {'; '.join(missing)}{more}")
     for n, number in target.numbers.items():
         unit = {**needed, **OPTIONAL_NUMBERS}.get(n, (number.unit,))[0]
         if number.unit != unit:

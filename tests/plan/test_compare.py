@@ -76,7 +76,14 @@ def test_targets_lists_what_is_missing_and_what_that_disables(mine: Path) -> Non
     assert set(read_target(mine, partial=True).missing()) == {"l2_rate", "tf32_rate"}
     refused = run("explain", "causal", "--target", str(mine))
     assert refused.exit_code == 1
-    assert "missing numbers: l2_rate (GB/s; gives time of the loads)" in refused.output
+    assert "numbers are missing: l2_rate (GB/s): no time of the loads" in refused.output
+
+
+def test_targets_takes_names() -> None:
+    result = run("targets", "a100")
+    assert result.exit_code == 0, result.output
+    assert "a100" in result.output
+    assert "h100" not in result.output
 
 
 def test_targets_shows_all_of_them() -> None:

@@ -45,12 +45,27 @@ def test_an_unknown_target_lists_the_names_and_the_nearest() -> None:
         load_target("H10")
 
 
+def test_a_misspelt_number_is_named(tmp_path: Path) -> None:
+    text = (folder("specs") / "targets" / "h100.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.replace("  clock: {value", "  clokc: {value"), encoding="utf-8")
+    with pytest.raises(PlanError, match=r"clock \(GHz\): no .*Numbers that are not known: clokc"):
+        read_target(path)
+
+
+def test_times_that_nobody_measured_are_said_to_be() -> None:
+    assert load_target("h100").notes() == []
+    assert any("data sheets alone" in n for n in load_target("mi300x").notes())
+
+
 def test_a_missing_number_names_the_prediction_it_disables(tmp_path: Path) -> None:
     text = (folder("specs") / "targets" / "h100.yaml").read_text(encoding="utf-8")
     without = "\n".join(line for line in text.splitlines() if not line.strip().startswith("l2_rate:"))
     path = tmp_path / "mine.yaml"
     path.write_text(without, encoding="utf-8")
-    with pytest.raises(PlanError, match=r"mine\.yaml: missing numbers: l2_rate .*time of the loads"):
+    with pytest.raises(
+        PlanError, match=r"mine\.yaml cannot be planned for.*l2_rate \(GB/s\): no time of the loads$"
+    ):
         read_target(path)
 
 
@@ -94,8 +109,9 @@ def test_a_file_without_fields_is_told_what_was_expected(tmp_path: Path, content
 
 
 def test_stated_shared_memory_is_compared_with_the_real() -> None:
-    assert load_target("h100", 64 << 10).notes() == []
-    (note,) = load_target("h100", 1 << 20).with_sram(2 << 20).notes()
+    (least,) = load_target("h100", 64 << 10).notes()
+    assert "an SM has 65 KiB of shared memory here" in least
+    _, note = load_target("h100", 1 << 20).with_sram(2 << 20).notes()
     assert "2 MiB" in note
     assert "227 KiB of a real h100" in note
     with pytest.raises(PlanError, match="target cpu runs no thread blocks"):
