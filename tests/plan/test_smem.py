@@ -60,7 +60,7 @@ def test_no_candidate_takes_more_than_predicted(
     plan = KernelPlan(tuple(zip(f.sides, sides, strict=True)), warps, stages, order_of(f), loads)
     predicted = smem_bytes(tiling(f, plan, "fp16", load_target(target)))
     moved = any(s.moved and len(s.moved.axes) > 1 for loop in f.loops for s in loop.steps)
-    assert taken <= predicted <= (1.5 if moved else 1.1) * taken, "a tile in scratch is there in parts"
+    assert taken <= predicted <= (2 if moved else 1.1) * taken, "a tile in scratch is there in parts"
 
 
 def test_fp32_lanes_hold_both_computed_operands() -> None:
