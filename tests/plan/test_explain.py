@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 from flashgen.cli.app import app
 from flashgen.driver import lower_spec
 from flashgen.plan.explain import explain
+from flashgen.plan.plan import Workload
 from flashgen.plan.search import candidates, choose
 from flashgen.plan.size import show_size
-from flashgen.plan.target import load_target
+from flashgen.plan.target import Target, load_target
 from flashgen.spec import load_spec
 from flashgen.spec.gallery import find
 
@@ -209,3 +210,16 @@ def test_rows_of_a_table_that_differ_look_different() -> None:
         for cap in (0, 168)
     }
     assert len(forms) == 4
+
+
+def test_what_limits_a_kernel_is_what_takes_the_most_of_its_clocks() -> None:
+    w = Workload(4, 32, 32, 8192, 8192)
+
+    def limit(target: Target) -> str:
+        best = candidates(program(128, "causal"), 0, target, "fp16", w)[0]
+        assert best.cost is not None
+        return best.cost.bound
+
+    assert limit(load_target("h100")) == "L2 traffic", "787 of 853 clocks, 477 of dots"
+    assert limit(load_target("a100")) == "arithmetic of dots"
+    assert limit(load_target("h100", 16 << 10)) == "waits that no other work fills", "one warp an SM"
