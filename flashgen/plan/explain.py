@@ -226,7 +226,7 @@ def _visited(f: KernelFacts, t: Tiling, cost: Cost, w: Workload) -> list[str]:
 
 
 def _next_best(best: Candidate, found: list[Candidate]) -> Table:
-    """The most promising others by time, compiled or not."""
+    """The most promising others: those that were compiled, then the rest, each by time."""
     table = _table("sides, warps, stages", "us", "SRAM", "regs", "spill B", "blocks/SM", "bound by")
     others = [c for c in found if c is not best and c.cost and not c.rejected]
     others.sort(key=lambda c: (c.measured is None, promise(c)))

@@ -96,7 +96,6 @@ class BodyFacts:
     loops: list[LoopFacts] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)  # what shared memory holds at its statements
     turned: frozenset[str] = frozenset()  # operands that are only read transposed
-    reduces: bool = False  # rows of a matrix
 
 
 @dataclass
@@ -221,7 +220,6 @@ class _Reader:
                 _add(out.slots, s.dst.axes, DRAW_SLOTS)
             elif isinstance(s, Reduce):
                 self.axes[s.dst.name] = s.dst.axes
-                out.reduces = True
                 _add(out.slots, s.src.axes, 1.0)
                 _add(out.slots, s.dst.axes, SHUFFLE_SLOTS)
         out.steps, out.turned = steps(body, operands, outer, var), turned(body)

@@ -62,9 +62,8 @@ def _known(t: Tiling, body: LoopFacts, code: Sequence[Instruction]) -> bool:
 
 def _clocks(t: Tiling, body: LoopFacts, code: Sequence[Instruction], per_sm: int, scale: float) -> LoopClocks:
     """Clocks of the target: between one block on an SM and as many as fit, in proportion."""
-    described = [t.by_descriptor(x) for x in body.loads]
-    fetched = float(sum(t.bytes_of(x) for x, d in zip(body.loads, described, strict=True) if d))
-    copied = [x for x, d in zip(body.loads, described, strict=True) if not d]
+    fetched = float(sum(t.bytes_of(x) for x in body.loads if t.by_descriptor(x)))
+    copied = [x for x in body.loads if not t.by_descriptor(x)]
     times = sum(sent(t, x) for x in copied) / max(1, sum(t.bytes_of(x) for x in copied))
     taken = [replace(s, amount=round(times * s.amount)) if s.event == Event.COPY else s for s in steps(code)]
     warps = max(1, t.warps // 4)
