@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from statistics import median
 
-from flashgen.plan.resources import MAX_SPILL_BYTES
+from flashgen.plan.plan import MAX_SPILL_BYTES
 
 from .markdown import table
 from .usage import Usage

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from flashgen.errors import PlanError
-from flashgen.plan.plan import Plan, Workload
+from flashgen.plan.plan import MAX_SPILL_BYTES, Plan, Workload
 from flashgen.plan.search import Candidate, candidates, make_plan
 from flashgen.plan.target import Target
 from flashgen.runtime.cache import toolchain
@@ -147,13 +147,18 @@ def _ground(p: Place, dtype: torch.dtype) -> Ground:
 
 
 def _timed(on: Ground, p: Place, plans: list[tuple[Plan, Variant | str]]) -> Iterator[Row]:
-    ready = [(plan, found) for plan, found in plans if not isinstance(found, str)]
+    ready = [(plan, found) for plan, found in plans if not isinstance(found, str) and _runs(found)]
     for first in range(0, len(ready), TOGETHER):
         part = ready[first : first + TOGETHER]
         times = on.times([variant for _, variant in part], 0, ROUNDS)
         for (plan, (_, compiled)), us in zip(part, times, strict=True):
             k = plan.kernels[0]
             yield Row(p.mask, p.head_dim, plan.dtype, p.work, k, compiled[0].measured, us)
+
+
+def _runs(variant: Variant) -> bool:
+    """Whether a call would run it: one that spills more gives way to another candidate."""
+    return variant[1][0].measured.spill_bytes <= MAX_SPILL_BYTES
 
 
 def _copy() -> float:

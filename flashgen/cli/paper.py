@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .build import write
-from .console import out, progress
+from .console import bar, out
 
 
 def command(
@@ -19,20 +19,27 @@ def command(
     """Reproduce the tables and curves of the FlashAttention papers: paper.html and a CSV file a table.
 
     Bytes and FLOPs are counted, times predicted; where there is a CUDA device they are measured too."""
-    from flashgen.paper.main import FIGURES, figure
-    from flashgen.paper.measured import device
+    from flashgen.paper.main import FIGURES, figure, measured
+    from flashgen.paper.measured import clock_at_hand
     from flashgen.paper.page import files
 
-    sections = []
-    with progress("counting") as tell:
-        for name in FIGURES:
-            tell(name)
-            sections.append(figure(name, bool(device())))
+    clock = clock_at_hand()
+    with bar() as tell:
+        sections = []
+        for number, name in enumerate(FIGURES, 1):
+            sections.append(measured(name, clock) if clock else figure(name))
+            tell("counting", number, len(FIGURES))
+        if clock:
+            clock.compile(tell)
+            sections = []
+            for number, name in enumerate(FIGURES, 1):
+                sections.append(measured(name, clock))
+                tell("measuring", number, len(FIGURES))
     console = out()
     for s in sections:
         console.print(f"{s.title}:\n  {s.found}", markup=False)
-    if not device():
-        console.print("Times: predictions only; there is no CUDA device to measure on.", markup=False)
+    if not clock:
+        console.print("Times: predictions only; there is no known CUDA device to measure on.", markup=False)
     made = files(sections)
     write(output, made)
     for name in made:

@@ -11,8 +11,8 @@ from flashgen.plan.call import call_text, capacity_notes
 from flashgen.plan.explain import PASS_CAUSES, order_text
 from flashgen.plan.facts import KernelFacts, facts
 from flashgen.plan.formulas import on_chip_text, smem_text
-from flashgen.plan.plan import ITEM_BYTES, KernelPlan, Plan, Workload
-from flashgen.plan.resources import MAX_SPILL_BYTES, on_chip_bytes, tiling
+from flashgen.plan.plan import ITEM_BYTES, MAX_SPILL_BYTES, KernelPlan, Plan, Workload
+from flashgen.plan.resources import on_chip_bytes, tiling
 from flashgen.plan.search import REFINED, Candidate, best_of, candidates, check_dtype, make_plan
 from flashgen.plan.target import Target, load_target, target_names
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .measured import device, milliseconds
+from .measured import Clock
 from .programs import (
     FLASH1,
     FLASH2,
@@ -30,9 +30,8 @@ def blocks(name: str, size: int) -> dict[str, int]:
     return {"BLOCK_M": size, "BLOCK_N": other}
 
 
-def section(measure: bool = False) -> Section:
+def section(clock: Clock | None = None) -> Section:
     """Counted bytes and predicted time of a forward for each block size."""
-    gpu = device() if measure else ""
     rows: list[tuple[Cell, ...]] = []
     refused: list[str] = []
     doubtful: list[str] = []
@@ -51,7 +50,9 @@ def section(measure: bool = False) -> Section:
                 else:
                     times.append(predicted(of, target, PAPER, plans)[0])
                     doubtful += [words] * spills(of, target, PAPER, plans)
-            measured = [milliseconds(of, PAPER, tile)] if gpu else []
+            measured = []
+            if clock:
+                measured = [clock.milliseconds(of, PAPER, fastest(of, clock.target, PAPER, tile))]
             shape = f"{tile['BLOCK_M']}×{tile['BLOCK_N']}"
             rows.append(
                 (name, size, shape, counted.on_chip / 1024, counted.requested / 1e9, *times, *measured)
@@ -66,7 +67,7 @@ def section(measure: bool = False) -> Section:
             Column("on_chip_kib", "On chip", "KiB"),
             Column("requested_gb", "Requested", "GB"),
             *(Column(f"predicted_ms_{t}", f"{t.upper()}, predicted", "ms") for t in TARGETS),
-            *([Column("measured_ms", f"{gpu}, measured", "ms")] if gpu else []),
+            *([Column("measured_ms", f"{clock.device}, measured", "ms")] if clock else []),
         ),
         tuple(rows),
     )

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from flashgen.driver import Lowered
+from flashgen.plan.plan import KernelPlan
 from flashgen.plan.target import load_target
 
-from .measured import device, milliseconds
+from .measured import Clock
 from .programs import (
     FLASH1,
     FLASH2,
@@ -65,7 +66,11 @@ def paper_blocks(target: str) -> dict[str, int]:
 
 
 def counted(
-    name: str, of: Sequence[Lowered], blocks: Mapping[str, int] | None, targets: Sequence[str], measure: bool
+    name: str,
+    of: Sequence[Lowered],
+    blocks: Mapping[str, int] | None,
+    targets: Sequence[str],
+    clock: Clock | None,
 ) -> Row:
     """The row of a forward and a backward: with ``blocks``, or with the planner's tiles, those for the first
     target in the counts and each target's own in its time."""
@@ -75,7 +80,10 @@ def counted(
     else:
         sides = [sides_of(planned(p, targets[0], PAPER)) for p in of]
     exact, half = ([totals(p, s, PAPER, i) for p, s in zip(of, sides, strict=True)] for i in (None, HALVED))
-    spent = [milliseconds(p, PAPER, blocks) if measure else None for p in of]
+    spent = [
+        clock.milliseconds(p, PAPER, _plans(p, clock.target, blocks)) if clock is not None else None
+        for p in of
+    ]
     return Row(
         name=name,
         tiles="; ".join(map(_tiles, sides)),
@@ -95,7 +103,7 @@ def _predicted(
     """Milliseconds and DRAM bytes; None where the blocks do not fit."""
     ms, moved = 0.0, 0
     for p in of:
-        plans = fastest(p, target, PAPER, blocks) if blocks else planned(p, target, PAPER)
+        plans = _plans(p, target, blocks)
         if isinstance(plans, str):
             return None
         found = predicted(p, target, PAPER, plans)
@@ -103,26 +111,30 @@ def _predicted(
     return ms, moved
 
 
+def _plans(of: Lowered, target: str, blocks: Mapping[str, int] | None) -> tuple[KernelPlan, ...] | str:
+    return fastest(of, target, PAPER, blocks) if blocks else planned(of, target, PAPER)
+
+
 def _tiles(sides: Sides) -> str:
     """The tiles of each kernel, equal ones once."""
     return ", ".join(dict.fromkeys(f"{s['BLOCK_M']}×{s['BLOCK_N']}" for s in sides))
 
 
-def rows(mask: Mapping[str, Any], targets: Sequence[str], measure: bool) -> list[Row]:
+def rows(mask: Mapping[str, Any], targets: Sequence[str], clock: Clock | None) -> list[Row]:
     """The algorithms under a mask, with dropout; FlashAttention also with its paper's blocks."""
     out = []
     for name, *schedules in (STANDARD, FLASH1, FLASH2):
         of = [lowered({**mask, "dropout": DROPOUT}, s) for s in schedules]
-        out.append(counted(name, of, None, targets, measure))
+        out.append(counted(name, of, None, targets, clock))
         if name == FLASH1[0]:
-            out.append(counted(THEIRS, of, paper_blocks(targets[0]), targets, measure))
+            out.append(counted(THEIRS, of, paper_blocks(targets[0]), targets, clock))
     return out
 
 
-def section(measure: bool = False) -> Section:
+def section(clock: Clock | None = None) -> Section:
     """The table under a mask that hides nothing, as printed, and under GPT-2's own."""
-    full, half = rows(PADDING, TARGETS, measure), rows(GPT2, TARGETS[:1], measure)
-    gpu = device() if measure else ""
+    full, half = rows(PADDING, TARGETS, clock), rows(GPT2, TARGETS[:1], clock)
+    gpu = clock.device if clock else ""
     w = f"B {PAPER.B}, {PAPER.Hq} heads of {HEAD_DIM}, {PAPER.Nq} tokens, fp16, dropout {DROPOUT}"
     first = _table("comparison", f"Forward + backward, every pair visible: {w}.", full, gpu, printed=True)
     second = _table("comparison_causal", f"The same, causal: {w}.", half, gpu, printed=False)
@@ -211,5 +223,5 @@ def _notes(standard: Row, flash: Row, flash2: Row, half: Row, gpu: str) -> tuple
         Predicted times are of flashgen's kernels, planned for each GPU; the paper's are of its CUDA kernels
         and of PyTorch's of 2022.
 
-        {f"Times were measured on {gpu}, with the plans made for it." if gpu else unmeasured}
+        {f"Times were measured on {gpu}, with the plans predicted for it." if gpu else unmeasured}
     """)

@@ -6,18 +6,25 @@ from collections.abc import Callable
 from functools import cache
 
 from . import blocks, comparison, memory, passes, window
+from .measured import Clock
 from .tables import Section
 
-FIGURES: dict[str, Callable[[bool], Section]] = {
+#: Each with times of a device, where it is given its clock.
+FIGURES: dict[str, Callable[[Clock | None], Section]] = {
     "comparison": comparison.section,
     "blocks": blocks.section,
-    "memory": lambda measure: memory.section(),
+    "memory": lambda clock: memory.section(),
     "window": window.section,
-    "softmax": lambda measure: passes.section(),
+    "softmax": lambda clock: passes.section(),
 }
 
 
 @cache
-def figure(name: str, measure: bool = False) -> Section:
-    """One figure; ``measure``: with times of the CUDA device at hand."""
-    return FIGURES[name](measure)
+def figure(name: str) -> Section:
+    """One figure, nothing measured."""
+    return FIGURES[name](None)
+
+
+def measured(name: str, clock: Clock) -> Section:
+    """One figure with times of ``clock``'s device, or with what it was asked for and not yet told."""
+    return FIGURES[name](clock)

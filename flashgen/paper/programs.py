@@ -13,8 +13,8 @@ from flashgen.plan.cost import kernel_cost
 from flashgen.plan.count import Numbers, counts
 from flashgen.plan.facts import facts
 from flashgen.plan.order import order_of
-from flashgen.plan.plan import KernelPlan, Workload
-from flashgen.plan.resources import MAX_SPILL_BYTES, tiling
+from flashgen.plan.plan import MAX_SPILL_BYTES, KernelPlan, Workload
+from flashgen.plan.resources import tiling
 from flashgen.plan.search import STAGES, WARPS, choose, judge, promise
 from flashgen.plan.target import load_target
 from flashgen.spec.model import AttentionSpec

@@ -8,7 +8,7 @@ from typing import Any
 from flashgen.driver import Lowered
 from flashgen.plan.plan import KernelPlan, Workload
 
-from .measured import device, milliseconds
+from .measured import Clock
 from .programs import FLASH2, HEAD_DIM, TARGETS, lowered, planned, predicted, sides_of, totals
 from .tables import Cell, Chart, Column, Line, Section, Table, line, paragraphs, show
 
@@ -32,12 +32,12 @@ def visited(of: Lowered, full: Lowered, plans: tuple[KernelPlan, ...], w: Worklo
     return totals(of, sides, w).flops / totals(full, sides, w).flops
 
 
-def section(measure: bool = False) -> Section:
+def section(clock: Clock | None = None) -> Section:
     """Forward + backward with the tiles that the planner takes for full attention, at every width."""
-    gpu = device() if measure else ""
     schedules = FLASH2[1:]
     full = [lowered({}, s) for s in schedules]
-    tiles = {t: [planned(f, t, WORK) for f in full] for t in TARGETS}
+    wanted = (*TARGETS, clock.target) if clock else TARGETS
+    tiles = {t: [planned(f, t, WORK) for f in full] for t in wanted}
     whole = {
         t: sum(predicted(f, t, WORK, p)[0] for f, p in zip(full, tiles[t], strict=True)) for t in TARGETS
     }
@@ -49,12 +49,15 @@ def section(measure: bool = False) -> Section:
         flops = sum(totals(f, sides_of(k), WORK).flops for f, k in zip(full, base, strict=True))
         share = sum(n.flops for n in counted) / flops
         ms = [sum(predicted(p, t, WORK, k)[0] for p, k in zip(of, tiles[t], strict=True)) for t in TARGETS]
-        spent = [milliseconds(p, WORK) for p in of] if gpu else []
-        known = [x for x in spent if x is not None]
+        spent = []
+        if clock:
+            taken = [clock.milliseconds(p, WORK, k) for p, k in zip(of, tiles[clock.target], strict=True)]
+            known = [x for x in taken if x is not None]
+            spent = [sum(known) if len(known) == len(taken) else None]
         rows.append((
             width, 100 * visible(width, WORK.Nq) / WORK.Nq**2, 100 * share,
             sum(n.requested for n in counted) / 1e9, *ms, share * whole[TARGETS[0]],
-            *([sum(known) if len(known) == len(spent) else None] if gpu else []),
+            *spent,
         ))  # fmt: skip
     table = Table(
         "window",
@@ -66,7 +69,7 @@ def section(measure: bool = False) -> Section:
             Column("requested_gb", "Requested", "GB"),
             *(Column(f"predicted_ms_{t}", f"{t.upper()}, predicted", "ms") for t in TARGETS),
             Column("proportional_ms_a100", "A100, were it proportional", "ms"),
-            *([Column("measured_ms", f"{gpu}, measured", "ms")] if gpu else []),
+            *([Column("measured_ms", f"{clock.device}, measured", "ms")] if clock else []),
         ),
         tuple(rows),
     )

@@ -16,8 +16,8 @@ from flashgen.ir.program import Program
 from .cost import kernel_cost
 from .facts import facts
 from .loop_clocks import simulated
-from .plan import Plan, Workload
-from .resources import MAX_SPILL_BYTES, tiling
+from .plan import MAX_SPILL_BYTES, Plan, Workload
+from .resources import tiling
 from .search import Candidate, best_of, candidates, check_dtype, choose, make_plan
 from .size import show_size
 from .target import Target

@@ -20,6 +20,8 @@ from .size import counted
 ITEM_BYTES: Mapping[str, int] = {"fp16": 2, "bf16": 2, "fp32": 4, "fp64": 8}
 #: Bytes of an accumulator element (the softmax statistics and the dots' results).
 ACC_BYTES: Mapping[str, int] = {"fp16": 4, "bf16": 4, "fp32": 4, "fp64": 8}
+#: A kernel that spills more bytes a thread than this gives way to the planner's next candidate.
+MAX_SPILL_BYTES = 256
 
 
 @dataclass(frozen=True)

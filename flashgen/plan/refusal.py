@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flashgen.errors import PlanError
 from flashgen.ir.program import Program
 
-from .resources import MAX_SPILL_BYTES
+from .plan import MAX_SPILL_BYTES
 from .size import show_size
 from .target import Target
 

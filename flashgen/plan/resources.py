@@ -33,8 +33,6 @@ DESCRIBED_REGISTERS = 34.0
 #: And for each product of a pass beyond two, whose results and operands are in flight together; under a
 #: stated limit one of them is not.
 FURTHER_DOT_REGISTERS = 25.0
-#: Spilled bytes a thread above which a plan is rejected once compiled.
-MAX_SPILL_BYTES = 256
 
 
 @dataclass(frozen=True)

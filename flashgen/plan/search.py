@@ -12,10 +12,9 @@ from flashgen.ir.program import Program
 from .cost import Cost, kernel_cost
 from .facts import KernelFacts, facts
 from .order import best_order
-from .plan import ITEM_BYTES, KernelPlan, Measured, Order, Plan, Workload
+from .plan import ITEM_BYTES, MAX_SPILL_BYTES, KernelPlan, Measured, Order, Plan, Workload
 from .refusal import no_plan, smallest
 from .resources import (
-    MAX_SPILL_BYTES,
     Tiling,
     blocks_per_sm,
     register_parts,

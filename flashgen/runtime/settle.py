@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from flashgen.errors import PlanError
-from flashgen.plan.plan import Measured, Plan
+from flashgen.plan.plan import MAX_SPILL_BYTES, Measured, Plan
 
 from .launch import Compiled
-from .source import SPILL_LIMIT_BYTES, Choice
+from .source import Choice
 
 #: How many plans are compiled at once, and how many may be refused; those predicted to take FAR times as long
 #: as the first are left out at first.
@@ -80,12 +80,12 @@ class Settling:
             self.reasons.append(f"{k}: {found}")
             return
         spill = found.measured.spill_bytes
-        if spill <= SPILL_LIMIT_BYTES:
+        if spill <= MAX_SPILL_BYTES:
             self.accepted.append((self.confirmed(c.plan, found.measured), c.plan, found))
             return
         if self.least is None or spill < self.least[0]:
             self.least = spill, c.plan, found
         kind = self.kind(c)
         self.spilled[kind] = min(c.held, self.spilled.get(kind, math.inf))
-        self.overlapped = self.overlapped and spill <= MUCH * SPILL_LIMIT_BYTES
-        self.reasons.append(f"{k}: spills {spill} B a thread, above {SPILL_LIMIT_BYTES}")
+        self.overlapped = self.overlapped and spill <= MUCH * MAX_SPILL_BYTES
+        self.reasons.append(f"{k}: spills {spill} B a thread, above {MAX_SPILL_BYTES}")

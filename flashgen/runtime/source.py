@@ -24,9 +24,6 @@ from .tuned import recall
 if TYPE_CHECKING:
     from flashgen.driver import Lowered
 
-#: A kernel that spills more a thread than this gives way to the planner's next candidate.
-SPILL_LIMIT_BYTES = 256
-
 
 @lru_cache(maxsize=256)
 def lowered(spec: str, schedule: str = "flash2") -> Lowered:

@@ -30,8 +30,8 @@ from .record import Record, Workspace
 from .settle import Settling
 from .source import choices, confirmed_us, examined, generated, measured, picked, plans
 
-#: Tensors that the loops of a backward program read (a forward one reads q before its loops).
-STREAMED = ("q", "k", "v", "do")
+#: Tensors that loops read and that descriptors can. (``flash2`` reads q before its loop.)
+STREAMED = ("q", "k", "v", "o", "do")
 #: A generated module with its kernels, compiled and loaded.
 Variant: TypeAlias = tuple[Record, tuple[Compiled, ...]]
 
@@ -71,8 +71,7 @@ class Variants:
         kinds = {name: kind(name, t, free=name in self.inputs) for name, t in tensors.items()}
         key = (target.name, device, tuple(kinds.items()))
         if key not in self._sets:
-            streamed = ("k", "v") if self.schedule == "flash2" else STREAMED
-            described = all(kinds[n].described for n in streamed)
+            described = describable_loads(self.schedule, kinds)
             found = plans(self.spec, target.name, DTYPES[elem], described, self.schedule)
             ask = Asked(elem, kinds, target, described)
             self._sets[key] = self._distinct(v for p in found for v in self._searched(p, ask))
@@ -174,6 +173,12 @@ def _loaded(built: Any, ask: Asked) -> Compiled | str:
         return loaded(built)
     except OutOfResources as e:
         return str(e)
+
+
+def describable_loads(schedule: str, kinds: Mapping[str, Kind]) -> bool:
+    """Whether tensor descriptors can read all that the loops of a program read."""
+    streamed = ("k", "v") if schedule == "flash2" else STREAMED
+    return all(kinds[n].described for n in streamed if n in kinds)
 
 
 def kind(name: str, t: Tensor, free: bool) -> Kind:

@@ -18,12 +18,12 @@ from flashgen.runtime.cache import toolchain
 from flashgen.runtime.signature import makes_gradients, signature, through_lse
 from flashgen.runtime.source import choices
 from flashgen.runtime.tuned import Tuned
-from flashgen.runtime.variants import Variant
+from flashgen.runtime.variants import Variant, describable_loads
 from flashgen.spec.model import AttentionSpec
 from flashgen.verify.case import Case
 
 from .compiling import Job, compile_all
-from .timing import Ground, Stage
+from .timing import Ground, Stage, gpu_at_hand
 
 #: Rounds in which every candidate is timed, and those in which the last FINALISTS are.
 FIRST_ROUNDS = 3
@@ -66,10 +66,14 @@ class Ranking:
 
 
 def tensors(
-    spec: AttentionSpec, schedule: str, work: Workload, dtype: torch.dtype
+    spec: AttentionSpec,
+    schedule: str,
+    work: Workload,
+    dtype: torch.dtype,
+    left: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> dict[str, torch.Tensor]:
-    """What the program is given, by name: fresh normal tensors; of a backward, with the results that our
-    forward leaves."""
+    """What the program is given, by name: normal tensors, the same at every call; of a backward, with the
+    output and the logsumexp ``left`` by the forward (None: by a call)."""
     gen = torch.Generator(device="cuda").manual_seed(SEED)
 
     def normal(heads: int, rows: int, d: int) -> torch.Tensor:
@@ -85,9 +89,9 @@ def tensors(
     dropping = torch.tensor([SEED], device="cuda") if spec.dropout else None
     if makes_gradients(schedule):
         inputs: dict[str, Any] = {n: given[n] for n in spec.inputs}
-        attention = flashgen.compile(spec)
+        q, k, v = given["q"], given["k"], given["v"]
         with torch.no_grad():
-            out, lse = attention(given["q"], given["k"], given["v"], return_lse=True, seed=dropping, **inputs)
+            out, lse = left or flashgen.compile(spec)(q, k, v, return_lse=True, seed=dropping, **inputs)
         given |= {"o": out, "lse": lse, "do": normal(work.Hq, work.Nq, spec.d_v)}
         if through_lse(schedule):
             given["dlse"] = torch.randn(lse.shape, generator=gen, device="cuda")
@@ -105,7 +109,7 @@ def candidates(on: Stage, kernel: int, top: int | None) -> list[tuple[Plan, floa
     """The ``top`` most promising plans for this kernel at the stage's workload (None: all that the planner
     does not reject), each with its predicted time; the model's choice is among them."""
     base = replace(on.plan, workload=on.work)
-    described = all(on.kinds[n].described for n in ("k", "v"))
+    described = describable_loads(on.schedule, on.kinds)
     # ``choices`` starts with the plan it is given, and that is the model's choice here
     return [(c.plan, c.us) for c in islice(choices(on.spec, base, kernel, described), top)]
 
@@ -113,7 +117,7 @@ def candidates(on: Stage, kernel: int, top: int | None) -> list[tuple[Plan, floa
 def job(on: Ground, plan: Plan, kernel: int) -> Job:
     """The compile of ``plan``'s kernel of this number for these tensors and their device."""
     plan = replace(plan, workload=None, predicted_us=0.0, smem_bytes=0, registers=0, compiled=None)
-    return Job(on.spec, plan, kernel, tuple(on.kinds.items()), on.gpu)  # equal at every workload
+    return Job(on.spec, plan, kernel, tuple(on.kinds.items()), gpu_at_hand())  # equal at every workload
 
 
 def rank(

@@ -9,18 +9,28 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from flashgen.errors import PlanError
 from flashgen.plan.plan import Plan, Workload
 from flashgen.plan.specialise import Kind
 from flashgen.runtime.cuda import steps, workspaces
 from flashgen.runtime.device import Known, target_of
 from flashgen.runtime.launch import Compiled, build, loaded
 from flashgen.runtime.layout import results_of
+from flashgen.runtime.record import Record
 from flashgen.runtime.signature import signature
 from flashgen.runtime.source import generated
 from flashgen.runtime.variants import Variant, Variants, kind
 
 #: Cycles that the GPU is kept busy while the host queues launches.
 HEAD_START_CYCLES = 400_000
+
+
+def gpu_at_hand() -> tuple[str, int | str, int]:
+    """The current CUDA device as Triton names targets."""
+    device = torch.cuda.get_device_properties(torch.cuda.current_device())
+    if torch.version.hip is not None:
+        return "hip", str(device.gcnArchName).split(":")[0], 64
+    return "cuda", 10 * device.major + device.minor, 32
 
 
 @dataclass
@@ -52,26 +62,22 @@ class Ground:
         names = signature(self.spec).names
         self.kinds = {n: kind(n, t, free=n in names) for n, t in self.everything.items()}
 
-    @property
-    def gpu(self) -> tuple[str, int | str, int]:
-        """The device as Triton names targets."""
-        device = torch.cuda.get_device_properties(torch.cuda.current_device())
-        if torch.version.hip is not None:
-            return "hip", str(device.gcnArchName).split(":")[0], 64
-        return "cuda", 10 * device.major + device.minor, 32
-
     def _addresses(self) -> list[int]:
         return [t.data_ptr() for t in self.everything.values()]
 
     def load(self, plan: Plan, kernel: int) -> Variant | str:
         """``plan`` with its kernel of this number on the device beside ``others``; or why not."""
         record = generated(self.spec, plan)
+        ready = self._ready(record, kernel)
+        if isinstance(ready, str):
+            return ready
+        return record, (*self.others[:kernel], ready, *self.others[kernel + 1 :])
+
+    def _ready(self, record: Record, kernel: int) -> Compiled | str:
         try:
-            ready = loaded(build(record, record.kernels[kernel], self.kinds))
+            return loaded(build(record, record.kernels[kernel], self.kinds))
         except Exception as e:  # out of resources, or what the compiler raised
             return f"{type(e).__name__}: {e}".splitlines()[0][:200]
-        compiled: tuple[Compiled, ...] = (*self.others[:kernel], ready, *self.others[kernel + 1 :])
-        return record, compiled
 
     def times(self, variants: Sequence[Variant], kernel: int, rounds: int) -> list[float]:
         """The median time in microseconds of each variant's kernel, in alternating rounds."""
@@ -99,9 +105,10 @@ class Ground:
 
 @dataclass
 class Stage(Ground):
-    """The same with what the kernels of ``base``, the plan that a call would run untuned, leave in their
-    workspaces."""
+    """The same with what the kernels of ``base`` leave in their workspaces: by plan ``asked``, or by the one
+    that a call would run untuned. Raises ``PlanError`` where a kernel does not compile or run here."""
 
+    asked: Plan | None = None
     target: Known = field(init=False)
     base: Variant = field(init=False)
 
@@ -109,14 +116,24 @@ class Stage(Ground):
         super().__post_init__()
         index = torch.cuda.current_device()
         self.target = target_of(index)
-        variants = Variants(self.spec, signature(self.spec).names, self.schedule, tuned=False)
-        self.base = variants.get(self.everything, self.work, self.target, index)
-        self.others = self.base[1]
-        self.everything |= workspaces(self.base[0], self.work, self.given["q"].dtype, "cuda")
+        if self.asked is None:
+            variants = Variants(self.spec, signature(self.spec).names, self.schedule, tuned=False)
+            self.base = variants.get(self.everything, self.work, self.target, index)
+        record = generated(self.spec, self.asked) if self.asked else self.base[0]
+        self.everything |= workspaces(record, self.work, self.given["q"].dtype, "cuda")
         self._look()
+        if self.asked is not None:
+            self.base = record, self._built(record)
+        self.others = self.base[1]
         for step in steps(self.base, self.everything, self.work):
             step(self._addresses(), _stream())
         torch.cuda.synchronize()
+
+    def _built(self, record: Record) -> tuple[Compiled, ...]:
+        ready = [self._ready(record, i) for i in range(len(record.kernels))]
+        if failed := [x for x in ready if isinstance(x, str)]:
+            raise PlanError(failed[0])
+        return tuple(x for x in ready if not isinstance(x, str))
 
     @property
     def plan(self) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from flashgen.paper.passes import PASSES, checked, tensors
 from flashgen.paper.programs import FLASH1, FLASH2, PADDING, PAPER, STANDARD, lowered, totals
 from flashgen.paper.tables import Cell, Column, Table, show
 from flashgen.plan.plan import Workload
+from flashgen.tune import compiling
 
 SIDES = {"BLOCK_M": 16, "BLOCK_N": 32}
 #: Tensors that hold elements of q's type, which are fp32 in a run here; lengths are int64.
@@ -179,16 +181,25 @@ def test_numbers_are_shown_with_three_digits() -> None:
     assert not math.isnan(float(table.csv().split()[1].split(",")[1]))
 
 
+def refuse_wide_ones(jobs: list[compiling.Job], tell: Callable[[int], object]) -> list[str]:
+    """In place of the compiler."""
+    tell(len(jobs))
+    return ["too wide" if max(dict(j.plan.kernels[j.kernel].sides).values()) > 128 else "" for j in jobs]
+
+
 def test_a_device_adds_a_column_of_its_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a stand-in for the device: what it measures is shown, and what it cannot run is not."""
-    monkeypatch.setattr(blocks, "device", lambda: "A GPU")
-    monkeypatch.setattr(
-        blocks, "milliseconds", lambda of, w, sides: None if 512 in sides.values() else 1.0 * sides["BLOCK_M"]
-    )
-    (table,) = blocks.section(measure=True).tables
+    clock = measured.Clock("A GPU", "h100", ("cuda", 90, 32))
+    monkeypatch.setattr(compiling, "compile_all", refuse_wide_ones)
+    monkeypatch.setattr(clock, "_measured", lambda ask: 1.0 * dict(ask.kernels[0].sides)["BLOCK_M"])
+    assert set(blocks.section(clock).tables[0].column("measured_ms")) == {None}
+    clock.compile(lambda what, done, of: None)
+    (table,) = blocks.section(clock).tables
     assert table.heads[-1] == "A GPU, measured, ms"
     rows = [int(str(tile).split("×")[0]) for tile in table.column("tiles")]
-    small = ["512" not in str(tile) for tile in table.column("tiles")]
+    small = [not {"256", "512"} & set(str(tile).split("×")) for tile in table.column("tiles")]
+    assert True in small
+    assert False in small
     assert table.column("measured_ms") == [m if ok else None for m, ok in zip(rows, small, strict=True)]
     assert "measured_ms" not in [c.key for c in figure("blocks").tables[0].columns]
 
@@ -196,7 +207,7 @@ def test_a_device_adds_a_column_of_its_times(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_command_writes_them_and_says_what_was_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measured, "device", lambda: "")  # where there is one, it would measure for minutes
+    monkeypatch.setattr(measured, "clock_at_hand", lambda: None)  # where there is one, it takes minutes
     done = CliRunner().invoke(app, ["paper", "-o", str(tmp_path / "made")])
     assert done.exit_code == 0, done.output
     assert all(figure(name).found in done.output for name in FIGURES)

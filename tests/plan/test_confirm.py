@@ -17,8 +17,8 @@ from flashgen.plan.confirm import REFUSALS, confirmed, proved, ranking, rankings
 from flashgen.plan.facts import facts
 from flashgen.plan.order import order_of
 from flashgen.plan.overruled import overruled
-from flashgen.plan.plan import KernelPlan, Measured, Plan, Workload
-from flashgen.plan.resources import MAX_SPILL_BYTES, tiling
+from flashgen.plan.plan import MAX_SPILL_BYTES, KernelPlan, Measured, Plan, Workload
+from flashgen.plan.resources import tiling
 from flashgen.plan.search import candidates, choose
 from flashgen.plan.smem import smem_bytes
 from flashgen.plan.target import load_target

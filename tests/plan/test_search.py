@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from flashgen.errors import PlanError
 from flashgen.plan.cover import NEAR, SHORT, WORKLOADS, variants
-from flashgen.plan.plan import ITEM_BYTES, Measured, Plan, Workload
+from flashgen.plan.plan import ITEM_BYTES, MAX_SPILL_BYTES, Measured, Plan, Workload
 from flashgen.plan.predict import best, plan_us
-from flashgen.plan.resources import MAX_SPILL_BYTES
 from flashgen.plan.search import LONG, candidates, choose
 from flashgen.plan.target import load_target, target_names
 

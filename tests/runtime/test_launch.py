@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 import flashgen
-from flashgen.driver import lower_spec
+from flashgen.driver import SCHEDULES, lower_spec
 from flashgen.errors import PlanError, TensorError
 from flashgen.plan.plan import Workload
 from flashgen.plan.specialise import Kind, contiguous, specialise
@@ -18,7 +19,8 @@ from flashgen.runtime import launch, source
 from flashgen.runtime.arguments import check_reach, values
 from flashgen.runtime.device import Known, match
 from flashgen.runtime.record import Record, size, value
-from flashgen.runtime.variants import kind
+from flashgen.runtime.signature import signature
+from flashgen.runtime.variants import describable_loads, kind
 
 from .specs import biased, inputs_of_biased, plain, qkv
 
@@ -71,6 +73,23 @@ def test_lengths_change_nothing_that_is_compiled_in() -> None:
         types, constants, attributes = specialise(kernel.args, kinds(given))
         seen.add(str((types, constants, attributes)))
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_loops_use_descriptors_only_where_all_that_they_read_by_them_is_describable(schedule: str) -> None:
+    spec = plain(dropout=0.1)
+    given = {
+        n: Kind("*bf16", 2, True, True, described=True)
+        for n in signature(spec.canonical_json()).given(schedule)
+    }
+    assert describable_loads(schedule, given)
+    found = source.plans(spec.canonical_json(), "h100", "bf16", True, schedule)[0]
+    by_descriptor = replace(found, kernels=tuple(replace(k, loads="descriptor") for k in found.kernels))
+    kernels = source.generated(spec.canonical_json(), by_descriptor).kernels
+    read = {a.tensor for k in kernels for a in k.args if a.kind == "descriptor"}
+    assert read or schedule.startswith("standard")
+    for name in read:
+        assert not describable_loads(schedule, given | {name: replace(given[name], described=False)}), name
 
 
 def test_a_few_modules_serve_every_length() -> None:
