@@ -12,10 +12,11 @@ schedule  backward: 3 kernel(s)
 plan      evoformer_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
 plan      evoformer_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors, at most 168
           registers
-plan      evoformer_bwd_pair: BLOCK_M 64 x BLOCK_N 128, 4 warps, 3 stages, descriptors
+plan      evoformer_bwd_pair: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors, at most 128
+          registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 8c2f03dc0aaa95bd3dc1fbbcca46011185dfa89381f58df54156c45ca81dd04a
+code      sha256 3b9e4237317b32b2b1c06c9bb121f4e3d7ab961bf4fb89055bc7c1806e8ff78f
 """
 
 import torch
@@ -567,21 +568,22 @@ def backward(do, q, k, v, pair, o, lse):
             num_stages=3,
             maxnreg=168,
         )
-    programs = Hq * triton.cdiv(Nq, 64) * triton.cdiv(Nk, 128)
+    programs = Hq * triton.cdiv(Nq, 64) * triton.cdiv(Nk, 64)
     if programs:
         evoformer_bwd_pair[(programs,)](
             pair, delta, lse2, dpair,
             TensorDescriptor(q, q.shape, q.stride(), [1, 1, 64, 32]),
             TensorDescriptor(do, do.shape, do.stride(), [1, 1, 64, 32]),
-            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 128, 32]),
-            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 128, 32]),
+            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 64, 32]),
+            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 64, 32]),
             pair.stride(0), pair.stride(1), pair.stride(2),
             delta.stride(0), delta.stride(1),
             lse2.stride(0), lse2.stride(1),
             dpair.stride(0), dpair.stride(1),
             B, Hq, Hkv, Nq, Nk,
-            BLOCK_M=64, BLOCK_N=128,
+            BLOCK_M=64, BLOCK_N=64,
             num_warps=4,
             num_stages=3,
+            maxnreg=128,
         )
     return dq, dk, dv, dpair

@@ -10,10 +10,11 @@ schedule  backward: 3 kernel(s)
 plan      swin_v2_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 168 registers
 plan      swin_v2_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors, at most 168
           registers
-plan      swin_v2_bwd_bias: BLOCK_M 64 x BLOCK_N 128, 4 warps, 3 stages, descriptors
+plan      swin_v2_bwd_bias: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors, at most 128
+          registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 14fce61a08af22995acdd0ec184765342b029b296af1fbe8cb6980b6ecce881b
+code      sha256 d050e8d57747c4648935aa65d1e5eeec32a6dcfc0d6854e3e60821b91c492b75
 """
 
 import torch
@@ -601,23 +602,24 @@ def backward(do, q, k, v, log_scale, bias, o, lse):
             num_stages=3,
             maxnreg=168,
         )
-    programs = Hq * triton.cdiv(Nq, 64) * triton.cdiv(Nk, 128)
+    programs = Hq * triton.cdiv(Nq, 64) * triton.cdiv(Nk, 64)
     if programs:
         swin_v2_bwd_bias[(programs,)](
             log_scale, bias, delta, lse2, dbias,
             TensorDescriptor(q, q.shape, q.stride(), [1, 1, 64, 32]),
             TensorDescriptor(do, do.shape, do.stride(), [1, 1, 64, 32]),
-            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 128, 32]),
-            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 128, 32]),
+            TensorDescriptor(k, k.shape, k.stride(), [1, 1, 64, 32]),
+            TensorDescriptor(v, v.shape, v.stride(), [1, 1, 64, 32]),
             log_scale.stride(0),
             bias.stride(0), bias.stride(1), bias.stride(2),
             delta.stride(0), delta.stride(1),
             lse2.stride(0), lse2.stride(1),
             dbias.stride(0), dbias.stride(1),
             B, Hq, Hkv, Nq, Nk,
-            BLOCK_M=64, BLOCK_N=128,
+            BLOCK_M=64, BLOCK_N=64,
             num_warps=4,
             num_stages=3,
+            maxnreg=128,
         )
     dlog_scale += dlog_scale_rows.sum((0, 2))
     return dq, dk, dv, dlog_scale, dbias

@@ -13,6 +13,7 @@ from .programs import (
     fastest,
     lowered,
     predicted,
+    promising,
     spills,
     totals,
 )
@@ -52,7 +53,7 @@ def section(clock: Clock | None = None) -> Section:
                     doubtful += [words] * spills(of, target, PAPER, plans)
             measured = []
             if clock:
-                measured = [clock.milliseconds(of, PAPER, fastest(of, clock.target, PAPER, tile))]
+                measured = [clock.milliseconds(of, PAPER, promising(of, clock.target, PAPER, tile))]
             shape = f"{tile['BLOCK_M']}×{tile['BLOCK_N']}"
             rows.append(
                 (name, size, shape, counted.on_chip / 1024, counted.requested / 1e9, *times, *measured)

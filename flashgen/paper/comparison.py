@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from flashgen.driver import Lowered
-from flashgen.plan.plan import KernelPlan
 from flashgen.plan.target import load_target
 
 from .measured import Clock
@@ -21,11 +20,13 @@ from .programs import (
     PAPER,
     STANDARD,
     TARGETS,
+    TRIED,
     Sides,
     fastest,
     lowered,
     planned,
     predicted,
+    promising,
     sides_of,
     totals,
 )
@@ -81,8 +82,7 @@ def counted(
         sides = [sides_of(planned(p, targets[0], PAPER)) for p in of]
     exact, half = ([totals(p, s, PAPER, i) for p, s in zip(of, sides, strict=True)] for i in (None, HALVED))
     spent = [
-        clock.milliseconds(p, PAPER, _plans(p, clock.target, blocks)) if clock is not None else None
-        for p in of
+        clock.milliseconds(p, PAPER, promising(p, clock.target, PAPER, blocks)) if clock else None for p in of
     ]
     return Row(
         name=name,
@@ -103,16 +103,12 @@ def _predicted(
     """Milliseconds and DRAM bytes; None where the blocks do not fit."""
     ms, moved = 0.0, 0
     for p in of:
-        plans = _plans(p, target, blocks)
+        plans = fastest(p, target, PAPER, blocks) if blocks else planned(p, target, PAPER)
         if isinstance(plans, str):
             return None
         found = predicted(p, target, PAPER, plans)
         ms, moved = ms + found[0], moved + found[1]
     return ms, moved
-
-
-def _plans(of: Lowered, target: str, blocks: Mapping[str, int] | None) -> tuple[KernelPlan, ...] | str:
-    return fastest(of, target, PAPER, blocks) if blocks else planned(of, target, PAPER)
 
 
 def _tiles(sides: Sides) -> str:
@@ -182,6 +178,7 @@ def _notes(standard: Row, flash: Row, flash2: Row, half: Row, gpu: str) -> tuple
     pairs = PAPER.B * PAPER.Hq * PAPER.Nq * PAPER.Nk
     dot = 2 * pairs * HEAD_DIM / 1e9
     (standard_flops, standard_gb, _), (flash_flops, flash_gb, _) = PRINTED["standard"], PRINTED[THEIRS]
+    timed = f"Times were measured on {gpu}: of each kernel the fastest of the {TRIED} plans predicted best."
     unmeasured = "No time is measured: there is no CUDA device. On one, the command adds a column."
     return paragraphs(f"""
         GFLOPs. A product of N × N by d takes 2 B H N² d = {show(dot)} GFLOP at this shape: two forward, and
@@ -223,5 +220,5 @@ def _notes(standard: Row, flash: Row, flash2: Row, half: Row, gpu: str) -> tuple
         Predicted times are of flashgen's kernels, planned for each GPU; the paper's are of its CUDA kernels
         and of PyTorch's of 2022.
 
-        {f"Times were measured on {gpu}, with the plans predicted for it." if gpu else unmeasured}
+        {timed if gpu else unmeasured}
     """)

@@ -1,10 +1,9 @@
-"""Times on the CUDA device at hand, of the plans whose times are predicted for it."""
+"""Times on the CUDA device at hand, of the plans that the planner likes best for it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
@@ -15,22 +14,25 @@ from flashgen.plan.specialise import contiguous
 from flashgen.plan.target import load_target
 from flashgen.runtime.signature import makes_gradients
 
-from .programs import DTYPE, planned
+from .programs import DTYPE, promising
 
 if TYPE_CHECKING:
+    from flashgen.tune.compiling import Job
     from flashgen.tune.search import Tell
     from flashgen.tune.timing import Stage
 
 ROUNDS = 7
 DTYPES = {"fp16": torch.float16}
+#: Of each kernel those that are tried, most promising first.
+Plans: TypeAlias = tuple[tuple[KernelPlan, ...], ...]
 
 
 @dataclass(frozen=True)
 class Ask:
-    """A program, its kernels' plans, and the sizes to time it at."""
+    """A program, plans of its kernels, and the sizes to time it at."""
 
     of: Lowered
-    kernels: tuple[KernelPlan, ...]
+    kernels: Plans
     work: Workload
 
 
@@ -47,56 +49,73 @@ class Clock:
     gpu: tuple[str, int | str, int]
     compiled: bool = False
     asked: dict[Ask, float | None] = field(default_factory=dict)
-    refused: set[Ask] = field(default_factory=set)
+    refused: set[Job] = field(default_factory=set)
 
-    def milliseconds(self, of: Lowered, w: Workload, kernels: Sequence[KernelPlan] | str) -> float | None:
-        """The time of all kernels with these plans. None where there are none but a reason, where the
-        compiler refuses one, where the device's memory is too small, and at the first asking."""
+    def milliseconds(self, of: Lowered, w: Workload, kernels: Plans | str) -> float | None:
+        """The time of all kernels, of each that of the fastest of its plans. None where there are none but
+        a reason, where the compiler refuses all of a kernel's, where the device's memory is too small, and at
+        the first asking."""
         if isinstance(kernels, str):
             return None
-        ask = Ask(of, tuple(kernels), w)
+        ask = Ask(of, kernels, w)
         if not self.compiled:
             self.asked[ask] = None
             self.asked[self._forward(ask)] = None
-        elif self.asked[ask] is None and not self.refused & {ask, self._forward(ask)}:
+        elif self.asked[ask] is None:
             self.asked[ask] = self._measured(ask)
         return self.asked[ask]
 
     def compile(self, tell: Tell) -> None:
         """Compile all that was asked for, in processes."""
-        from flashgen.tune.compiling import Job, compile_all
+        from flashgen.tune.compiling import compile_all
 
-        jobs: list[Job] = []
-        of: list[Ask] = []
-        for a in self.asked:
-            kinds = tuple(contiguous(a.of.program, DTYPE).items())
-            text, plan = a.of.spec.canonical_json(), self._plan(a)
-            jobs += [Job(text, plan, i, kinds, self.gpu) for i in range(len(a.kernels))]
-            of += [a] * len(a.kernels)
+        jobs = [self._job(a, i, p) for a in self.asked for i, plans in enumerate(a.kernels) for p in plans]
+        jobs = list(dict.fromkeys(jobs))
         failed = compile_all(jobs, tell=lambda done: tell("compiling", done, len(jobs)))
-        self.refused = {a for a, why in zip(of, failed, strict=True) if why}
+        self.refused = {j for j, why in zip(jobs, failed, strict=True) if why}
         self.compiled = True
+
+    def _job(self, a: Ask, kernel: int, plan: KernelPlan) -> Job:
+        from flashgen.tune.compiling import Job
+
+        kinds = tuple(contiguous(a.of.program, DTYPE).items())
+        return Job(a.of.spec.canonical_json(), self._plan(a, kernel, plan), kernel, kinds, self.gpu)
+
+    def _plan(self, a: Ask, kernel: int, plan: KernelPlan) -> Plan:
+        """The first of each kernel's plans, but ``plan`` for one kernel."""
+        nvidia = load_target(self.target).arch.startswith("sm_")
+        first = [plans[0] for plans in a.kernels]
+        kernels = (*first[:kernel], plan, *first[kernel + 1 :])
+        return Plan(a.of.program.schedule, self.target, DTYPE, kernels, 0, 0, 0.0, inline_ptx=nvidia)
 
     def _forward(self, a: Ask) -> Ask:
         """That whose results a backward is given; of a forward itself."""
         if not makes_gradients(a.of.program.schedule):
             return a
         of = lower_spec(a.of.spec)
-        return Ask(of, planned(of, self.target, a.work), a.work)
-
-    def _plan(self, a: Ask) -> Plan:
-        nvidia = load_target(self.target).arch.startswith("sm_")
-        return Plan(a.of.program.schedule, self.target, DTYPE, a.kernels, 0, 0, 0.0, inline_ptx=nvidia)
+        plans = promising(of, self.target, a.work)
+        assert not isinstance(plans, str)  # no sides are stated that might not fit
+        return Ask(of, plans, a.work)
 
     def _measured(self, a: Ask) -> float | None:
         try:
             on = self._stage(a)
-            us = [on.times([on.base], i, ROUNDS)[0] for i in range(len(a.kernels))]
+            us = [self._fastest(on, a, i) for i in range(len(a.kernels))]
         except (PlanError, torch.OutOfMemoryError):
             return None
         finally:
             torch.cuda.empty_cache()
         return sum(us) / 1e3
+
+    def _fastest(self, on: Stage, a: Ask, kernel: int) -> float:
+        found = [on.load(self._plan(a, kernel, p), kernel) for p in self._accepted(a, kernel)]
+        return min(on.times([v for v in found if not isinstance(v, str)], kernel, ROUNDS))
+
+    def _accepted(self, a: Ask, kernel: int) -> list[KernelPlan]:
+        found = [p for p in a.kernels[kernel] if self._job(a, kernel, p) not in self.refused]
+        if not found:
+            raise PlanError(f"no plan of {a.of.program.kernels[kernel].name} compiles")
+        return found
 
     def _stage(self, a: Ask) -> Stage:
         """The program with its tensors, run once. Every sequence has its full length."""
@@ -110,7 +129,9 @@ class Clock:
         given = tensors(spec, schedule, a.work, DTYPES[DTYPE], left)
         for name in spec.inputs:
             given[name].fill_(a.work.Nk)
-        return Stage(spec.canonical_json(), schedule, a.work, given, self._plan(a))
+        accepted = tuple((self._accepted(a, i)[0],) for i in range(len(a.kernels)))
+        plan = self._plan(replace(a, kernels=accepted), 0, accepted[0][0])
+        return Stage(spec.canonical_json(), schedule, a.work, given, plan)
 
 
 def clock_at_hand() -> Clock | None:

@@ -15,7 +15,7 @@ from flashgen.plan.facts import facts
 from flashgen.plan.order import order_of
 from flashgen.plan.plan import MAX_SPILL_BYTES, KernelPlan, Workload
 from flashgen.plan.resources import tiling
-from flashgen.plan.search import STAGES, WARPS, choose, judge, promise
+from flashgen.plan.search import STAGES, WARPS, candidates, choose, judge, promise
 from flashgen.plan.target import load_target
 from flashgen.spec.model import AttentionSpec
 
@@ -24,6 +24,8 @@ PAPER = Workload(64, 16, 16, 1024, 1024)
 HEAD_DIM, DTYPE, ITEM = 64, "fp16", 2
 #: The papers' GPU, and the one that flashgen's time model was fitted on.
 TARGETS = ("a100", "h100")
+#: How many plans of a kernel are compiled where one is measured.
+TRIED = 4
 #: A mask that hides nothing as long as every sequence has its full length, as in the papers' timing.
 PADDING: Mapping[str, Any] = {
     "mask": "k < length[b]",
@@ -60,19 +62,34 @@ def sides_of(plans: Sequence[KernelPlan]) -> Sides:
     return [dict(p.sides) for p in plans]
 
 
-def fastest(of: Lowered, target: str, w: Workload, sides: Mapping[str, int]) -> tuple[KernelPlan, ...] | str:
-    """Each kernel with these sides and the warps and stages of the least predicted time; or why none fits."""
+def promising(
+    of: Lowered, target: str, w: Workload, sides: Mapping[str, int] | None = None
+) -> tuple[tuple[KernelPlan, ...], ...] | str:
+    """Of each kernel the plans of least predicted time, with these sides where any are given: at most
+    ``TRIED``, which differ in sides, warps or a limit on registers. Or why none fits."""
     g = load_target(target)
     out = []
-    for f in facts(of.program):
-        own = tuple((name, sides[name]) for name in f.sides)
-        plans = [KernelPlan(own, n, stages, order_of(f)) for n, stages in product(WARPS, STAGES)]
-        found = [judge(f, p, DTYPE, g, w) for p in plans]
-        good = [c for c in found if not c.rejected]
+    for i, f in enumerate(facts(of.program)):
+        if sides is None:
+            found = candidates(of.program, i, g, DTYPE, w)
+        else:
+            own = tuple((name, sides[name]) for name in f.sides)
+            plans = [KernelPlan(own, n, stages, order_of(f)) for n, stages in product(WARPS, STAGES)]
+            found = [judge(f, p, DTYPE, g, w) for p in plans]
+        good = [c.plan for c in sorted((c for c in found if not c.rejected), key=promise)]
         if not good:
             return max((c.rejected for c in found), key=lambda why: ("spill" in why, "memory" in why, why))
-        out.append(min(good, key=promise).plan)
+        different: dict[object, KernelPlan] = {}
+        for p in good:
+            different.setdefault((p.sides, p.num_warps, p.max_registers > 0), p)
+        out.append(tuple(different.values())[:TRIED])
     return tuple(out)
+
+
+def fastest(of: Lowered, target: str, w: Workload, sides: Mapping[str, int]) -> tuple[KernelPlan, ...] | str:
+    """Each kernel with these sides and the warps and stages of the least predicted time; or why none fits."""
+    found = promising(of, target, w, sides)
+    return found if isinstance(found, str) else tuple(plans[0] for plans in found)
 
 
 def totals(of: Lowered, sides: Sides, w: Workload, items: Mapping[str, int] | None = None) -> Numbers:

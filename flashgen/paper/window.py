@@ -9,7 +9,7 @@ from flashgen.driver import Lowered
 from flashgen.plan.plan import KernelPlan, Workload
 
 from .measured import Clock
-from .programs import FLASH2, HEAD_DIM, TARGETS, lowered, planned, predicted, sides_of, totals
+from .programs import FLASH2, HEAD_DIM, TARGETS, lowered, planned, predicted, promising, sides_of, totals
 from .tables import Cell, Chart, Column, Line, Section, Table, line, paragraphs, show
 
 WORK = Workload(16, 16, 16, 4096, 4096)
@@ -36,8 +36,7 @@ def section(clock: Clock | None = None) -> Section:
     """Forward + backward with the tiles that the planner takes for full attention, at every width."""
     schedules = FLASH2[1:]
     full = [lowered({}, s) for s in schedules]
-    wanted = (*TARGETS, clock.target) if clock else TARGETS
-    tiles = {t: [planned(f, t, WORK) for f in full] for t in wanted}
+    tiles = {t: [planned(f, t, WORK) for f in full] for t in TARGETS}
     whole = {
         t: sum(predicted(f, t, WORK, p)[0] for f, p in zip(full, tiles[t], strict=True)) for t in TARGETS
     }
@@ -51,7 +50,10 @@ def section(clock: Clock | None = None) -> Section:
         ms = [sum(predicted(p, t, WORK, k)[0] for p, k in zip(of, tiles[t], strict=True)) for t in TARGETS]
         spent = []
         if clock:
-            taken = [clock.milliseconds(p, WORK, k) for p, k in zip(of, tiles[clock.target], strict=True)]
+            taken = [
+                clock.milliseconds(p, WORK, promising(f, clock.target, WORK))
+                for f, p in zip(full, of, strict=True)
+            ]
             known = [x for x in taken if x is not None]
             spent = [sum(known) if len(known) == len(taken) else None]
         rows.append((

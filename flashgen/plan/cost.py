@@ -41,8 +41,6 @@ CODE_ENTRY_LATENCIES = 4.2
 DESCRIPTOR_LAUNCH_US = 0.2
 #: Starting and ending a block, in load latencies.
 BLOCK_LATENCIES = 0.104
-#: Bytes of results an SM writes a clock.
-STORED_PER_CLOCK = 12.9
 
 
 @dataclass(frozen=True)
@@ -102,8 +100,7 @@ def kernel_cost(t: Tiling, w: Workload, compiled: Measured | None = None) -> Cos
     edge = pass_cost(t, f.body, 0)
     clock = g.number("clock") * 1e3  # clocks a microsecond
     latency = g.number("latency") * clock
-    stored = t.stored_bytes(f.body) / STORED_PER_CLOCK
-    once = edge.dots + edge.softmax + edge.fetch + stored + BLOCK_LATENCIES * latency
+    once = edge.dots + edge.softmax + edge.fetch + BLOCK_LATENCIES * latency
 
     def clocks_of(i: int, share: int) -> tuple[float, float]:
         """Clocks of entering loop ``i`` and of a pass."""

@@ -27,6 +27,8 @@ DESCRIPTOR_PASS_CLOCKS = {1: 72.0, 2: 459.0, 4: 620.0}
 WRITE_SHARE = 1.04
 #: Load latencies that one stage of lookahead leaves over.
 LATE_LATENCIES = 1.47
+#: Bytes of results an SM writes a clock.
+STORED_PER_CLOCK = 12.9
 #: Schedulers of an SM, each with a quarter of its lanes and matrix units.
 SCHEDULERS = 4
 #: Dots of one block and elementwise work of another overlap: their time is their norm of this order (with 1,
@@ -128,15 +130,15 @@ def pass_cost(t: Tiling, body: BodyFacts, spill: int) -> Pass:
     copied = sum(t.bytes_of(x) for x in body.loads if not t.by_descriptor(x))
     per_clock = g.number("l2_rate") / g.number("sms") / g.number("clock")
     latency = g.number("latency") * 1e3 * g.number("clock")
-    fetch = fetched / per_clock
+    fetch = fetched / per_clock + t.stored_bytes(body) / STORED_PER_CLOCK
     slots = _elements(t, body.slots) + _gathered(t, body)
     issue = slots / g.number("vector_per_clock")
     special = _elements(t, body.special) / g.number("exp_per_clock")
+    at_once = [x for x in body.loads if t.stages == 1 or not x.leads_to_dot]  # the others have a pipeline
+    waited = 2 * latency + sum(sent(t, x) for x in at_once) / per_clock if at_once else 0.0
     late = 0.0
-    if body.loads and t.stages == 1:
-        late = 2 * latency + fetch
-    elif body.loads and (t.stages == 2 or not asynchronous):  # else loads are far enough ahead
-        late = LATE_LATENCIES * latency
+    if len(at_once) < len(body.loads) and (t.stages == 2 or not asynchronous):
+        late = LATE_LATENCIES * latency  # with more stages loads are far enough ahead
     return Pass(
         matrix=matrix,
         operands=operands / bandwidth,
@@ -144,14 +146,15 @@ def pass_cost(t: Tiling, body: BodyFacts, spill: int) -> Pass:
         special=special,
         writes=WRITE_SHARE * copied / bandwidth,
         fetch=fetch,
-        waits=late
+        waits=waited
+        + late
         + DOT_CLOCKS * len({d.product for d in body.dots})
         + _descriptor_wait(t)
         + _gather_wait(t, body),
         spills=SPILL_COST * spill * t.threads / bandwidth,
         groups=max(1, t.warps // SCHEDULERS),
         quarters=max(1.0, SCHEDULERS / t.warps),
-        first=late if t.stages > 1 else 0.0,
+        first=late,
     )
 
 

@@ -105,8 +105,8 @@ class Ground:
 
 @dataclass
 class Stage(Ground):
-    """The same with what the kernels of ``base`` leave in their workspaces: by plan ``asked``, or by the one
-    that a call would run untuned. Raises ``PlanError`` where a kernel does not compile or run here."""
+    """The same with what the kernels of ``base`` leave in their workspaces: by plan ``asked`` as it is, or by
+    the one that a call would run untuned. Raises ``PlanError`` where one does not compile or run here."""
 
     asked: Plan | None = None
     target: Known = field(init=False)
