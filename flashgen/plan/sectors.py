@@ -25,10 +25,14 @@ def halved(t: Tiling, x: LoadFacts) -> bool:
     """Whether threads have more than 16 bytes of ``x`` side by side, so that each copies half a sector."""
     if not x.along or t.by_descriptor(x):
         return False
+    return vector(t, x) * t.item(x.dtype) > VECTOR_BYTES
+
+
+def vector(t: Tiling, x: LoadFacts) -> int:
+    """Elements that a thread has side by side of a tile loaded by address."""
     alike = [y for y in _by_address(t) if _shape(t, y) == _shape(t, x)]
     most = max(VECTOR_BYTES // t.item(y.dtype) for y in alike)
-    each = min(most, max(1, t.count(x.axes) // t.threads))
-    return each * t.item(x.dtype) > VECTOR_BYTES
+    return min(most, max(1, t.count(x.axes) // t.threads))
 
 
 def _by_address(t: Tiling) -> Iterator[LoadFacts]:

@@ -13,6 +13,7 @@ from typing import Literal
 from flashgen.ir.program import Tile
 
 from .facts import Axes, BodyFacts, LoopFacts
+from .layouts import MOVED_ITEM, dot_of, scratch
 from .resources import Tiling
 from .specialise import VECTOR_BYTES
 from .steps import Step
@@ -23,8 +24,6 @@ ALIGNMENT = 1024
 BARRIER_BYTES = 32
 #: Rows that a warp takes of a tile on its way to an operand; each thread moves a vector at once.
 TURNED_ROWS = 8
-#: Tiles that meet a dot's results are moved as fp32.
-MOVED_ITEM = 4
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def _moments(t: Tiling, body: BodyFacts, outer: list[Term]) -> Iterator[list[Ter
 def _held(t: Tiling, body: BodyFacts, step: Step) -> list[Term]:
     """Operands that lie in shared memory; the older units take one that they only read transposed from
     registers. Scratch no larger than an operand that just went may be placed beside it."""
-    scratch = _moved(t, step.moved) if step.moved else 0
+    scratch = _moved(t, body, step)
     lie = {n for d in body.dots if t.wgmma(d) or t.fma(d) for n in (d.a, d.b)}
     alive = [*step.held, *(x for x in step.past if t.bytes_of(x) >= scratch)]
     held = [x for x in alive if x.name in lie or x.name not in body.turned]
@@ -119,7 +118,7 @@ def _padding(t: Tiling, buffers: list[Term], asynchronous: bool) -> list[Term]:
 def _scratch(t: Tiling, body: BodyFacts, step: Step) -> list[Term]:
     """The scratch of tiles that change their layout at a step."""
     if step.moved is not None:
-        return [Term(f"{step.moved.name} layout", "scratch", 1, "", (), _moved(t, step.moved))]
+        return [Term(f"{step.moved.name} layout", "scratch", 1, "", (), _moved(t, body, step))]
     if step.stored is not None:
         return [Term(f"{step.stored.name} layout", "scratch", 1, "", (), t.bytes_of(step.stored))]
     found = [_computed(t, body, step.computed) if step.computed else []]
@@ -128,11 +127,17 @@ def _scratch(t: Tiling, body: BodyFacts, step: Step) -> list[Term]:
     return max(found, key=lambda terms: terms_bytes(t, terms), default=[])
 
 
-def _moved(t: Tiling, x: Tile) -> int:
-    """Bytes of a tile on its way between the layout of loads and that of a dot's results, at most: registers
-    that stand for the same rows and columns in both go one after another through the same bytes, and how many
-    do depends on how wide its loads are, which alignment decides."""
-    return t.count(x.axes) * MOVED_ITEM
+def _moved(t: Tiling, body: BodyFacts, step: Step) -> int:
+    """Bytes of a tile on its way between the layout of loads and that of a dot's results: all of it, or less
+    where it is a matrix of a result's shape."""
+    x = step.moved
+    if x is None:
+        return 0
+    load = next((y for y in body.loads if y.name == x.name), None)
+    dot = dot_of(body, load) if load else None
+    if load is None or dot is None or len(x.axes) < 2 or t.by_descriptor(load):
+        return t.count(x.axes) * MOVED_ITEM
+    return scratch(t, load, dot, _abreast(t, body) > 1, step.back)
 
 
 def _computed(t: Tiling, body: BodyFacts, name: str) -> list[Term]:

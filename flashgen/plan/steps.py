@@ -20,8 +20,8 @@ class Step:
     ``held``: operands loaded in this body that a dot here or later reads. ``turned``: the loaded operand
     that a dot here reads transposed. ``computed``: the computed first operand of a dot here. ``moved``: a
     tile that goes from the layout of loads to that of a dot's results; ``once``: it is the same in every
-    pass of the loop. ``stored``: a tile that goes back for a store.
-    ``past``: operands loaded in this body whose last dot was before.
+    pass of the loop; ``back``: results go to the layout of loads as well, to be reduced. ``stored``: a tile
+    that goes back for a store. ``past``: operands loaded in this body whose last dot was before.
     """
 
     held: tuple[Tile, ...] = ()
@@ -29,6 +29,7 @@ class Step:
     computed: str = ""
     moved: Tile | None = None
     once: bool = False
+    back: bool = False
     stored: Tile | None = None
     past: tuple[Tile, ...] = ()
 
@@ -53,6 +54,7 @@ def steps(body: tuple[Stmt, ...], operands: set[str], outer: dict[str, Tile], va
     loaded = {s.dst.name: s.dst for s in body if isinstance(s, Load)}
     last = {n: i for i, s in enumerate(body) for n in used(s) & loaded.keys() & operands}
     once = _unchanged(body, var)
+    reduces = any(isinstance(s, Reduce) for s in body)
     out: list[Step] = []
     for i, (s, moved) in enumerate(zip(body, _moves(body, operands), strict=True)):
         here = {x.dst.name for x in body[: i + 1] if isinstance(x, Load)}
@@ -61,7 +63,9 @@ def steps(body: tuple[Stmt, ...], operands: set[str], outer: dict[str, Tile], va
         past = tuple(x for x in read if x.name in here and x not in held)
         for x in moved:  # that of a tile which stays the same may be anywhere
             same = x.name in once
-            out.append(Step(read if same else held, moved=x, once=same, past=() if same else past))
+            out.append(
+                Step(read if same else held, moved=x, once=same, back=reduces, past=() if same else past)
+            )
         if isinstance(s, Dot):
             out.append(
                 Step(

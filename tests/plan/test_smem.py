@@ -46,8 +46,20 @@ TAKEN: list[tuple[Any, ...]] = [
     ("swin_v2", "backward", 1, "h100", (128, 64), 4, 3, "pointer", 107_520),
     # A loop around a loop is not pipelined.
     ("t5_bias", "backward", 2, "a100", (64, 128), 4, 3, "pointer", 24_576),
-    # A bias that changes its layout goes through scratch.
-    ("evoformer", "backward", 0, "a100", (128, 16), 8, 1, "pointer", 21_504),
+    # A bias that changes its layout goes through scratch: by shuffles (nothing), a part at a time, or whole.
+    ("evoformer", "flash2", 0, "h100", (128, 16), 1, 1, "pointer", 9_216),
+    ("evoformer", "backward", 0, "h100", (256, 32), 8, 1, "pointer", 43_008),
+    ("evoformer", "backward", 1, "a100", (32, 128), 2, 1, "pointer", 21_504),
+    ("evoformer", "backward", 1, "h100", (64, 128), 4, 1, "pointer", 25_088),
+    ("swin_v2", "flash2", 0, "a100", (256, 16), 2, 1, "pointer", 20_480),
+    ("swin_v2", "backward", 0, "h100", (256, 32), 4, 1, "pointer", 38_912),
+    ("swin_v2", "backward", 1, "a100", (256, 32), 4, 1, "pointer", 43_008),
+    ("swin_v2", "backward", 2, "h100", (32, 32), 1, 1, "pointer", 4_608),
+    ("t5_bias", "backward", 1, "a100", (128, 32), 8, 1, "pointer", 45_056),
+    ("t5_bias", "backward", 1, "h100", (32, 32), 1, 1, "pointer", 17_408),
+    ("t5_bias", "backward", 2, "a100", (128, 32), 4, 1, "pointer", 34_816),
+    ("t5_bias", "backward", 2, "h100", (32, 64), 1, 1, "pointer", 9_216),
+    ("evoformer", "backward", 0, "a100", (128, 16), 8, 1, "pointer", 25_600),
 ]
 
 
@@ -59,8 +71,7 @@ def test_no_candidate_takes_more_than_predicted(
     f = facts(gallery_program(name, schedule))[kernel]
     plan = KernelPlan(tuple(zip(f.sides, sides, strict=True)), warps, stages, order_of(f), loads)
     predicted = smem_bytes(tiling(f, plan, "fp16", load_target(target)))
-    moved = any(s.moved and len(s.moved.axes) > 1 for loop in f.loops for s in loop.steps)
-    assert taken <= predicted <= (2 if moved else 1.1) * taken, "a tile in scratch is there in parts"
+    assert taken <= predicted <= 1.1 * taken
 
 
 def test_fp32_lanes_hold_both_computed_operands() -> None:
