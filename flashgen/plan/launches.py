@@ -20,6 +20,8 @@ from .search import Candidate
 from .target import Target
 from .trips import extent, row_samples
 
+#: Orders of one effect that are named.
+NAMED = 3
 #: Programs given out at most.
 MOST_PROGRAMS = 1 << 16
 
@@ -114,15 +116,21 @@ def _filled(sampled: tuple[float, ...], rows: int) -> list[float]:
 
 
 def effect_lines(f: KernelFacts, best: Candidate, dtype: str, target: Target, w: Workload) -> list[str]:
-    """The effects in words, one line each other order."""
+    """The effects in words, one line for the orders of each effect."""
     mine, others = effects(f, best, dtype, target, w)
-    lines = []
+    names: dict[str, list[str]] = {}
     for o in others:
-        text = f"  {o.name}: {_change(o.us / mine.us)}" if mine.us else f"  {o.name}"
+        what = _change(o.us / mine.us) if mine.us else "nothing to do"
         if abs(o.dram - mine.dram) > 0.01 * mine.dram:
-            text += f", DRAM {o.dram / 1e9:,.2f} GB instead of {mine.dram / 1e9:,.2f} GB"
-        lines.append(text)
+            what += f", DRAM {o.dram / 1e9:,.2f} GB instead of {mine.dram / 1e9:,.2f} GB"
+        names.setdefault(what, []).append(o.name)
+    lines = [f"  {_some(alike)}: {what}" for what, alike in names.items()]
     return lines and ["predicted, had the programs been launched otherwise:", *lines]
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - NAMED
+    return "; ".join(names[:NAMED]) + (f"; {more} more" if more > 0 else "")
 
 
 def _change(ratio: float) -> str:

@@ -153,8 +153,15 @@ def test_bytes_without_a_closed_form_are_printed_as_the_sum_they_are() -> None:
 def test_the_explanation_tells_what_other_launch_orders_would_take() -> None:
     said = CliRunner().invoke(app, ["explain", "causal", "-t", "h100", "--backward"]).stdout
     assert said.count("had the programs been launched otherwise") == 2
-    assert said.count("the shortest programs first: ") == 2
+    assert said.count("the shortest programs first") == 2
     assert "One kernel for all gradients" in re.sub(r"\s+", " ", said)
+
+
+def test_launch_orders_of_one_effect_share_a_line() -> None:
+    said = CliRunner().invoke(app, ["explain", "full", "-t", "h100", "--schedule", "standard"]).stdout
+    scores = re.sub(r"\s+", " ", said.split("launched otherwise:\n")[1].split("\n\n")[0])
+    assert scores.count(" more: ") == scores.count("DRAM") + 1 == 3, "23 orders, three effects"
+    assert scores.count(" > ") == 3 * 3 * 3
 
 
 def test_a_length_whose_tiles_cannot_be_added_up_leaves_those_figures_out() -> None:
