@@ -134,10 +134,11 @@ def pass_cost(t: Tiling, body: BodyFacts, spill: int) -> Pass:
     slots = _elements(t, body.slots) + _gathered(t, body)
     issue = slots / g.number("vector_per_clock")
     special = _elements(t, body.special) / g.number("exp_per_clock")
-    at_once = [x for x in body.loads if t.stages == 1 or not x.leads_to_dot]  # the others have a pipeline
+    tiles = [x for x in body.loads if x.axes]
+    at_once = [x for x in tiles if t.stages == 1 or not x.leads_to_dot]  # the others have a pipeline
     waited = 2 * latency + sum(sent(t, x) for x in at_once) / per_clock if at_once else 0.0
     late = 0.0
-    if len(at_once) < len(body.loads) and (t.stages == 2 or not asynchronous):
+    if len(at_once) < len(tiles) and (t.stages == 2 or not asynchronous):
         late = LATE_LATENCIES * latency  # with more stages loads are far enough ahead
     return Pass(
         matrix=matrix,
