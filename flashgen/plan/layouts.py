@@ -37,11 +37,10 @@ class Layout:
 
 def loaded(t: Tiling, x: LoadFacts) -> Layout:
     """The layout of a matrix loaded by address: vectors along the axis where elements lie side by side, lanes
-    and then warps along it first. Elements found by a computed index lie apart, first axis first."""
-    gathered = x.gathered or not x.along
-    fast = x.axes[0] if gathered else x.along
+    and then warps along it first. Elements found by a computed index are taken along the first axis."""
+    fast = x.along if x.along and not x.gathered else x.axes[0]
     (slow,) = (a for a in x.axes if a != fast)
-    each = 1 if gathered else min(vector(t, x), t.sizes[fast])
+    each = min(vector(t, x.axes, fast), t.sizes[fast])
     lanes = min(LANES, t.sizes[fast] // each)
     warps = min(t.warps, max(1, t.sizes[fast] // (each * lanes)))
     parts = {fast: (each, lanes, warps), slow: (1, LANES // lanes, t.warps // warps)}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from .facts import BodyFacts, KernelFacts, LoadFacts
+from .facts import Axes, BodyFacts, KernelFacts, LoadFacts
 from .resources import Tiling
 from .specialise import VECTOR_BYTES
 
@@ -25,14 +25,15 @@ def halved(t: Tiling, x: LoadFacts) -> bool:
     """Whether threads have more than 16 bytes of ``x`` side by side, so that each copies half a sector."""
     if not x.along or t.by_descriptor(x):
         return False
-    return vector(t, x) * t.item(x.dtype) > VECTOR_BYTES
+    return vector(t, x.axes, x.along) * t.item(x.dtype) > VECTOR_BYTES
 
 
-def vector(t: Tiling, x: LoadFacts) -> int:
-    """Elements that a thread has side by side of a tile loaded by address."""
-    alike = [y for y in _by_address(t) if _shape(t, y) == _shape(t, x)]
-    most = max(VECTOR_BYTES // t.item(y.dtype) for y in alike)
-    return min(most, max(1, t.count(x.axes) // t.threads))
+def vector(t: Tiling, axes: Axes, along: str) -> int:
+    """Elements along an axis that a thread has side by side of a tile loaded by address."""
+    shape = _shape(t, axes, along)
+    alike = [y for y in _by_address(t) if _shape(t, y.axes, y.along) == shape]
+    most = max((VECTOR_BYTES // t.item(y.dtype) for y in alike), default=1)
+    return min(most, max(1, t.count(axes) // t.threads))
 
 
 def _by_address(t: Tiling) -> Iterator[LoadFacts]:
@@ -45,6 +46,6 @@ def _loads(f: KernelFacts) -> tuple[LoadFacts, ...]:
     return tuple(x for body in bodies for x in body.loads)
 
 
-def _shape(t: Tiling, x: LoadFacts) -> tuple[tuple[int, ...], int]:
-    """Its sides, and the number of the one along which elements lie side by side."""
-    return tuple(t.sizes[a] for a in x.axes), x.axes.index(x.along)
+def _shape(t: Tiling, axes: Axes, along: str) -> tuple[tuple[int, ...], int]:
+    """A tile's sides, and the number of the one along which elements lie side by side."""
+    return tuple(t.sizes[a] for a in axes), axes.index(along)

@@ -55,6 +55,7 @@ TAKEN: list[tuple[Any, ...]] = [
     ("swin_v2", "backward", 0, "h100", (256, 32), 4, 1, "pointer", 38_912),
     ("swin_v2", "backward", 1, "a100", (256, 32), 4, 1, "pointer", 43_008),
     ("swin_v2", "backward", 2, "h100", (32, 32), 1, 1, "pointer", 4_608),
+    ("t5_bias", "flash2", 0, "h100", (64, 64), 4, 1, "pointer", 24_576),
     ("t5_bias", "backward", 1, "a100", (128, 32), 8, 1, "pointer", 45_056),
     ("t5_bias", "backward", 1, "h100", (32, 32), 1, 1, "pointer", 17_408),
     ("t5_bias", "backward", 2, "a100", (128, 32), 4, 1, "pointer", 34_816),
