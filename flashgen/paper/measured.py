@@ -109,7 +109,10 @@ class Clock:
 
     def _fastest(self, on: Stage, a: Ask, kernel: int) -> float:
         found = [on.load(self._plan(a, kernel, p), kernel) for p in self._accepted(a, kernel)]
-        return min(on.times([v for v in found if not isinstance(v, str)], kernel, ROUNDS))
+        ready = [v for v in found if not isinstance(v, str)]
+        if not ready:
+            raise PlanError(f"no plan of {a.of.program.kernels[kernel].name} runs here")
+        return min(on.times(ready, kernel, ROUNDS))
 
     def _accepted(self, a: Ask, kernel: int) -> list[KernelPlan]:
         found = [p for p in a.kernels[kernel] if self._job(a, kernel, p) not in self.refused]

@@ -181,6 +181,28 @@ def test_numbers_are_shown_with_three_digits() -> None:
     assert not math.isnan(float(table.csv().split()[1].split(",")[1]))
 
 
+#: Milliseconds of the forward by block (16 to 256) on an H100 80GB HBM3, torch 2.11.0, Triton 3.6.0.
+MEASURED = {
+    "FlashAttention": (15.9, 8.10, 4.31, 2.56, 2.14),
+    "FlashAttention-2": (1.65, 1.24, 0.715, 0.663, 0.854),
+}
+
+
+@pytest.mark.parametrize(
+    "name, least, most", [("FlashAttention", 0.55, 1.0), ("FlashAttention-2", 0.8, 1.25)]
+)
+def test_predictions_stay_near_what_an_h100_took(name: str, least: float, most: float) -> None:
+    table = figure("blocks").tables[0]
+    predicted = [
+        x
+        for n, x in zip(table.column("algorithm"), table.column("predicted_ms_h100"), strict=True)
+        if n == name
+    ]
+    for p, m in zip(predicted, MEASURED[name], strict=False):
+        assert isinstance(p, float)
+        assert least < p / m < most
+
+
 def refuse_wide_ones(jobs: list[compiling.Job], tell: Callable[[int], object]) -> list[str]:
     """In place of the compiler."""
     tell(len(jobs))
