@@ -115,7 +115,8 @@ class _FromResult(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, op: str, relative: float, absolute: float) -> Tensor:
-        y = getattr(torch, op)(x) * (1 + relative) + absolute
+        y = getattr(torch, op)(x)
+        y = y * (1 + relative) + absolute * torch.where(y < 0, -1.0, 1.0)  # never against each other
         ctx.op = op
         ctx.save_for_backward(y)
         return y  # type: ignore[no-any-return]

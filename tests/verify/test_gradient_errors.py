@@ -54,6 +54,13 @@ def test_an_honest_backward_passes_on_random_specs_and_cases(data: st.DataObject
     assert check_gradients(spec, case, flash_backward) == []
 
 
+@pytest.mark.parametrize("dtype", ["fp32", "fp64"])
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_rounding_counts_where_a_tanh_is_near_either_end(sign: str, dtype: str) -> None:
+    spec = AttentionSpec(name="x", head_dim=16, score=f"{sign}softcap(min({sign}s, 4.0) + 0.25, 20.0)")
+    assert check_gradients(spec, Case(1, 1, 1, 31, 31, dtype, "huge")) == []
+
+
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.name)
