@@ -19,22 +19,25 @@ def command(
     """Reproduce the tables and curves of the FlashAttention papers: paper.html and a CSV file a table.
 
     Bytes and FLOPs are counted, times predicted; where there is a CUDA device they are measured too."""
-    from flashgen.paper.main import FIGURES, figure, measured
+    from flashgen.paper.main import FIGURES, figure
     from flashgen.paper.measured import clock_at_hand
     from flashgen.paper.page import files
+    from flashgen.paper.tables import Section
 
     clock = clock_at_hand()
     with bar() as tell:
-        sections = []
-        for number, name in enumerate(FIGURES, 1):
-            sections.append(measured(name, clock) if clock else figure(name))
-            tell("counting", number, len(FIGURES))
-        if clock:
-            clock.compile(tell)
-            sections = []
+
+        def all_of_them(what: str) -> list[Section]:
+            made = []
             for number, name in enumerate(FIGURES, 1):
-                sections.append(measured(name, clock))
-                tell("measuring", number, len(FIGURES))
+                made.append(FIGURES[name](clock) if clock else figure(name))
+                tell(what, number, len(FIGURES))
+            return made
+
+        sections = all_of_them("counting")
+        if clock:  # it knows now what to compile
+            clock.compile(tell)
+            sections = all_of_them("measuring")
     console = out()
     for s in sections:
         console.print(f"{s.title}:\n  {s.found}", markup=False)

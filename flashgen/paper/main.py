@@ -23,8 +23,3 @@ FIGURES: dict[str, Callable[[Clock | None], Section]] = {
 def figure(name: str) -> Section:
     """One figure, nothing measured."""
     return FIGURES[name](None)
-
-
-def measured(name: str, clock: Clock) -> Section:
-    """One figure with times of ``clock``'s device, or with what it was asked for and not yet told."""
-    return FIGURES[name](clock)

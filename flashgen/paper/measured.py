@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -79,13 +79,15 @@ class Clock:
         from flashgen.tune.compiling import Job
 
         kinds = tuple(contiguous(a.of.program, DTYPE).items())
-        return Job(a.of.spec.canonical_json(), self._plan(a, kernel, plan), kernel, kinds, self.gpu)
+        return Job(a.of.spec.canonical_json(), self._trial(a, kernel, plan), kernel, kinds, self.gpu)
 
-    def _plan(self, a: Ask, kernel: int, plan: KernelPlan) -> Plan:
+    def _trial(self, a: Ask, kernel: int, plan: KernelPlan) -> Plan:
         """The first of each kernel's plans, but ``plan`` for one kernel."""
-        nvidia = load_target(self.target).arch.startswith("sm_")
         first = [plans[0] for plans in a.kernels]
-        kernels = (*first[:kernel], plan, *first[kernel + 1 :])
+        return self._plan(a, (*first[:kernel], plan, *first[kernel + 1 :]))
+
+    def _plan(self, a: Ask, kernels: tuple[KernelPlan, ...]) -> Plan:
+        nvidia = load_target(self.target).arch.startswith("sm_")
         return Plan(a.of.program.schedule, self.target, DTYPE, kernels, 0, 0, 0.0, inline_ptx=nvidia)
 
     def _forward(self, a: Ask) -> Ask:
@@ -108,7 +110,7 @@ class Clock:
         return sum(us) / 1e3
 
     def _fastest(self, on: Stage, a: Ask, kernel: int) -> float:
-        found = [on.load(self._plan(a, kernel, p), kernel) for p in self._accepted(a, kernel)]
+        found = [on.load(self._trial(a, kernel, p), kernel) for p in self._accepted(a, kernel)]
         ready = [v for v in found if not isinstance(v, str)]
         if not ready:
             raise PlanError(f"no plan of {a.of.program.kernels[kernel].name} runs here")
@@ -132,9 +134,8 @@ class Clock:
         given = tensors(spec, schedule, a.work, DTYPES[DTYPE], left)
         for name in spec.inputs:
             given[name].fill_(a.work.Nk)
-        accepted = tuple((self._accepted(a, i)[0],) for i in range(len(a.kernels)))
-        plan = self._plan(replace(a, kernels=accepted), 0, accepted[0][0])
-        return Stage(spec.canonical_json(), schedule, a.work, given, plan)
+        accepted = tuple(self._accepted(a, i)[0] for i in range(len(a.kernels)))
+        return Stage(spec.canonical_json(), schedule, a.work, given, self._plan(a, accepted))
 
 
 def clock_at_hand() -> Clock | None:

@@ -67,13 +67,20 @@ def promising(
 ) -> tuple[tuple[KernelPlan, ...], ...] | str:
     """Of each kernel the plans of least predicted time, with these sides where any are given: at most
     ``TRIED``, which differ in sides, warps or a limit on registers. Or why none fits."""
-    g = load_target(target)
+    return _promising(of, target, w, tuple(sides.items()) if sides else ())
+
+
+@lru_cache(maxsize=256)
+def _promising(
+    of: Lowered, target: str, w: Workload, sides: tuple[tuple[str, int], ...]
+) -> tuple[tuple[KernelPlan, ...], ...] | str:
+    g, fixed = load_target(target), dict(sides)
     out = []
     for i, f in enumerate(facts(of.program)):
-        if sides is None:
+        if not fixed:
             found = candidates(of.program, i, g, DTYPE, w)
         else:
-            own = tuple((name, sides[name]) for name in f.sides)
+            own = tuple((name, fixed[name]) for name in f.sides)
             plans = [KernelPlan(own, n, stages, order_of(f)) for n, stages in product(WARPS, STAGES)]
             found = [judge(f, p, DTYPE, g, w) for p in plans]
         good = [c.plan for c in sorted((c for c in found if not c.rejected), key=promise)]

@@ -77,7 +77,7 @@ def result(t: Tiling, d: DotFacts, abreast: bool) -> Layout:
     return _layout(t, (rows, columns), who)
 
 
-def scratch(t: Tiling, x: LoadFacts, d: DotFacts, abreast: bool, back: bool) -> int:
+def moved_bytes(t: Tiling, x: LoadFacts, d: DotFacts, abreast: bool, back: bool) -> int:
     """Bytes in which ``x`` goes from its layout to that of ``d``'s result; ``back``: and something of its
     shape the other way. Bits that registers tell in both layouts need no room: their elements go one after
     another, but for those that one access moves together."""

@@ -1,9 +1,9 @@
 """The clocks of one pass of a loop, by cause: for one block alone, and where blocks share an SM.
 
 Dots run on the matrix units (or as long as their operands take out of shared memory), elementwise work on
-the issue slots and the special-function unit, loads come from L2. One block does them one after another;
-blocks on the same SM, and warp groups of a block, fill each other's gaps. Where the constants come from
-stands in ``cost``.
+the issue slots and the special-function unit, loads come from L2 and stores go there. One block does them
+one after another; blocks on the same SM, and warp groups of a block, fill each other's gaps. Where the
+constants come from stands in ``cost``.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Literal
 from flashgen.ir.program import Tile
 
 from .facts import Axes, BodyFacts, LoopFacts
-from .layouts import MOVED_ITEM, dot_of, scratch
+from .layouts import MOVED_ITEM, dot_of, moved_bytes
 from .resources import Tiling
 from .specialise import VECTOR_BYTES
 from .steps import Step
@@ -137,7 +137,7 @@ def _moved(t: Tiling, body: BodyFacts, step: Step) -> int:
     dot = dot_of(body, load) if load else None
     if load is None or dot is None or len(x.axes) < 2 or t.by_descriptor(load):
         return t.count(x.axes) * MOVED_ITEM
-    return scratch(t, load, dot, _abreast(t, body) > 1, step.back)
+    return moved_bytes(t, load, dot, _abreast(t, body) > 1, step.back)
 
 
 def _computed(t: Tiling, body: BodyFacts, name: str) -> list[Term]:

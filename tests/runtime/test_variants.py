@@ -26,8 +26,8 @@ def of_a_call(schedule: str, text: str) -> dict[str, torch.Tensor]:
     q = torch.empty(WORK.B, WORK.Hq, WORK.Nq, 32, dtype=torch.bfloat16)
     k, v = (q.new_empty(WORK.B, WORK.Hkv, WORK.Nk, 32) for _ in range(2))
     rows = torch.empty(WORK.B, WORK.Hq, WORK.Nq)
-    known = {"q": q, "k": k, "v": v, "o": q, "do": q, "lse": rows, "dlse": rows}
-    given = {n: known[n] for n in sig.given(schedule)}
+    every = {"q": q, "k": k, "v": v, "o": q, "do": q, "lse": rows, "dlse": rows}
+    given = {n: every[n] for n in sig.given(schedule)}
     made = results_of(sig, schedule, given)
     return given | {
         n: torch.empty_strided(shape, stride, dtype=dtype, device="meta")
