@@ -17,7 +17,7 @@ from torch import Tensor
 
 from flashgen.spec.model import AttentionSpec
 from flashgen.verify.carried import gradient_floors
-from flashgen.verify.errors import Finding, judge, judge_gradients, measure
+from flashgen.verify.errors import Finding, independent_errors, judge, judge_gradients, measure
 from flashgen.verify.gradients import gradients_of
 from flashgen.verify.oracle import Dense, dense, judged, scale_of, softmax, weigh
 from flashgen.verify.philox import kept, quantised
@@ -139,4 +139,5 @@ def _wrong_gradients(
         )
         # The floors are those without dropout: a kept pair counts for Z, in dP and again in dV.
         floors = {n: x * z.max() ** 2 for n, x in floors.items()}
-    return judge_gradients(mine, *({n: x[n] for n in NAMES} for x in (right, expected, floors)))
+    right, expected, floors = ({n: x[n] for n in NAMES} for x in (right, expected, floors))
+    return judge_gradients(mine, right, expected, floors, independent_errors(some.q, some.v, do))

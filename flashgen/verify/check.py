@@ -11,7 +11,7 @@ from flashgen.spec.model import AttentionSpec
 
 from .carried import gradient_floors
 from .case import Case
-from .errors import Finding, judge, judge_gradients
+from .errors import Finding, independent_errors, judge, judge_gradients
 from .gradients import truth_gradients
 from .oracle import Truth, truth
 from .philox import keep_mask
@@ -112,7 +112,7 @@ def check_backward(spec: AttentionSpec, case: Case, run: RunBackward, device: st
     q, k, v, inputs = case.tensors(spec, device)
     dout, dlse = case.upstream(spec, device)
     got = run(spec, q, k, v, inputs, dout, dlse, **_keyword(case.seed_of(spec)))
-    return judge_gradients(got, *expected_gradients(spec, case, device))
+    return judge_gradients(got, *expected_gradients(spec, case, device), independent_errors(q, v, dout))
 
 
 def expected_gradients(

@@ -82,14 +82,15 @@ def judge_gradients(
     right: Mapping[str, Tensor],
     plain: Mapping[str, Tensor],
     floors: Mapping[str, Tensor],
+    independent: int,
 ) -> list[Finding]:
     """Everything wrong with gradients by name; an empty list is a pass.
 
     ``right`` are the true ones, ``plain`` plain PyTorch's on the same tensors, in the dtypes that gradients
-    have, ``floors`` those of ``gradient_floors``. Gradients are dense, whatever the strides of the tensors.
+    have, ``floors`` those of ``gradient_floors``, ``independent`` the count of ``independent_errors``.
+    Gradients are dense, whatever the strides of the tensors.
     """
     found = [Finding(name, "unexpected gradient:", 1, 0) for name in got if name not in right]
-    rows = right["dq"].shape[:-1].numel()  # delta and lse are off by row
     for name, true in right.items():
         if name not in got:
             found.append(Finding(name, "no gradient:", 1, 0))
@@ -99,8 +100,21 @@ def judge_gradients(
             found.append(Finding(name, f"dtype {x.dtype} instead of {plain[name].dtype}:", 1, 0))
         if not is_dense(x):
             found.append(Finding(name, f"strides {x.stride()} are not dense:", 1, 0))
-        found += _judge(name, x, true, plain[name], floors[name], rows, MEAN_SHARE_OF_GRADIENTS)
+        found += _judge(name, x, true, plain[name], floors[name], independent, MEAN_SHARE_OF_GRADIENTS)
     return found
+
+
+def independent_errors(q: Tensor, v: Tensor, dout: Tensor | None) -> int:
+    """How many errors of dS can be independent of each other: lse and delta are off by row of ``q`` (B, Hq,
+    Nq, d), and pairs of equal rows of ``dout`` (B, Hq, Nq, dv) and ``v`` (B, Hkv, Nk, dv) have one dP, with
+    one rounding."""
+    rows = q.shape[:-1].numel()
+    return rows if dout is None else min(rows, _distinct_rows(dout) * _distinct_rows(v))
+
+
+def _distinct_rows(x: Tensor) -> int:
+    weights = torch.linspace(1, 2, x.shape[-1], dtype=torch.float64, device=x.device).cos()
+    return len(set((x.double() * weights).sum(-1).float().flatten().tolist()))
 
 
 def is_dense(x: Tensor) -> bool:

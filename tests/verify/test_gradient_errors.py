@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flashgen.spec.model import AttentionSpec
 from flashgen.verify import Case, check_gradients, verify
-from flashgen.verify.errors import is_dense
+from flashgen.verify.errors import independent_errors, is_dense
 from flashgen.verify.inputs import ARRIVING, DISTRIBUTIONS
 from flashgen.verify.specs import cases, specs
 
@@ -59,6 +59,21 @@ def test_an_honest_backward_passes_on_random_specs_and_cases(data: st.DataObject
 def test_rounding_counts_where_a_tanh_is_near_either_end(sign: str, dtype: str) -> None:
     spec = AttentionSpec(name="x", head_dim=16, score=f"{sign}softcap(min({sign}s, 4.0) + 0.25, 20.0)")
     assert check_gradients(spec, Case(1, 1, 1, 31, 31, dtype, "huge")) == []
+
+
+def test_one_dp_for_all_pairs_is_one_rounding() -> None:
+    spec = AttentionSpec(name="x", head_dim=72, score="s - 0.03125 * abs(k - qpos)", sink="0.5")
+    for seed in range(40):
+        case = Case(1, 1, 1, 8, 8, "fp32", "constant", dout="expanded", tile=(16, 16), seed=seed)
+        assert check_gradients(spec, case, flash_backward) == []
+
+
+def test_equal_rows_are_counted_once() -> None:
+    q, v = torch.zeros(2, 4, 5, 8), torch.randn(2, 2, 7, 8)
+    dout = torch.randn(2, 4, 5, 8)
+    assert independent_errors(q, v, None) == independent_errors(q, v, dout) == 40
+    assert independent_errors(q, v, dout[:1, :1, :1].expand_as(dout)) == 28
+    assert independent_errors(q, v[:1, :1, :1].expand_as(v), dout[:, :1, :1].expand_as(dout)) == 2
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
