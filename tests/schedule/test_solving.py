@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given, settings
 
@@ -13,8 +11,11 @@ from flashgen.expr.parse import parse
 from flashgen.ir.attention import close
 from flashgen.schedule.bounds import mask_bounds
 
+from ..work import calls_of
 from .test_domains import SCOPE, Case, check, masks
 
+#: A few seconds. The masks below take up to 400,000, drawn ones a million.
+MOST_CALLS = 10_000_000
 #: Each side is one set of keys, written twice.
 TWICE = [
     "(k < min(len[b], Nk)) | (k < len[b])",
@@ -71,9 +72,8 @@ SLOW = {
 def test_no_mask_takes_long(text: str) -> None:
     """No search explodes, and bounds that a person could read."""
     mask = close(parse(text, SCOPE, want="bool"))
-    start = time.process_time()
+    assert calls_of(lambda: mask_bounds(mask)) < MOST_CALLS
     found = mask_bounds(mask)
-    assert time.process_time() - start < 5, "a mask of this size takes a tenth of a second"
     assert len(found.full) + len(found.partial) <= 12
     assert all(sum(1 for _ in walk(s.value)) <= 200 for s in found.scalars)
 
@@ -89,6 +89,4 @@ def test_giving_up_is_sound(text: str) -> None:
 @given(masks(max_leaves=12))
 def test_no_drawn_mask_takes_long(text: str) -> None:
     mask = close(parse(text, SCOPE, want="bool"))
-    start = time.process_time()
-    mask_bounds(mask)
-    assert time.process_time() - start < 5, "a mask of this size takes a tenth of a second"
+    assert calls_of(lambda: mask_bounds(mask)) < MOST_CALLS
