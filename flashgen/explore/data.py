@@ -13,7 +13,7 @@ from flashgen.plan.facts import KernelFacts, facts
 from flashgen.plan.formulas import on_chip_text, smem_text
 from flashgen.plan.plan import ITEM_BYTES, MAX_SPILL_BYTES, KernelPlan, Plan, Workload
 from flashgen.plan.resources import on_chip_bytes, tiling
-from flashgen.plan.search import REFINED, Candidate, best_of, candidates, check_dtype, make_plan
+from flashgen.plan.search import DOUBTED, Candidate, best_of, candidates, check_dtype, make_plan
 from flashgen.plan.target import Target, load_target, target_names
 
 from .papers import papers
@@ -89,7 +89,7 @@ def page_data(
         "slider": {"least": asked.least, "most": asked.most, "start": target.smem_bytes},
         "others": _others(target),
         "papers": papers(asked.lowered.spec, w, ITEM_BYTES[asked.dtype]),
-        "rules": {"refined": REFINED, "spill": MAX_SPILL_BYTES},
+        "rules": {"doubted": DOUBTED, "spill": MAX_SPILL_BYTES},
         "causes": PASS_CAUSES,
         "kernels": kernels,
         "lines": sources.lines,

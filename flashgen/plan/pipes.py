@@ -66,7 +66,8 @@ class Event(IntEnum):
 class Step:
     """An instruction of a loop. ``busy``: clocks of its pipe; ``latency``: from then to its result; ``smem``:
     clocks of the SM's shared memory. ``amount``: bytes of a copy, of all schedulers; groups that may still be
-    under way where it waits; whether a dot ends a group. The rest is as in ``Instruction``."""
+    under way where it waits; whether a dot ends a group. ``issue``: clocks until the scheduler can issue
+    another step. The rest is as in ``Instruction``."""
 
     pipe: Pipe = Pipe.ANY
     busy: float = 0.0
@@ -78,6 +79,7 @@ class Step:
     writes: int = 0
     reads: int = 0
     waits: int = 0
+    issue: float = ISSUE
 
 
 _FLOAT = Step(Pipe.FLOAT, 1.0)
@@ -112,6 +114,10 @@ _STEPS: dict[str, Step] = {
 }
 #: Of ``IMAD``, those that move or shift: the float pipe does them at full rate.
 _PLAIN_IMAD = (".MOV", ".SHL", ".IADD")
+#: Products of 64 bits, and upper halves of them, at a quarter of the issue rate, during which nothing else is
+#: issued: what drawing random bits takes says so (docs/planner.md); why the issue waits is not documented.
+_WIDE_IMAD = (".WIDE", ".HI")
+_WIDE = Step(Pipe.FLOAT, 4 * ISSUE, issue=4 * ISSUE)
 _SHAPE = re.compile(r"\.(\d+)x(\d+)x(\d+)\b")
 _GROUPS = re.compile(r"0x([0-9a-f]+)\s*$")
 
@@ -136,6 +142,8 @@ def _step(one: Instruction) -> Step:
         return Step(event=Event.FETCH_AWAITED) if "TRYWAIT" in name else Step()
     if kind == "IMAD" and any(x in name for x in _PLAIN_IMAD):
         return _FLOAT
+    if kind == "IMAD" and any(x in name for x in _WIDE_IMAD):
+        return _WIDE
     if kind not in _STEPS:
         return Step(Pipe.UNIFORM, 1.8) if kind.startswith("U") else Step()
     found = _STEPS[kind]

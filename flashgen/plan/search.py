@@ -30,8 +30,9 @@ ROW_SIDES = (16, 32, 64, 128, 256)
 COLUMN_SIDES = (16, 32, 64, 128, 256)
 WARPS = (1, 2, 4, 8)
 STAGES = (1, 2, 3, 4)
-#: Tilings for which other ways of loading and limits of registers are tried as well.
-REFINED = 40
+#: One that may spill too much is bettered as well if it is among so many of the most promising, as where head
+#: dims are so large that few tilings do without spills.
+DOUBTED = 40
 #: Registers a thread must keep beside its tiles under a stated limit: with fewer, dots wait on one another.
 ROOM = 24
 #: What a plan is chosen for when no sizes are given: enough work to fill any GPU, long sequences.
@@ -86,7 +87,8 @@ def candidates(
     bad = [c for c in tried if c.rejected]
     good = sorted((c for c in tried if not c.rejected), key=promise)
     for refine in REFINEMENTS if described else REFINEMENTS[1:]:
-        plans = [plan for c in good[:REFINED] for plan in refine(f, c, dtype, target)]
+        worth = [c for i, c in enumerate(good) if i < DOUBTED or c.spill_bytes <= MAX_SPILL_BYTES]
+        plans = [plan for c in worth for plan in refine(f, c, dtype, target)]
         more = [judge(f, plan, dtype, target, w) for plan in plans]
         good = sorted(good + [c for c in more if not c.rejected], key=promise)
     return good + bad
@@ -125,7 +127,7 @@ def with_room(f: KernelFacts, c: Candidate, dtype: str, target: Target) -> list[
     return [replace(c.plan, max_registers=cap)]
 
 
-#: Ways to better a tiling, in the order in which the most promising ones are bettered.
+#: Ways to better a tiling, in the order in which they are tried, each on what the ones before it found too.
 REFINEMENTS = (by_descriptor, with_room)
 
 

@@ -16,7 +16,6 @@ from .pipes import (
     COPY_LATENCY,
     DOT_LATENCY,
     FETCH_LATENCY,
-    ISSUE,
     QUEUED,
     RELEASE,
     SMEM_BYTES,
@@ -122,7 +121,7 @@ class _Scheduler:
                 w.awaited += 1
             case Event.SYNC:
                 following = self._synced(w.block, t, following)
-        self.issued = t + ISSUE
+        self.issued = t + s.issue
         if pipe:
             self.free[pipe] = end
         if s.writes != NONE:

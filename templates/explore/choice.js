@@ -56,7 +56,8 @@ function ranked(kernel, sram) {
   let good = add([], rows.flatMap((row, i) => (row.tried ? [i] : [])));
   const steps = Math.max(-1, ...rows.flatMap((row) => (row.better || []).map(([step]) => step)));
   for (let step = 0; step <= steps; step += 1) {
-    const made = good.slice(0, data.rules.refined).flatMap((i) => {
+    const worth = good.filter((i, at) => at < data.rules.doubted || rows[i].spill <= data.rules.spill);
+    const made = worth.flatMap((i) => {
       const wanted = rows[i].better.filter(([at, , needs]) => at === step && (!needs || needs === sharing(rows[i], sram).limit));
       return wanted.map(([, child]) => child);
     });

@@ -96,6 +96,17 @@ def test_issue_bounds_plain_work_and_a_pipe_bounds_its_own() -> None:
     assert clocks(special, 4) == pytest.approx(4 * 25 * 8, rel=0.02)
 
 
+def test_a_wide_product_takes_four_issues_and_a_narrow_one_its_own() -> None:
+    def loop(name: str) -> list[Step]:
+        other = Instruction("LOP3.LUT", "", 1, NONE, NONE, 0)
+        return steps([Instruction(name, "", 1, NONE, NONE, 0), other, other] * 30)
+
+    for name in ("IMAD.WIDE.U32", "IMAD.HI.U32"):
+        assert clocks(loop(name), 4) == pytest.approx(4 * 30 * 6 * ISSUE, rel=0.02)
+    for name in ("IMAD", "IMAD.MOV.U32"):
+        assert clocks(loop(name), 4) == pytest.approx(4 * 30 * 3 * ISSUE, rel=0.02)
+
+
 def test_blocks_fill_the_gaps_that_one_leaves() -> None:
     stalling = [replace(FREE, stall=10)] * 50
     assert clocks(stalling) == pytest.approx(500, rel=0.01)
