@@ -95,12 +95,14 @@ def command(
 
 def write(folder: Path, texts: dict[str, str]) -> None:
     """Write files into ``folder``, which is made where it is missing. Raises ``FlashgenError``."""
+    path = folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            path = folder / name
+            path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise FlashgenError(f"{folder} cannot be written: {error.strerror}") from None
+        raise FlashgenError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def said(

@@ -18,13 +18,16 @@ def command(
 ) -> None:
     """List the targets: main numbers, what is missing, and which prediction that disables."""
     from flashgen.plan.compare import targets_table
-    from flashgen.plan.target import read_target, target_names
+    from flashgen.plan.target import load_target, read_target, target_names
     from flashgen.resources import folder
 
     own = folder("specs") / "targets"
     names = target_names()
     paths = [own / f"{f}.yaml" if str(f) in names else f for f in files or map(Path, names)]
-    targets = [read_target(path, partial=True) for path in paths]
+    targets = [
+        read_target(path, partial=True) if path.suffix in (".yaml", ".yml") else load_target(str(path))
+        for path in paths
+    ]
     wide(targets_table(targets))
     for t in targets:
         for name, what in t.missing().items():

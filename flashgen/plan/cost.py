@@ -105,7 +105,7 @@ def kernel_cost(t: Tiling, w: Workload, compiled: Measured | None = None) -> Cos
     def clocks_of(i: int, share: int) -> tuple[float, float]:
         """Clocks of entering loop ``i`` and of a pass."""
         p, k = passes[i], known[i]
-        one = _for(k.passes, share) if k else share * p.clocks(share)
+        one = k.of(share) if k else share * p.clocks(share)
         if f.loops[i].loops:  # waits for nothing itself
             return 0.0, one
         return enter + share * (k.filling if k else p.clocks(share, first=True) - p.clocks(share)), one
@@ -147,13 +147,6 @@ def kernel_cost(t: Tiling, w: Workload, compiled: Measured | None = None) -> Cos
 def overlapped(compute: float, dram: float) -> float:
     """The time of work and traffic that go on at once and hold each other up a little."""
     return norm(compute, dram, OVERLAP)
-
-
-def _for(clocks: tuple[float, ...], blocks: int) -> float:
-    """``clocks`` of a pass, known for so many blocks on an SM, for ``blocks``."""
-    if blocks <= len(clocks):
-        return clocks[blocks - 1]
-    return clocks[-1] * blocks / len(clocks)
 
 
 def _axis_of(t: Tiling, name: str) -> str:

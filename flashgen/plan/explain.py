@@ -30,7 +30,7 @@ from .passes import Pass
 from .plan import KernelPlan, Plan, Workload
 from .resources import Tiling, blocks_per_sm, on_chip_bytes, registers, spilled, tiling
 from .search import LONG, Candidate, best_of_each, candidates, check_dtype, choose, promise
-from .size import counted, show_size
+from .size import counted, show_amount, show_size
 from .target import Target
 
 #: What loops over tiles are called, beside loops over heads, batches or entries.
@@ -99,7 +99,7 @@ def _kernel(
         _formulas(t, best, cost, w),
         *([_title("Requested bytes, at all lengths"), Text(long)] if (long := sum_text(t)) else []),
         _title("Clocks of one pass of a loop: by cause, a block alone; together, its part of a shared SM"),
-        _passes(f, cost),
+        _passes(f, best, cost),
         _title("Loops and their domains"),
         _domains(f, t, cost, w),
         _title(NEXT_CONFIRMED if best.measured else "Next best"),
@@ -165,7 +165,7 @@ def _formulas(t: Tiling, best: Candidate, cost: Cost, w: Workload) -> Table:
         seen = f"{measured.registers} registers, {measured.spill_bytes} B spilled a thread"
         table.add_row("the compiler says", show_size(measured.smem_bytes), seen)
     took = f"{cost.hbm_us:,.1f} us at {t.target.number('hbm_sustained'):g} x {rate:,.0f} GB/s"
-    dram = ("DRAM", f"{cost.hbm_bytes / 1e9:,.2f} GB", took)
+    dram = ("DRAM", show_amount(cost.hbm_bytes, "B"), took)
     try:
         requests = t.facts.counts.at(w, t.sides, t.dtype)
     except TooManyTiles as e:
@@ -173,20 +173,27 @@ def _formulas(t: Tiling, best: Candidate, cost: Cost, w: Workload) -> Table:
             table.add_row(name, "left out", f"{text}; {e}")
         table.add_row(*dram)
         return table
-    table.add_row("requested from L2", f"{requests.requested / 1e9:,.2f} GB", traffic_text(t))
+    table.add_row("requested from L2", show_amount(requests.requested, "B"), traffic_text(t))
     table.add_row(*dram)
-    work = f"{flops_text(t)}; {requests.exponentials / 1e9:,.2f} G exponentials"
-    table.add_row("dots", f"{requests.flops / 1e12:,.2f} TFLOP", work)
+    work = f"{flops_text(t)}; {show_amount(requests.exponentials)} exponentials"
+    table.add_row("dots", show_amount(requests.flops, "FLOP", "T"), work)
     table.add_row("intensity", f"{requests.flops / max(requests.requested, 1):,.0f}", "FLOP a requested byte")
     return table
 
 
-def _passes(f: KernelFacts, cost: Cost) -> Table:
+def _passes(f: KernelFacts, best: Candidate, cost: Cost) -> Group:
     table = _table("loop", *PASS_CAUSES, "together")
     for loop, p in zip(f.loops, cost.passes, strict=True):
         clocks = [f"{x:,.0f}" for x in (*pass_clocks(p), p.clocks(cost.per_sm))]
         table.add_row(f"{loop.mask} tiles", *clocks)
-    return table
+    codes = zip(f.loops, best.measured.loops if best.measured else (), strict=False)
+    told = [f"{loop.mask} tiles {code.share(cost.per_sm):,.0f}" for loop, code in codes if code]
+    if not told:
+        return Group(table)
+    words = (
+        "these are estimates; by the compiled instructions, which the predicted time is made of, together: "
+    )
+    return Group(table, Text(words + ", ".join(told)))
 
 
 def pass_clocks(p: Pass) -> tuple[float, ...]:

@@ -127,6 +127,15 @@ class LoopClocks:
     passes: tuple[float, ...]
     filling: float = 0.0
 
+    def of(self, blocks: int) -> float:
+        """Clocks of a pass where so many blocks share an SM."""
+        known = len(self.passes)
+        return self.passes[blocks - 1] if blocks <= known else self.passes[-1] * blocks / known
+
+    def share(self, blocks: int) -> float:
+        """The part of one of so many blocks."""
+        return self.of(blocks) / blocks
+
 
 @dataclass(frozen=True)
 class Measured:

@@ -44,6 +44,15 @@ def show_size(size: int) -> str:
     return f"{size:,} B"
 
 
+def show_amount(amount: float, unit: str = "", prefix: str = "G") -> str:
+    """``amount`` with a decimal prefix, at most ``prefix``: ``1.08 GB``; what is small has a smaller one."""
+    steps = [(scale, p) for p, scale in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("K", 1e3))]
+    for scale, p in steps[[p for _, p in steps].index(prefix) :]:
+        if amount >= scale / 10:
+            return f"{amount / scale:,.2f} {p}{unit}"
+    return f"{amount:,.0f} {unit}".rstrip()
+
+
 def counted(n: int, what: str) -> str:
     """``1 warp``, ``4 warps``."""
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"

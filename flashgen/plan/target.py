@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flashgen.errors import PlanError
 from flashgen.resources import folder
@@ -36,7 +36,7 @@ GPU_NUMBERS: dict[str, tuple[str, str]] = {
     "l2_rate": ("GB/s", "time of the loads"),
     "latency": ("us", "time of loads that nothing hides"),
     "hbm_rate": ("GB/s", "time of the DRAM traffic"),
-    "hbm_capacity": ("bytes", "whether tensors fit"),
+    "hbm_capacity": ("bytes", "check that tensors fit"),
     "fp16_rate": ("TFLOP/s", "time of the dots"),
     "fp32_rate": ("TFLOP/s", "time of fp32 dots"),
     "sustained": ("share of the peak rates", "time of the dots"),
@@ -61,7 +61,7 @@ class Number(BaseModel):
     """One number of a target. ``source`` is a key of the target's ``sources``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    value: float
+    value: float = Field(strict=True)  # true is no number
     unit: str
     source: str
 
@@ -222,13 +222,16 @@ def read_target(path: Path, partial: bool = False) -> Target:
     except ValidationError as e:
         raise PlanError(f"{path}: {in_words(e.errors()[0])}") from e
     needed = GPU_NUMBERS if target.backend == "triton" else CPU_NUMBERS
+    known = {**needed, **OPTIONAL_NUMBERS}
+    if unknown := [n for n in target.numbers if n not in known]:
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"Known are: {', '.join(known)}"
+        raise PlanError(f"{path}: no number is called {', '.join(map(repr, unknown))}; {hint}")
     missing = [f"{n} ({unit}): no {what}" for n, (unit, what) in needed.items() if n not in target.numbers]
     if missing and not partial:
-        unknown = [n for n in target.numbers if n not in {**needed, **OPTIONAL_NUMBERS}]
-        more = f". Numbers that are not known: {', '.join(unknown)}" if unknown else ""
-        raise PlanError(f"{path} cannot be planned for, numbers are missing: {'; '.join(missing)}{more}")
+        raise PlanError(f"{path} cannot be planned for, numbers are missing: {'; '.join(missing)}")
     for n, number in target.numbers.items():
-        unit = {**needed, **OPTIONAL_NUMBERS}.get(n, (number.unit,))[0]
+        unit = known[n][0]
         if number.unit != unit:
             raise PlanError(f"{path}: {n} is in {number.unit!r}, expected {unit!r}")
         if number.source not in target.sources:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MAY_BE_ZERO = frozenset({"smem_reserved_per_block", "latency", "launch", "call"})
 #: Units that are counted, so that values are whole.
 WHOLE = frozenset({"SM", "bytes", "32-bit registers", "threads", "blocks", "rows"})
+#: No number of a GPU is larger, whatever its unit.
+MOST = 1e15
 #: The oldest compute capability with matrix instructions that Triton's compiler still knows.
 OLDEST_SM = 75
 WARP_SIZES = (32, 64)
@@ -64,6 +66,8 @@ def _expected(name: str, value: float, unit: str) -> str:
     """What ``value`` should have been; nothing where it can be right."""
     if not math.isfinite(value):
         return "a finite number"
+    if value > MOST:
+        return f"at most {MOST:g}"
     if value < 0 or (value == 0 and name not in MAY_BE_ZERO):
         return "zero or more" if name in MAY_BE_ZERO else "more than zero"
     if unit in WHOLE and not value.is_integer():

@@ -96,7 +96,7 @@ function start() {
     byId("measured").checked = state.measured;
     byId("kernel-note").textContent = here().note;
     byId("counted").textContent = here().counted ? "They are counted: each load and store within its bounds." : "They are an estimate here: whole tiles of all loads.";
-    fill("formulas", table("Sizes of the plan at the size stated", ["size", "formula"], here().formulas.map(([name, text]) => [name, make("code", {}, text)])));
+    fill("formulas", table(`Sizes of the plan for ${data.slider.start / KIB} KiB of SRAM`, ["size", "formula"], here().formulas.map(([name, text]) => [name, make("code", {}, text)])));
     show();
   };
   byId("measured").addEventListener("change", (event) => { state.measured = event.target.checked; show(); });

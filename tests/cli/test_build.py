@@ -46,6 +46,13 @@ def test_the_compiler_confirms_it(here: Path) -> None:
     assert kernel["compiled"]["registers"] > 0
 
 
+def test_a_file_that_cannot_be_written_is_named(here: Path) -> None:
+    (here / "made" / "kernel.py").mkdir(parents=True)
+    result = run("causal", "--no-confirm", "-o", "made")
+    assert result.exit_code == 1
+    assert f"{Path('made', 'kernel.py')} cannot be written" in result.output
+
+
 def test_a_gpu_that_does_not_exist_is_called_so(here: Path) -> None:
     result = run("causal", "--sram", "1MiB", "--no-confirm", "-o", "made")
     assert result.exit_code == 0, result.output

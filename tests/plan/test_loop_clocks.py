@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from io import StringIO
 
 import pytest
+from rich.console import Console, RenderableType
 
 from flashgen.driver import emit_source, lower_spec, plan_for
 from flashgen.plan import loop_clocks
+from flashgen.plan.confirm import judged
 from flashgen.plan.cost import kernel_cost
+from flashgen.plan.explain import explain
 from flashgen.plan.facts import facts
 from flashgen.plan.loop_clocks import simulated
 from flashgen.plan.plan import KernelPlan, LoopClocks, Measured, Plan, Workload
 from flashgen.plan.resources import Tiling, blocks_per_sm, tiling
+from flashgen.plan.search import candidates
 from flashgen.plan.target import load_target
 from flashgen.plan.verdict import Verdict, job
 from flashgen.plan.verdict import compiled as ask
@@ -69,6 +74,26 @@ def test_the_time_follows_the_code() -> None:
     us = kernel_cost(t, WORK, m).us
     assert 1.3 * us < kernel_cost(t, WORK, slower).us < 2.1 * us
     assert 0.7 * us < kernel_cost(t, WORK, closed).us < 1.4 * us, "two models of one kernel"
+
+
+def test_what_confirmed_times_are_made_of_is_told() -> None:
+    t, verdict = compiled("causal", "flash2", 0)
+    low, g = lower_spec(load_spec(gallery()["causal"])), t.target
+    first, *rest = candidates(low.program, 0, g, "bf16", WORK)
+    proved = judged(first, verdict, low.program, 0, g, "bf16", WORK)
+    assert proved.measured is not None
+    per_sm, _ = blocks_per_sm(t, proved.smem_bytes, proved.registers)
+    shares = [loop.passes[per_sm - 1] / per_sm for loop in proved.measured.loops if loop]
+    assert len(shares) == 2
+    told = f"together: full tiles {shares[0]:,.0f}, partial tiles {shares[1]:,.0f}"
+    assert told in words(explain(low.program, g, "bf16", WORK, [[proved, *rest]]))
+    assert "by the compiled code" not in words(explain(low.program, g, "bf16", WORK))
+
+
+def words(shown: RenderableType) -> str:
+    console = Console(width=120, file=StringIO(), record=True)
+    console.print(shown)
+    return " ".join(console.export_text().split())
 
 
 def test_copies_fill_a_pipeline_before_its_first_pass() -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from flashgen.cli.app import app
 from flashgen.errors import PlanError
-from flashgen.plan.size import counted, parse_size, show_size
+from flashgen.plan.size import counted, parse_size, show_amount, show_size
 from flashgen.plan.target import load_target, read_target, target_names
 from flashgen.resources import folder
 
@@ -45,12 +47,20 @@ def test_an_unknown_target_lists_the_names_and_the_nearest() -> None:
         load_target("H10")
 
 
-def test_a_misspelt_number_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("partial", [False, True])
+@pytest.mark.parametrize("name, misspelt", [("clock", "clokc"), ("boost", "bost")])
+def test_a_misspelt_number_is_named(tmp_path: Path, name: str, misspelt: str, partial: bool) -> None:
     text = (folder("specs") / "targets" / "h100.yaml").read_text(encoding="utf-8")
     path = tmp_path / "mine.yaml"
-    path.write_text(text.replace("  clock: {value", "  clokc: {value"), encoding="utf-8")
-    with pytest.raises(PlanError, match=r"clock \(GHz\): no .*Numbers that are not known: clokc"):
-        read_target(path)
+    path.write_text(text.replace(f"  {name}: {{value", f"  {misspelt}: {{value"), encoding="utf-8")
+    with pytest.raises(PlanError, match=rf"no number is called '{misspelt}'; did you mean {name}\?"):
+        read_target(path, partial)
+
+
+def test_the_list_of_targets_knows_names_as_plans_do() -> None:
+    refused = CliRunner().invoke(app, ["targets", "h10"])
+    assert refused.exit_code == 1
+    assert "unknown target 'h10'; did you mean h100?" in " ".join(refused.output.split())
 
 
 def test_times_that_nobody_measured_are_said_to_be() -> None:
@@ -82,6 +92,12 @@ def test_a_missing_number_names_the_prediction_it_disables(tmp_path: Path) -> No
         ("sms: {value: 132", "sms: {value: .nan", r"numbers\.sms is nan SM, expected a finite number"),
         ("hbm_rate: {value: 3352", "hbm_rate: {value: .inf", r"hbm_rate is inf GB/s, expected a finite"),
         ("sms: {value: 132", "sms: {value: 1.5", r"numbers\.sms is 1\.5 SM, expected a whole number"),
+        ("sms: {value: 132", "sms: {value: true", r"numbers\.sms\.value is True, expected a number"),
+        (
+            "sms: {value: 132",
+            f"sms: {{value: 1{30 * '0'}",
+            r"numbers\.sms is 1e\+30 SM, expected at most 1e\+15",
+        ),
         ("sms: {value: 132", "sms: {value: many", r"numbers\.sms\.value is 'many', expected a number"),
         ("block: {value: 1024", "block: {value: -1", r"_block is -1 bytes, expected zero or more"),
         ("hbm_sustained: {value: 0.9", "hbm_sustained: {value: 9", r"hbm_sustained is 9 .*at most 1"),
@@ -164,3 +180,19 @@ def test_planning_imports_neither_torch_nor_triton_nor_sympy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    "amount, unit, prefix, shown",
+    [
+        (35.17e9, "B", "G", "35.17 GB"),
+        (1.6e12, "B", "G", "1,600.00 GB"),
+        (0.27e9, "B", "G", "0.27 GB"),
+        (65_792, "B", "G", "65.79 KB"),
+        (2.097152e6, "FLOP", "T", "2.10 MFLOP"),
+        (12, "", "G", "12"),
+        (0, "B", "G", "0 B"),
+    ],
+)
+def test_what_is_small_has_a_smaller_prefix(amount: float, unit: str, prefix: str, shown: str) -> None:
+    assert show_amount(amount, unit, prefix) == shown
