@@ -190,10 +190,8 @@ def _passes(f: KernelFacts, best: Candidate, cost: Cost) -> Group:
     told = [f"{loop.mask} tiles {code.share(cost.per_sm):,.0f}" for loop, code in codes if code]
     if not told:
         return Group(table)
-    words = (
-        "these are estimates; by the compiled instructions, which the predicted time is made of, together: "
-    )
-    return Group(table, Text(words + ", ".join(told)))
+    words = "these are estimates; by the compiled code, of which the predicted time is made, together:"
+    return Group(table, Text(f"{words} {', '.join(told)}"))
 
 
 def pass_clocks(p: Pass) -> tuple[float, ...]:

@@ -12,6 +12,8 @@ _UNITS = {"": 1, "b": 1} | {
     for power, prefix in enumerate("kmg", start=1)
     for end, base in (("", 1024), ("ib", 1024), ("b", 1000))
 }
+#: Decimal, the largest first.
+_PREFIXES = {"T": 1e12, "G": 1e9, "M": 1e6, "K": 1e3}
 _SIZE = re.compile(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*([a-z]*)\s*", re.IGNORECASE | re.ASCII)
 
 
@@ -46,9 +48,8 @@ def show_size(size: int) -> str:
 
 def show_amount(amount: float, unit: str = "", prefix: str = "G") -> str:
     """``amount`` with a decimal prefix, at most ``prefix``: ``1.08 GB``; what is small has a smaller one."""
-    steps = [(scale, p) for p, scale in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("K", 1e3))]
-    for scale, p in steps[[p for _, p in steps].index(prefix) :]:
-        if amount >= scale / 10:
+    for p, scale in _PREFIXES.items():
+        if scale <= _PREFIXES[prefix] and amount >= scale / 10:
             return f"{amount / scale:,.2f} {p}{unit}"
     return f"{amount:,.0f} {unit}".rstrip()
 

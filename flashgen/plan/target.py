@@ -185,14 +185,14 @@ def target_names() -> list[str]:
 
 
 @lru_cache(maxsize=64)
-def load_target(name: str, sram: int | None = None) -> Target:
+def load_target(name: str, sram: int | None = None, partial: bool = False) -> Target:
     """The target called ``name``, or of the YAML file of that path; ``sram`` replaces the bytes of shared
-    memory a thread block may use.
+    memory a thread block may use, ``partial`` is as for ``read_target``.
 
     Raises ``PlanError`` with the known names and the nearest one, or naming what a file lacks.
     """
     if name.endswith((".yaml", ".yml")):
-        return read_target(Path(name)).with_sram(sram)
+        return read_target(Path(name), partial).with_sram(sram)
     known = target_names()
     if name not in known:
         near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)
@@ -201,7 +201,7 @@ def load_target(name: str, sram: int | None = None) -> Target:
         raise PlanError(
             f"unknown target {name!r}{hint} Known targets: {listed}; or the path of a target's YAML file"
         )
-    return read_target(folder("specs") / "targets" / f"{name}.yaml").with_sram(sram)
+    return read_target(folder("specs") / "targets" / f"{name}.yaml", partial).with_sram(sram)
 
 
 def read_target(path: Path, partial: bool = False) -> Target:
