@@ -117,7 +117,7 @@ class Body:
             case Store():
                 return self._store(s)
             case Dot():
-                return [self._dot(s)]
+                return [*self._scrub(s), self._dot(s)]
             case Map():
                 parts, (value,) = share((s.value,), s.dst.name)
                 return [*(self._part(n, e, s.dst) for n, e in parts), self._map(Map(s.dst, value, s.note))]
@@ -226,6 +226,13 @@ class Body:
         a = self.address(s.dst, s.index, s.value.axes, s.guard)
         address, lines = self._pointer(a, s.value.name)
         return [*lines, self.node("store", None, "", address=address, value=s.value.name, mask=a.guard)]
+
+    def _scrub(self, s: Dot) -> list[Line]:
+        """The operand of a dot that leaves rows out."""
+        if s.only is None:
+            return []
+        condition, name = self.out.text(s.only, s.b.axes), s.b.name
+        return [self.node("map", name, "", dst=name, value=f"tl.where({condition}, {name}, 0.0)")]
 
     def _dot(self, s: Dot) -> Line:
         rows, columns = s.dst.axes

@@ -120,8 +120,8 @@ def _names(s: Stmt) -> list[str]:
             return [n.name for n in walk(value) if isinstance(n, Var)]
         case Reduce(src=src):
             return [src.name]
-        case Dot(a=a, b=b, acc=acc):
-            return [a.name, b.name, *(variables(acc) if acc else ())]
+        case Dot(a=a, b=b, acc=acc, only=only):
+            return [a.name, b.name, *(v for e in (acc, only) if e is not None for v in variables(e))]
         case Store(value=tile, index=index, guard=guard):
             return [tile.name, *(v for e in (*index, *([guard] if guard else [])) for v in variables(e))]
         case Load(index=index, guard=guard):

@@ -69,7 +69,8 @@ def _statement(s: Stmt) -> str:
             return f"store {s.dst}{_index(s.index, s.guard)} = {s.value.name}"
         case Dot():
             acc = f" + {expression(s.acc)}" if s.acc is not None else ""
-            return f"dot {_tile(s.dst)} = {s.a.name} . {s.b.name} over {s.contract}{acc} ({s.precision})"
+            only = f" where {expression(s.only)}" if s.only is not None else ""
+            return f"dot {_tile(s.dst)} = {s.a.name} . {s.b.name} over {s.contract}{only}{acc} ({s.precision})"
         case Map():
             return f"map {_tile(s.dst)} = {expression(s.value)}"
         case Reduce():

@@ -92,7 +92,8 @@ class Store:
 class Dot:
     """``dst = a . b`` contracted over one shared axis, plus ``acc`` where given (an expression in tiles).
 
-    ``precision``: ``ieee`` or ``tf32``, for fp32 operands.
+    ``precision``: ``ieee`` or ``tf32``, for fp32 operands. ``only``, over the contracted axis: what ``b``
+    holds elsewhere counts as 0, be it NaN.
     """
 
     dst: Tile
@@ -102,6 +103,7 @@ class Dot:
     acc: Expr | None = None
     precision: str = "ieee"
     note: str = ""
+    only: Expr | None = None
 
 
 @dataclass(frozen=True)

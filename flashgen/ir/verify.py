@@ -158,6 +158,8 @@ class _KernelVerifier:
         require(both and s.dst.axes == free, f"dot {s.dst.name}: axes do not contract to {s.dst.axes}")
         if s.acc is not None:
             self.uses(s.acc, s.dst.axes)
+        if s.only is not None:
+            self.uses(s.only, (s.contract,))
         self.define(s.dst)
 
     def loop(self, s: Loop) -> None:

@@ -52,4 +52,4 @@ def late_sums(loop: Loop) -> Loop:
 
 
 def _reads(s: Dot) -> set[str]:
-    return {s.a.name, s.b.name, *(variables(s.acc) if s.acc is not None else ())}
+    return {s.a.name, s.b.name}.union(*(variables(e) for e in (s.acc, s.only) if e is not None))

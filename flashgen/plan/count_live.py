@@ -74,7 +74,7 @@ def used_tiles(s: Stmt) -> set[str]:
         case Store():
             return names | {s.value.name}
         case Dot():
-            return {s.a.name, s.b.name} | (set() if s.acc is None else variables(s.acc))
+            return {s.a.name, s.b.name}.union(*(variables(e) for e in (s.acc, s.only) if e is not None))
         case Map():
             return variables(s.value)
         case Reduce():

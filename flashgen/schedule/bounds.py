@@ -18,6 +18,7 @@ from flashgen.ir.program import Range, Scalar
 
 from .domains import Solver, Span, solve, tiles
 from .terms import ZERO, index, replace
+from .unseen import EVERYTHING, unseen
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,23 @@ QUERIES = Side("q", "k", index("Nq"), index("BLOCK_M"))
 class Bounds:
     """What the loops over tiles need. ``inside`` guards loads of partial tiles, ``visible`` is the mask
     they apply; ``longest`` is a kernel's: the grid axis of the given tiles, and at which of its ends they
-    visit the most."""
+    visit the most. Over keys, ``seen`` guards those that are summed up, and reads inputs; in tiles outside of
+    ``proved`` it lets some pass that no query sees."""
 
     scalars: tuple[Scalar, ...]
     full: tuple[Range, ...]
     partial: tuple[Range, ...]
     inside: Expr
+    seen: Expr
+    proved: Range
     visible: Expr
     rows_may_be_empty: bool
     longest: tuple[str, Literal["first", "last"]] | None
+
+    @property
+    def clean(self) -> bool:
+        """Whether ``inside`` alone keeps all keys out that no query sees."""
+        return self.seen == self.inside and self.proved == EVERYTHING
 
 
 def inside(side: Side) -> Expr:
@@ -88,6 +97,14 @@ def mask_bounds(mask: Expr | None, side: Side = KEYS) -> Bounds:
         )
 
     full, partial = named(full, "full"), named(partial, "partial")
+    passed, proved = guard, EVERYTHING
+    if side is KEYS:
+        found_unseen = unseen(mask)
+        extra = [e for e in found_unseen.seen if not _bounded(e, begin, end, lo, hi)]
+        passed, proved = al.both(guard, *extra), found_unseen.proved
+    if proved != EVERYTHING:
+        note = "from here on each key is seen by the query that stands at it"
+        proved = Range(name("seen_lo", proved.lo, note), name("seen_hi", proved.hi, "seen by their own query"))
     alone = mask is not None and _stays_inside(mask, side)
     longest: tuple[str, Literal["first", "last"]] | None = None
     tiles_of = f"{side.given}_tile"
@@ -100,10 +117,22 @@ def mask_bounds(mask: Expr | None, side: Side = KEYS) -> Bounds:
         full=full,
         partial=partial,
         inside=guard,
+        seen=passed,
+        proved=proved,
         visible=mask if mask is not None and alone else al.both(mask or TRUE, inside(side)),
         rows_may_be_empty=mask is not None,
         longest=longest,
     )
+
+
+def _bounded(e: Expr, begin: Expr, end: Expr, lo: Expr, hi: Expr) -> bool:
+    """Whether the guard by ``begin`` and ``end`` implies a condition of keys alone."""
+    found = solve(e, Solver("k", KEYS.length, {"q": (lo, hi)}))
+    if found.possible != found.certain or len(found.possible) != 1:
+        return False
+    (span,) = found.possible
+    below = span.hi == KEYS.length or (_reads_inputs(end) and al.at_most(end, span.hi))
+    return below and (span.lo == ZERO or (_reads_inputs(begin) and al.at_most(span.lo, begin)))
 
 
 def _hull(ends: list[Expr], pick: Callable[[Expr, Expr], Expr]) -> Expr:

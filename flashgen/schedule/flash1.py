@@ -36,6 +36,7 @@ from .loops import every_tile, visits
 from .outer import LAST_KEY, bounded, key_limits
 from .pieces import Piece, pieces
 from .recompute import rows_of, rows_times_keys
+from .scrub import scrubbed
 from .softmax import Logit, S, first_sums, logit, online_softmax, row_lse, safe_inverse
 from .terms import call, index, tile
 from .values import Values
@@ -46,7 +47,7 @@ STATISTICS = ("l", "m")
 def flash1(ir: AttentionIR) -> Program:
     """The forward program: out ``o`` (B, Hq, Nq, Dv) and ``lse`` (B, Hq, Nq), natural logarithm."""
     d_pieces, e_pieces = pieces(ir.d_qk, "d"), pieces(ir.d_v, "e")
-    limits, keys_inside = key_limits(ir)
+    limits, keys_inside, clean = key_limits(ir)
     values = Values(bounded(ir), outer="k", inner="q", order=("q", "k"))
     mask = values.ir.mask
     assert mask is not None
@@ -60,7 +61,7 @@ def flash1(ir: AttentionIR) -> Program:
         rows = ROWS_INSIDE if partial else None
         seen = visible if partial else None
         rounded = Tile("p_elem", S.axes, "elem")
-        return [
+        body: list[Stmt] = [
             *(rows_of("q", p, guard) for p in d_pieces),
             *(statistic(name, rows) for name in STATISTICS),
             *(_load(p, rows) for p in e_pieces),
@@ -76,6 +77,7 @@ def flash1(ir: AttentionIR) -> Program:
             Store("l", IN_ROW, Tile("l", ROW, "acc"), rows),
             Store("m", IN_ROW, Tile("m_new", ROW, "acc"), rows),
         ]
+        return scrubbed(body) if partial and not clean else body
 
     tile_of_keys: list[Stmt] = [
         LAST_KEY,

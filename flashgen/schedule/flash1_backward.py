@@ -38,6 +38,7 @@ from .loops import every_tile, visits
 from .outer import LAST_KEY, bounded, differs_by_head, key_limits
 from .pieces import Piece
 from .recompute import Tiles, rows_of
+from .scrub import scrubbed
 from .terms import ZERO, call, index, tile
 
 
@@ -66,7 +67,7 @@ def flash1_backward(ir: AttentionIR, through_lse: bool = False) -> Program:
 
 def _kernel(ir: AttentionIR, columns: list[Learned], through_lse: bool) -> Kernel:
     """dQ, dK and dV, and what learned inputs get from each column."""
-    limits, keys_inside = key_limits(ir)
+    limits, keys_inside, clean = key_limits(ir)
     by_head = differs_by_head(limits)
     t = Tiles.of(bounded(ir), QUERIES, [g.read for g in columns])
     sums = line_sums(ir, t.values, t.gradient, columns, t.axes, KEYS_INSIDE)
@@ -74,7 +75,7 @@ def _kernel(ir: AttentionIR, columns: list[Learned], through_lse: bool) -> Kerne
     totals = (*t.names("dk"), *t.names("dv"))
 
     def step(partial: bool) -> list[Stmt]:
-        return [
+        body = [
             *t.scores(partial),
             *sums.step,
             weights,
@@ -83,6 +84,7 @@ def _kernel(ir: AttentionIR, columns: list[Learned], through_lse: bool) -> Kerne
             *t.accumulated("dk", rounded.dst, "q", "dK = dK + dS^T Q"),
             *(s for p in t.d_pieces for s in _added(t, p, rounded.dst)),
         ]
+        return scrubbed(body) if partial and not clean else body
 
     head: list[Stmt] = [
         HEAD_OF_GROUP,

@@ -42,7 +42,7 @@ def flash2(ir: AttentionIR) -> Program:
     score = values.load_reads(ir.score)
     mask = None if ir.mask is None else values.load_uniform(ir.mask)
     bounds = mask_bounds(mask)
-    visible = values.hoist(values.load_reads(bounds.visible))
+    visible, seen = (values.hoist(values.load_reads(e)) for e in (bounds.visible, bounds.seen))
     t = logit(ir, score)
     t = Logit(values.hoist(t.value), t.factor, t.may_be_minus_inf)
 
@@ -63,7 +63,10 @@ def flash2(ir: AttentionIR) -> Program:
         bounds,
         KEYS,
         carried,
-        lambda partial: _step(ir, t, values, bounds, visible if partial else None, d_pieces, e_pieces),
+        lambda partial: _step(
+            ir, t, values, bounds, (visible, seen) if partial else None, d_pieces, e_pieces
+        ),
+        rows=ROWS_INSIDE,
     )
     body += epilogue(ir, e_pieces)
 
@@ -187,21 +190,22 @@ def _step(
     t: Logit,
     values: Values,
     bounds: Bounds,
-    visible: Expr | None,
+    partial: tuple[Expr, Expr] | None,
     d_pieces: tuple[Piece, ...],
     e_pieces: tuple[Piece, ...],
 ) -> list[Stmt]:
-    """One k tile: scores, online softmax, weighted values."""
-    inside = bounds.inside if visible is not None else None
+    """One k tile: scores, online softmax, weighted values. ``partial``: which pairs are visible, and which
+    keys are seen; None where all are."""
+    visible, seen = partial or (None, None)
+    inside = bounds.inside if partial else None
     rounded = Tile("p_elem", ("q", "k"), "elem")
-    used = [t.value] + ([visible] if visible is not None else [])
     return [
         *scores(ir, d_pieces, inside),
-        *values.in_loop(*used, bounds=inside),
+        *values.in_loop(t.value, *(partial or ()), bounds=inside),
         *online_softmax(t, visible, visible is not None and bounds.rows_may_be_empty),
         *dropout.drawn(ir, ("q", "k")),
         Map(rounded, dropout.kept(ir, tile("p")), "P in the input precision, for the matrix units"),
-        *weighted_values(ir, e_pieces, inside, rounded),
+        *weighted_values(ir, e_pieces, seen, rounded),
         Map(Tile("m", ROW, "acc"), tile("m_new")),
     ]
 

@@ -28,8 +28,9 @@ def bounded(ir: AttentionIR) -> AttentionIR:
     return replace(ir, mask=al.both(ir.mask or TRUE, KEYS_INSIDE))
 
 
-def key_limits(ir: AttentionIR) -> tuple[list[Stmt], Expr]:
-    """The guard of keys that some row of the head may see, and the scalars it takes before it."""
+def key_limits(ir: AttentionIR) -> tuple[list[Stmt], Expr, bool]:
+    """The guard of keys that some row of the head may see, the scalars it takes before it, and whether it lets
+    no other pass."""
     values = Values(ir)
     bounds = mask_bounds(None if ir.mask is None else values.load_uniform(ir.mask), KEYS)
     needed = needed_by(bounds.inside, [*values.prologue, *bounds.scalars])
@@ -37,7 +38,7 @@ def key_limits(ir: AttentionIR) -> tuple[list[Stmt], Expr]:
         Scalar("q_lo", ZERO),
         Scalar("q_hi", al.sub(NQ, integer(1)), "all rows"),
     ]
-    return [*every_row, *needed] if needed else [], bounds.inside
+    return [*every_row, *needed] if needed else [], bounds.inside, bounds.clean
 
 
 def differs_by_head(limits: Sequence[Stmt]) -> bool:

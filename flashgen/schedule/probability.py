@@ -45,15 +45,20 @@ class ScoreGradient:
     parts: tuple[tuple[str, Expr], ...]
 
     def probability(
-        self, axes: tuple[str, str], visible: Expr | None, guard: Expr | None, also: Sequence[Expr] = ()
+        self,
+        axes: tuple[str, str],
+        visible: Expr | None,
+        guard: Expr | None,
+        also: Sequence[Expr] = (),
+        after: Expr | None = None,
     ) -> list[Stmt]:
         """From ``s``, the dot, to ``p``; the row's statistics are loaded where rows are the inner axis.
 
-        What ``also`` needs of the tile is made available too.
+        What ``also`` needs of the tile is made available too; what ``after`` needs is there.
         """
         used = [self.t.value, self.slope, *self.by_read, *(e for _, e in self.parts), *also]
         used += [visible] if visible is not None else []
-        out: list[Stmt] = self.values.in_loop(*used, bounds=guard)
+        out: list[Stmt] = self.values.in_loop(*used, bounds=guard, after=after)
         for name, part in self.parts:
             along = tuple(a for a in axes if a in self.values.level(part)) or axes
             out.append(Map(Tile(name, along, TILE_DTYPE[part.type]), part))
@@ -89,9 +94,11 @@ class ScoreGradient:
         return call("where", Call("eq", (tile("ds"), real(0.0)), "bool"), real(0.0), product)
 
     def _of_hidden(self, factor: Expr) -> bool:
-        """Whether a factor looks at ``s``, of which hidden pairs may have anything."""
+        """Whether a factor looks at what may be anything for hidden pairs: ``s``, or values of a key."""
         of_s = {"s", *(name for name, part in self.parts)}
-        return self.values.ir.mask is not None and bool(variables(factor) & of_s)
+        floats = {v.name for v in walk(factor) if isinstance(v, Var) and v.type == "float"}
+        of_keys = {name for name in floats if "k" in self.values.axes.get(name, ())}
+        return self.values.ir.mask is not None and bool(floats & of_s or of_keys)
 
 
 def score_gradient(ir: AttentionIR, values: Values, reads: Sequence[Read] = ()) -> ScoreGradient:

@@ -52,6 +52,7 @@ class Tiles:
     bounds: Bounds
     limits: tuple[Stmt, ...]  # what ``bounds.inside`` alone rests on
     visible: Expr
+    seen: Expr  # of keys that are visited, those that are summed up
     gradient: ScoreGradient
     d_pieces: tuple[Piece, ...]
     e_pieces: tuple[Piece, ...]
@@ -62,10 +63,10 @@ class Tiles:
         values = Values(ir, outer=side.given, inner=side.over)
         bounds = mask_bounds(None if ir.mask is None else values.load_uniform(ir.mask), side)
         limits = tuple(needed_by(bounds.inside, [*values.prologue, *bounds.scalars]))
-        visible = values.hoist(values.load_reads(bounds.visible))
+        visible, seen = (values.hoist(values.load_reads(e)) for e in (bounds.visible, bounds.seen))
         gradient = score_gradient(ir, values, reads)
         cut = pieces(ir.d_qk, "d"), pieces(ir.d_v, "e")
-        return cls(ir, side, values, bounds, limits, visible, gradient, *cut)
+        return cls(ir, side, values, bounds, limits, visible, seen, gradient, *cut)
 
     @property
     def axes(self) -> tuple[str, str]:
@@ -97,11 +98,13 @@ class Tiles:
         """Loads of the visited rows that S needs, and from them ``s`` and ``p``; ``also`` are further values
         that the kernel needs of a tile."""
         guard, visible = self._hidden(partial)
+        seen = self.seen if partial else None
         note = "K Q^T, S transposed" if self.side is not KEYS else "S = Q K^T"
         return [
-            *self.loads(OF_AXIS[self.side.over][0], guard),
+            *([] if seen is None else self.values.in_loop(seen, bounds=guard)),
+            *self.loads(OF_AXIS[self.side.over][0], seen),
             *self.product("s", "q", "k", note),
-            *self.gradient.probability(self.axes, visible, guard, also),
+            *self.gradient.probability(self.axes, visible, guard, also, seen),
         ]
 
     def scores(self, partial: bool, also: Sequence[Expr] = ()) -> list[Stmt]:

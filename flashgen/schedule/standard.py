@@ -55,6 +55,7 @@ from .flash2 import (
 )
 from .loops import every_tile, tile_start
 from .pieces import Piece, pieces
+from .scrub import scrubbed
 from .softmax import S, first_sums, logit, row_lse, safe_inverse
 from .terms import MINUS_INF, call, index, is_minus_inf, tile
 from .values import Values, needed_by
@@ -183,6 +184,7 @@ def _values_kernel(ir: AttentionIR, e_pieces: tuple[Piece, ...]) -> Kernel:
         Load(P_ELEM, "P", IN_MATRIX, PAIRS_INSIDE),
         *weighted_values(ir, e_pieces, bounds.inside, P_ELEM, rescale=False),
     ]
+    step = step if bounds.clean else scrubbed(step)
     body: list[Stmt] = [*program_scalars(), *tile_rows(e_pieces)]
     body += needed_by(bounds.inside, [*values.prologue, *bounds.scalars])
     body += [Map(accumulator(p), real(0.0)) for p in e_pieces]

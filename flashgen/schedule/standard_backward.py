@@ -50,6 +50,7 @@ from .flash2 import program_scalars
 from .gradients import Learned, learned, line_sums
 from .loops import every_tile
 from .recompute import Tiles, owned_keys
+from .scrub import scrubbed
 from .terms import ZERO, index
 
 IN_MATRIX = (*IN_ROW, index("k"))
@@ -217,9 +218,9 @@ def _key_kernel(ir: AttentionIR, what: str, matrix: Tile, src: str, rows: str, f
 
 def _multiplied(t: Tiles, what: str, matrix: Tile, src: str, rows: str, note: str) -> Loop:
     """``what`` summed up over all tiles of a matrix in HBM."""
-    step = (
+    step = [
         Load(matrix, src, IN_MATRIX, PAIRS_INSIDE),
         *t.loads(rows, t.bounds.inside),
         *t.accumulated(what, matrix, rows, note),
-    )
-    return every_tile(t.side, t.names(what), step)
+    ]
+    return every_tile(t.side, t.names(what), step if t.bounds.clean else scrubbed(step))

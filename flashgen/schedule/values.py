@@ -77,8 +77,9 @@ class Values:
             return self._define(e, level, "qpos" if e == QPOS else own if level else "c")
         return with_children(e, tuple(self.hoist(c) for c in children(e)))
 
-    def in_loop(self, *exprs: Expr, bounds: Expr | None) -> list[Stmt]:
-        """Statements for the loop values in ``exprs``; ``bounds`` guards loads along the inner axis."""
+    def in_loop(self, *exprs: Expr, bounds: Expr | None, after: Expr | None = None) -> list[Stmt]:
+        """Statements for the loop values in ``exprs``; ``bounds`` guards loads along the inner axis. Those of
+        ``after`` are there already."""
         out: list[Stmt] = []
         done: set[Expr] = set()
 
@@ -91,6 +92,9 @@ class Values:
                         need(used)
                     out.append(_with_bounds(s, bounds) if isinstance(s, Load) else s)
 
+        if after is not None:
+            need(after)
+            out.clear()
         for e in exprs:
             need(e)
         return out

@@ -24,7 +24,6 @@ from .run import PLANNED, Tile
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
 INTS = (torch.int32, torch.int64)
 LARGEST = 6e4  # of an element, so that every dtype holds it
-_K = Var("k", "int")
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,7 @@ class Case:
     """Shapes, dtype, distribution and layouts of one call.
 
     ``layouts`` are of q, k, v. ``stride0`` broadcasts the spec's inputs over one of their dims.
-    ``poison`` puts NaN and infinities into keys past a bound of the mask that an input gives
-    (``k < length[b]``).
+    ``poison`` puts NaN and infinities into keys that the mask hides from every query.
     ``tile`` gives BLOCK_M and BLOCK_N instead of the planner. ``through`` says at which results a gradient
     arrives, ``dout`` is the layout of that of ``out``. ``dropout`` is the seed of a spec that has dropout.
     """
@@ -153,35 +151,16 @@ class Case:
     def _poisoned(
         self, spec: AttentionSpec, k: Tensor, v: Tensor, inputs: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        bounds = [e for e in conjuncts(spec.mask_expr) if is_bound(e)]
-        if not bounds or 0 in (self.batch, self.heads, self.seqlen_q, self.seqlen_k):
+        if spec.mask_expr is None or 0 in (self.batch, self.heads, self.seqlen_q, self.seqlen_k):
             return k, v
         group = self.heads // self.kv_heads
         s = torch.zeros(self.batch, self.heads, self.seqlen_q, self.seqlen_k, device=k.device)
         pairs = Pairs(s, group, inputs, s.dtype)
-        inside = torch.stack([pairs.mask(e) for e in bounds]).all(0).any(2)  # (B, Hq, Nk)
+        inside = pairs.mask(spec.mask_expr).any(2)  # (B, Hq, Nk)
         outside = ~inside.view(self.batch, self.kv_heads, group, -1).any(2)[..., None]
         bad = torch.tensor([torch.nan, torch.inf, -torch.inf], dtype=k.dtype, device=k.device)
         bad = bad[torch.arange(self.seqlen_k, device=k.device) % 3][:, None]
         return torch.where(outside, bad, k), torch.where(outside, bad, v)
-
-
-def conjuncts(mask: Expr | None) -> list[Expr]:
-    """The parts of a mask which must all hold."""
-    if mask is None:
-        return []
-    if isinstance(mask, Call) and mask.op == "and":
-        return [part for side in mask.args for part in conjuncts(side)]
-    return [mask]
-
-
-def is_bound(e: Expr) -> bool:
-    """True for ``k < n[b]`` and its like: a comparison of k with one number per (b, h) that an input
-    gives. Keys on the wrong side are padding: never read, they may hold anything."""
-    if not isinstance(e, Call) or e.op not in ("lt", "le", "gt", "ge") or _K not in e.args:
-        return False
-    bound = e.args[1] if e.args[0] == _K else e.args[0]
-    return bool(reads(bound)) and not variables(bound) & {"q", "k", "qpos", "s"}
 
 
 def _compares(e: Expr, name: str) -> bool:
