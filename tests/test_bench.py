@@ -92,6 +92,12 @@ def test_a_dry_run_goes_through_every_timed_suite(tmp_path: Path) -> None:
     assert (tmp_path / "errors.csv").exists()
 
 
+def test_a_dry_run_times_masks_beside_the_same_with_a_proof() -> None:
+    report = bench(Choice(("unseen",)), dry_run=True, console=Console(quiet=True))
+    assert report.problems == []
+    assert len(report.figures) == 8
+
+
 @pytest.mark.parametrize("suite", ["backward", "backward-variants", "dropout", "figure2"])
 def test_a_dry_run_goes_through_the_suites_of_training(suite: str, tmp_path: Path) -> None:
     choice = Choice((suite,), head_dims=(64,) if suite == "dropout" else (64, 128))

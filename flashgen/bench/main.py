@@ -14,7 +14,7 @@ from rich.console import Console
 
 from flashgen.errors import FlashgenError
 
-from . import accuracy, cases, choice, counters, figure2, host, models, training
+from . import accuracy, cases, choice, counters, figure2, host, models, training, unseen
 from .cases import Case
 from .contenders import PEERS
 from .report import Report
@@ -27,7 +27,7 @@ SUITES = (
     *("forward", "variants", "short", "host", "errors"),
     *("backward", "backward-variants", "dropout", "figure2"),
     *models.names(),
-    *("choice", "choice-backward", "counters"),
+    *("choice", "choice-backward", "counters", "unseen"),
 )
 #: How a suite is measured: those with cases to choose from (``timed`` where nothing is said), those without.
 RUNS: dict[str, Callable[[list[Case], Session], None]] = {
@@ -43,6 +43,7 @@ WHOLE: dict[str, Callable[[Session], None]] = {
     "choice": partial(choice.run, "choice"),
     "choice-backward": partial(choice.run, "choice-backward"),
     "counters": counters.run,
+    "unseen": unseen.run,
     **{m: partial(models.run, m) for m in models.names()},
 }
 

@@ -17,7 +17,7 @@ def command(
         list[str] | None,
         typer.Argument(
             help="forward, variants, short, host, errors; backward, backward-variants, dropout, figure2; a "
-            "model of bench/cases.yaml; choice, choice-backward, counters; default: all"
+            "model of bench/cases.yaml; choice, choice-backward, counters, unseen; default: all"
         ),
     ] = None,
     head_dim: Annotated[str, typer.Option("--head-dim", "-D", help="only these head dims: 64,128")] = "",

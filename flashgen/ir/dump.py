@@ -70,7 +70,9 @@ def _statement(s: Stmt) -> str:
         case Dot():
             acc = f" + {expression(s.acc)}" if s.acc is not None else ""
             only = f" where {expression(s.only)}" if s.only is not None else ""
-            return f"dot {_tile(s.dst)} = {s.a.name} . {s.b.name} over {s.contract}{only}{acc} ({s.precision})"
+            return (
+                f"dot {_tile(s.dst)} = {s.a.name} . {s.b.name} over {s.contract}{only}{acc} ({s.precision})"
+            )
         case Map():
             return f"map {_tile(s.dst)} = {expression(s.value)}"
         case Reduce():

@@ -241,7 +241,7 @@ class Machine:
             b = b.transpose(-1, -2)
         if s.only is not None:
             only = torch.as_tensor(self.over(s.only, (s.contract,)))
-            b = torch.where(only.unsqueeze(-1), b, 0.0)
+            b = b if bool(only.all()) else torch.where(only.unsqueeze(-1), b, 0.0)
         if self.check:
             self.traffic.flops += 2 * a.shape[-2] * a.shape[-1] * b.shape[-1] * self._running()
         if s.acc is None:

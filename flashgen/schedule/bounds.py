@@ -104,7 +104,9 @@ def mask_bounds(mask: Expr | None, side: Side = KEYS) -> Bounds:
         passed, proved = al.both(guard, *extra), found_unseen.proved
     if proved != EVERYTHING:
         note = "from here on each key is seen by the query that stands at it"
-        proved = Range(name("seen_lo", proved.lo, note), name("seen_hi", proved.hi, "seen by their own query"))
+        proved = Range(
+            name("seen_lo", proved.lo, note), name("seen_hi", proved.hi, "seen by their own query")
+        )
     alone = mask is not None and _stays_inside(mask, side)
     longest: tuple[str, Literal["first", "last"]] | None = None
     tiles_of = f"{side.given}_tile"

@@ -29,8 +29,8 @@ def bounded(ir: AttentionIR) -> AttentionIR:
 
 
 def key_limits(ir: AttentionIR) -> tuple[list[Stmt], Expr, bool]:
-    """The guard of keys that some row of the head may see, the scalars it takes before it, and whether it lets
-    no other pass."""
+    """The guard of keys that some row of the head may see, the scalars it takes before it, and whether no
+    other key passes it."""
     values = Values(ir)
     bounds = mask_bounds(None if ir.mask is None else values.load_uniform(ir.mask), KEYS)
     needed = needed_by(bounds.inside, [*values.prologue, *bounds.scalars])

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flashgen.expr.derive import ONE, derivative
-from flashgen.expr.nodes import Call, Const, Expr, Read, Var, real, substitute, variables, walk
+from flashgen.expr.nodes import Call, Const, Expr, Read, Var, real, substitute, walk
 from flashgen.expr.ops import OPS
 from flashgen.expr.share import operators, share
 from flashgen.ir.attention import AttentionIR

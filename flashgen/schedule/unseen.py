@@ -4,9 +4,9 @@ Such a key may hold anything, NaN too (padding, unused pages of a cache), and 0 
 must leave it out. Mostly nothing needs to be done, since some query of the call is known to see each key:
 
     last row, first row    under ``causal`` the last query sees every key
-    own row                under ``doc[b, k] == doc[b, qpos]`` a key is seen by the query that stands at it, if
+    own row                under ``doc[b, k] == doc[b, qpos]`` the query that stands at a key sees it, if
                            there is one: all keys but those before the first query
-    given rows             ``k < n[b]`` has no row in it; of ``k + 2 <= qpos`` the tile's last row sees the most
+    given rows             ``k < n[b]`` has no row in it; of ``k + 2 <= qpos`` the last row sees the most
 
 What stays unproved is left out by its weights (``scrub``).
 """
@@ -80,9 +80,7 @@ def conjuncts(mask: Expr | None) -> list[Expr]:
 
 def _holds(mask: Expr, row: Expr) -> bool:
     """Whether ``row`` provably sees every key."""
-    at_row = rewrite(
-        substitute(mask, {"q": row}), lambda n: al.simplify(n) if n.type == "int" else None
-    )
+    at_row = rewrite(substitute(mask, {"q": row}), lambda n: al.simplify(n) if n.type == "int" else None)
     certain, _ = interval(at_row, {})
     return certain is not None and _always(certain)
 

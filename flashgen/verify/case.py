@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from flashgen.expr.nodes import Call, Expr, Read, Var, reads, variables, walk
+from flashgen.expr.nodes import Call, Expr, Read, reads, walk
 from flashgen.spec.model import AttentionSpec
 
 from .inputs import ARRIVING, DISTRIBUTIONS, LAYOUTS, Draw

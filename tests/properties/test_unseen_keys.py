@@ -1,4 +1,4 @@
-"""A key that no query sees may hold anything, NaN and infinities too: it never matters, forward and backward."""
+"""A key that no query sees may hold anything, NaN and infinities too: it never matters."""
 
 from __future__ import annotations
 
