@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 
 import flashgen
-from flashgen.spec.model import AttentionSpec
+from flashgen.spec.model import AttentionSpec, InputSpec, Symbol
 
 from .cases import Shape
 from .clock import Run, rounds
@@ -38,14 +38,14 @@ class Row:
     frame: str
     part: str
     name: str
-    shape: tuple[str, ...]
-    dtype: str
+    shape: tuple[Symbol, ...]
+    dtype: Literal["int", "bool"]
     values: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
     def spec(self, proved: bool) -> AttentionSpec:
         """The mask as it is, or with a last query that sees every key."""
         part = f"(({self.part}) | (q >= Nq - 1))" if proved else f"({self.part})"
-        inputs = {self.name: {"shape": self.shape, "dtype": self.dtype}}
+        inputs = {self.name: InputSpec(shape=self.shape, dtype=self.dtype)}
         return AttentionSpec(name="unseen", head_dim=128, mask=self.frame.format(part), inputs=inputs)
 
 

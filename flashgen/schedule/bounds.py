@@ -102,10 +102,12 @@ def mask_bounds(mask: Expr | None, side: Side = KEYS) -> Bounds:
         found_unseen = unseen(mask)
         extra = [e for e in found_unseen.seen if not _bounded(e, begin, end, lo, hi)]
         passed, proved = al.both(guard, *extra), found_unseen.proved
-    if proved != EVERYTHING:
-        note = "from here on each key is seen by the query that stands at it"
+    if proved.lo != EVERYTHING.lo:
+        note = "from here on the query that stands at a key sees it"
+        proved = Range(name("seen_lo", proved.lo, note), proved.hi)
+    if proved.hi not in (EVERYTHING.hi, ZERO):
         proved = Range(
-            name("seen_lo", proved.lo, note), name("seen_hi", proved.hi, "seen by their own query")
+            proved.lo, name("seen_hi", proved.hi, "up to here the query that stands at a key sees it")
         )
     alone = mask is not None and _stays_inside(mask, side)
     longest: tuple[str, Literal["first", "last"]] | None = None
