@@ -48,6 +48,11 @@ class Bounds:
     rows_may_be_empty: bool
     longest: tuple[str, Literal["first", "last"]] | None
 
+    @property
+    def visited(self) -> bool:
+        """Whether there is a tile that may be visited."""
+        return bool(self.full or self.partial)
+
 
 def inside(side: Side) -> Expr:
     """``k < Nk``, or ``q < Nq``."""
