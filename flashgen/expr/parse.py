@@ -201,11 +201,13 @@ class _Parser(Cursor):
     def read(self, token: Token, kind: InputType) -> Part:
         """``input[index, …]``; an input of rank 0 is written without brackets."""
         word = token.text
+        if kind.rank == 0:
+            if self.sees("[", "("):
+                raise ExprError(f"`{word}` is one number: write `{word}` alone", self.token.offset)
+            return Part(Read(word, (), kind.type), token.offset, token.end)
         example = f"`{word}[{', '.join(('h', 'b, k', 'h, q, k', 'b, h, q, k')[kind.rank - 1 : kind.rank])}]`"
         if self.sees("("):
             raise ExprError(f"`{word}` is an input: read it by index, as in {example}", self.token.offset)
-        if kind.rank == 0:
-            return self.plain(token, Read(word, (), kind.type), "an input of one number")
         if not self.sees("["):
             indices = "one index" if kind.rank == 1 else f"{kind.rank} indices"
             raise ExprError(

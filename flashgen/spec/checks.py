@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MOST_INPUTS = 16
 MOST_CONSTANTS = 64
 
+EXPRESSIONS = ("score", "mask", "sink")
 #: Which size bounds which index: index variable -> the symbols of dimensions it may address.
 _FITS = {
     "b": ("batch",),
@@ -147,13 +148,16 @@ def of_the_sound_part(
     """What else is wrong once the fields in ``problems`` are mended, so that one run reports all.
 
     A wrong field is dropped or replaced by a harmless one. An expression that uses a wrong input or
-    constant is left alone: an error there could be the echo of the first.
+    constant is left alone: an error there could be the echo of the first. Whether a learned input is read
+    is not asked then.
     """
     mended = clean(dict(fields))
     broken = {name for p in problems if (name := _mend(mended, p))}
-    for field in ("score", "mask", "sink"):
+    for field in EXPRESSIONS:
         if broken & set(re.findall(r"\w+", str(mended.get(field, "")))):
             mended.pop(field, None)
+    if any(field in fields and field not in mended for field in EXPRESSIONS):
+        _none_learned(mended)
     mended.setdefault("name", "unnamed")
     mended.setdefault("head_dim", 64)
     try:
@@ -161,6 +165,14 @@ def of_the_sound_part(
     except ValidationError as error:
         return [p for p in found_by_pydantic(error, model) if p not in problems]
     return []
+
+
+def _none_learned(data: dict[str, Any]) -> None:
+    """Take back the gradients that only a whole spec can promise or refuse."""
+    inputs = data.get("inputs")
+    for entry in inputs.values() if isinstance(inputs, dict) and data.get("backward", True) else ():
+        if isinstance(entry, dict) and entry.get("dtype", "float") == "float":
+            entry.pop("grad", None)
 
 
 def _mend(data: dict[str, Any], problem: Problem) -> str | None:

@@ -166,14 +166,14 @@ def choice(*words: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def listed(what: str, most: int) -> BeforeValidator:
-    """A validator for a list of 1 to ``most`` entries; ``what`` names an example."""
+def listed(what: str, most: int, least: int = 1) -> BeforeValidator:
+    """A validator for a list of ``least`` to ``most`` entries; ``what`` names an example."""
 
     def check(value: Any) -> tuple[Any, ...]:
         if not isinstance(value, (list, tuple)):
             raise refuse(f"expected a list such as {what}, got {shown(value)}")
-        if not 1 <= len(value) <= most:
-            raise refuse(f"expected a list of 1 to {most} entries such as {what}, got {len(value)}")
+        if not least <= len(value) <= most:
+            raise refuse(f"expected a list of {least} to {most} entries such as {what}, got {len(value)}")
         return tuple(value)
 
     return BeforeValidator(check)

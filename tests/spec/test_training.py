@@ -162,3 +162,25 @@ def test_a_gradient_is_refused_here_or_made_there(index: str) -> None:
         return
     for schedule in ("backward", "backward_lse"):
         lower_spec(spec, schedule)
+
+
+ECHOES = {
+    # what is wrong in a spec that reads a learned input too: what the only problem says
+    "score: s * bad[h] + a1[h]\n" + LEARNED + "  bad: {shape: [head]}\n": "did you mean `heads`",
+    "score: s * bad + a1[h]\nconstants: {bad: x}\n" + LEARNED: "expected a number",
+    "sink: bad + a1[h]\nconstants: {bad: x}\n" + LEARNED: "expected a number",
+    "score: 3\n" + LEARNED: "put it in quotes",
+    "mask: true\n" + LEARNED: "leave the field out",
+    "sink: 3\n" + LEARNED: "put it in quotes",
+}
+
+
+@pytest.mark.parametrize("text", ECHOES)
+def test_no_error_is_the_echo_of_another(text: str) -> None:
+    ((_, _, said),) = problems(GOOD + text)
+    assert ECHOES[text] in said
+
+
+def test_what_needs_no_expression_is_still_said() -> None:
+    ints = LEARNED.replace("]", "], dtype: int")
+    assert len(problems(GOOD + "score: s * bad + a1[h]\nconstants: {bad: x}\n" + ints)) == 2
