@@ -98,8 +98,8 @@ class InputSpec(_Part):
     """A tensor that expressions read by index, e.g. ``slopes[h]``."""
 
     shape: Annotated[tuple[Dim, ...], listed("[heads, seqlen_k]", MOST_DIMS, least=0)]
-    """Sizes, outermost first: batch, heads, kv_heads, seqlen_q, seqlen_k or a whole number. `[]` is one number
-    for all, read by its bare name."""
+    """Sizes, outermost first: batch, heads, kv_heads, seqlen_q, seqlen_k or a whole number. `[]` is one
+    number for all, read by its bare name."""
     dtype: Annotated[Literal["float", "int", "bool"], choice("float", "int", "bool")] = "float"
     """float (fp16, bf16 and fp32 tensors fit), int (int32, int64) or bool. Ints are 32-bit in kernels and
     saturate at -2^30 and 2^30, so ids should lie between."""

@@ -1,4 +1,4 @@
-"""Inputs of rank 0, one number for all: read by their bare name, learned, checked, and loaded once a program."""
+"""Inputs of rank 0, one number for all: read by their bare name, learned, checked, loaded once a program."""
 
 from __future__ import annotations
 
