@@ -97,8 +97,6 @@ def mistyped(op: str, shown: str, argument: str, takes: str, got: Type) -> str:
     """For an ``argument`` (its text) of type ``got`` given to ``op`` (written ``shown``)."""
     wants = {"bool": "conditions", "int": "integers"}.get(takes, "numbers")
     says = f"`{shown}` takes {wants}, but `{clip(argument)}` is {A[got]}"
-    if op == "not":
-        return f"{says}: put the comparison in parentheses, as in `~(k < 4)`"
     if op == "int":
         return f"{says}; `floor(x)` makes an integer of a float" if got == "float" else says
     if takes == "bool":
@@ -110,6 +108,43 @@ def mistyped(op: str, shown: str, argument: str, takes: str, got: Type) -> str:
     if takes == "int" and got == "float":
         return f"{says}; `floor(x)` makes an integer"
     return f"{says}; `where(condition, 1, 0)` makes a number"
+
+
+#: What several arguments are called that are all taken.
+_KINDS = {"bool": ("a condition", "two conditions"), "int": ("an integer", "two integers")}
+
+
+def unlike(sign: str, takes: Sequence[str], given: Sequence[tuple[str, Type]]) -> str:
+    """For a ``sign`` that has a meaning for arguments of each of ``takes``, but not for those ``given`` (text
+    and type)."""
+    kinds = [_KINDS.get(t, ("a number", "two numbers"))[len(given) > 1] for t in takes]
+    shown = " and ".join(f"`{clip(text)}` is {A[t]}" for text, t in given)
+    says = f"`{sign}` takes {' or '.join(kinds)}, but {shown}"
+    if sign == "~":
+        return f"{says}: put a comparison in parentheses, as in `~(k < 4)`"
+    if "num" in takes:
+        return f"{says}: `int(condition)` makes a number of a condition, `x != 0` a condition of a number"
+    power = "; a power is written `x ** 2`" if sign == "^" else ""
+    if any(t == "float" for _, t in given):
+        return f"{says}: compare it, as in `x > 0`; `floor(x)` makes an integer{power}"
+    return f"{says}: compare the integer, as in `x != 0`; `int(condition)` makes one of a condition{power}"
+
+
+def unclear_not(shown: str, compares: str, rest: str) -> str:
+    """For ``~k < 4``, in which the ``~`` takes ``k`` alone; ``rest`` is ``< 4``."""
+    inner = clip(shown.removeprefix("~").strip())
+    return (
+        f"`~` binds tighter than `{compares}`: for a condition write `~({inner} {rest})`, for bits "
+        f"`(~{inner}) {rest}`"
+    )
+
+
+def unclear_bits(shown: str, sign: str, first: str, second: str) -> str:
+    """For ``k < 4 | q < 8``, in which the ``|`` takes ``4`` and ``q``."""
+    return (
+        f"comparisons bind looser than `{sign}`, so it takes `{clip(shown)}` alone: for conditions write "
+        f"`({clip(first)}) {sign} ({clip(second)})`, for bits `({clip(shown)})`"
+    )
 
 
 def misgiven(name: str, function: str, argument: str, takes: str, got: Type) -> str:

@@ -44,7 +44,7 @@ _TOKEN = re.compile(
     r"[-+*/%<>&|~()\[\],=!^@:;.{}'\"`#$?\\])"
 )
 
-_SYMBOLS = frozenset("+ - * / // % ** < <= > >= == != & | ~ ( ) [ ] ,".split())
+_SYMBOLS = frozenset("+ - * / // % ** < <= > >= == != & | ^ << >> ~ ( ) [ ] ,".split())
 
 _INSTEAD = {
     "=": "write `==` to compare; arguments are given by position",
@@ -54,14 +54,11 @@ _INSTEAD = {
     "!": "write `~` for not, `!=` for not equal",
     "&&": "write `&`",
     "||": "write `|`",
-    "^": "write `x ** 2` for a power, `(a | b) & ~(a & b)` for exclusive or",
     ":=": "an expression has no assignments",
     ".": "there are no attributes or methods; a decimal point needs a digit beside it",
     "...": "write every index out",
     ":": "there are no slices; an input is read one element at a time, as in `bias[h, q, k]`",
     ";": "a field holds one expression",
-    "<<": "write `* 2`, `* 4`, …",
-    ">>": "write `// 2`, `// 4`, …",
     "@": "expressions are about one element: there are no matrices",
     "'": "there are no strings",
     '"': "there are no strings",
