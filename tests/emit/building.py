@@ -50,7 +50,8 @@ SPECS: dict[str, dict[str, Any]] = {
     },
     "bits": {
         "head_dim": 16,
-        "mask": "((w[b, k] >> n[b, q]) & 1 == 1) ^ causal | ((q < 9) == (k < 5)) & (((~w[b, k]) | q) != 1 << n[b, q])",
+        "mask": "((w[b, k] >> n[b, q]) & 1 == 1) ^ causal"
+        " | ((q < 9) == (k < 5)) & (((~w[b, k]) | q) != 1 << n[b, q])",
         "inputs": {
             "w": {"shape": ["batch", "seqlen_k"], "dtype": "int"},
             "n": {"shape": ["batch", "seqlen_q"], "dtype": "int"},
