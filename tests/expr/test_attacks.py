@@ -186,8 +186,8 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     read_or_refused(text)
 
 
-WORDS = """s q k h slopes bias [ ] ( ) , + - * / // % ** < <= == != & | ^ << >> ~ 1 0 0.5 inf True where min exp
-causal window"""
+WORDS = """s q k h slopes bias [ ] ( ) , + - * / // % ** < <= == != & | ^ << >> ~ 1 0 0.5 inf True where min
+exp causal window"""
 
 
 @given(st.lists(st.sampled_from(WORDS.split()), max_size=25).map(" ".join))
