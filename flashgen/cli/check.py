@@ -46,11 +46,10 @@ def _tiles(spec: AttentionSpec) -> list[str]:
     most = f" at most, by {', '.join(v.inputs)}" if v.inputs else ""
     sides = " x ".join(map(str, SIDES.values()))
     share = f"{v.visited:,} of {v.tiles:,} tiles ({100 * v.visited / v.tiles:.0f}%){most}"
-    lines = [
-        f"mask: at seqlen {LENGTH:,}, in tiles of {sides}, {share} are visited, {v.full:,} of them unmasked"
-    ]
     if not v.visited:
-        return [f"mask: no tile is ever visited: out is 0 and lse is -inf ({share})"]
+        return ["mask: no tile is ever visited: out is 0 and lse is -inf"]
+    at = f"at seqlen {LENGTH:,}, in tiles of {sides}"
+    lines = [f"mask: {at}, {share} are visited, {v.full:,} of them unmasked"]
     if v.free:
         parts = " and ".join(f"`{clip(to_text(p), 60)}`" for p in v.free)
         each = "gives no bounds: it is" if len(v.free) == 1 else "give no bounds: they are"

@@ -1,7 +1,7 @@
 """What a mask saves: the tiles that are visited of all, and which parts of the mask give bounds.
 
 Counted by the bounds themselves, for every tile of queries, at one length and tile. An input is looked at
-only when a kernel runs: where bounds read one, the count is the most that they allow.
+only when a kernel runs: where bounds read one, it is 0 or the length, whichever leaves more.
 """
 
 from __future__ import annotations
