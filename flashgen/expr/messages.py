@@ -7,22 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from .nodes import Type
 from .scope import MASK_SCOPE, SCORE_SCOPE, SINK_SCOPE
+from .words import NAMES, instead
 
 A: dict[Type, str] = {"bool": "a condition", "int": "an integer", "float": "a float"}
-
-#: Names people know from elsewhere, and what they are called here.
-_ELSEWHERE = {
-    "score": "`s`", "q_idx": "`q`", "kv_idx": "`k`", "k_idx": "`k`", "i": "`q`", "j": "`k`", "batch": "`b`",
-    "head": "`h`", "kv_head": "`hkv`", "seqlen_q": "`Nq`", "seqlen_k": "`Nk`", "q_len": "`Nq`",
-    "kv_len": "`Nk`", "pow": "`x ** 2`", "minimum": "`min`", "maximum": "`max`", "fabs": "`abs`",
-    "ln": "`log`", "relu": "`max(x, 0)`",
-    "clamp": "`clip(x, low, high)`", "round": "`floor(x + 0.5)`", "ceil": "`-floor(-x)`", "true": "`True`",
-    "false": "`False`", "infinity": "`inf`", "Inf": "`inf`", "pi": "`3.141592653589793`",
-    "e": "`2.718281828459045`", "bool": "a comparison, `x != 0`",
-    "nan": "left out: it would spread to the whole row",
-    "rsqrt": "`1 / sqrt(x)`", "tan": "`sin(x) / cos(x)`", "select": "`where`",
-}  # fmt: skip
-
 
 #: How much of a name must agree for it to be taken for another.
 NEAR = 0.65
@@ -42,8 +29,10 @@ def unknown(name: str, known: Iterable[str], what: str = "name", otherwise: str 
     """A message for an unknown ``name``, with the nearest of the ``known`` ones; where none is near, with
     ``otherwise`` or all of them."""
     message = f"unknown {what} `{clip(name)}`"
-    if name in _ELSEWHERE:
-        return f"{message}: here it is {_ELSEWHERE[name]}"
+    if name in NAMES:
+        return f"{message}: here it is {NAMES[name]}"
+    if what != "input" and (write := instead(name)):
+        return f"{message}: {write}"
     names = sorted(set(known))
     near = difflib.get_close_matches(name, names, n=2, cutoff=NEAR) or [n for n in names if n == name.lower()]
     if near:

@@ -248,7 +248,9 @@ class _Parser(Cursor):
             args, closed = self.arguments(")")
             end = closed.end
         if len(args) != len(f.params):
-            raise ExprError(f"`{f.signature}` takes {_count(len(f.params))}, got {len(args)}", token.offset)
+            says = f"`{f.signature}` takes {_count(len(f.params))}, got {len(args)}"
+            alone = "" if f.params else f": it knows q and k, write `{f.name}` alone"
+            raise ExprError(says + alone, token.offset)
         values: dict[str, Expr] = {}
         for part, (name, takes) in zip(args, f.params, strict=True):
             got = part.expr.type

@@ -55,7 +55,7 @@ _INSTEAD = {
     "&&": "write `&`",
     "||": "write `|`",
     ":=": "an expression has no assignments",
-    ".": "there are no attributes or methods; a decimal point needs a digit beside it",
+    ".": "there are no attributes or methods: write `exp(x)` for `torch.exp(x)`; a point needs a digit",
     "...": "write every index out",
     ":": "there are no slices; an input is read one element at a time, as in `bias[h, q, k]`",
     ";": "a field holds one expression",
@@ -76,6 +76,9 @@ _KEYWORDS = {
     "is": "write `==`",
     "in": "write comparisons, as in `(2 <= k) & (k < 5)`",
     "None": "leave the field out instead",
+    "lambda": "write what it returns alone, such as `k <= qpos`, with b, h, q, k for its arguments",
+    "def": "a field holds one expression",
+    "return": "write what is returned alone",
 }
 
 #: Characters people type (or paste) for one of ours; NFKC covers the full-width forms.

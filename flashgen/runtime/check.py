@@ -15,8 +15,13 @@ from torch._C import _functorch
 from torch.autograd import forward_ad
 
 from flashgen.errors import TensorError
+from flashgen.expr.words import instead
 
 from .signature import InputDecl, Signature
+
+#: Fields of a spec that people pass to a call.
+FIELDS = ("mask", "score", "scale", "dropout", "heads", "head_dim", "sink")
+FIELD = "it is one of its fields, not an argument"
 
 DTYPES: Mapping[torch.dtype, str] = {
     torch.float16: "fp16",
@@ -207,7 +212,9 @@ def named(sig: Signature, given: Mapping[str, Tensor]) -> list[Tensor]:
         return found
     if unknown := [n for n in given if n not in sig.names]:
         takes = f"it takes {', '.join(sig.names)}" if sig.names else "it takes none"
-        raise TensorError(f"{unknown[0]} is not an input of {sig.name}: {takes}")
+        how = instead(unknown[0]) or (FIELD if unknown[0] in FIELDS else None)
+        spec = f". In the spec: {how}" if how else ""
+        raise TensorError(f"{unknown[0]} is not an input of {sig.name}: {takes}{spec}")
     i = next(i for i in sig.inputs if i.name not in given)
     raise TensorError(
         f"{i.name} is missing: {sig.name} reads it. Pass {i.name}=<{i.type} tensor {shown(i.shape)}>"

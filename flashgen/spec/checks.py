@@ -208,7 +208,8 @@ def _mend(data: dict[str, Any], problem: Problem) -> str | None:
             if isinstance(entry, dict):
                 if problem.at_key:  # an unknown field of a known input
                     entry.pop(rest[0], None)
-                    return None
+                    if "shape" in entry:
+                        return None
                 if rest[:1] == ["shape"] and len(rest) == 2:
                     entry["shape"][rest[1]] = INT_LIMIT - 1  # its rank, at least, is known
                     return None

@@ -38,7 +38,7 @@ ONE_PROBLEM = {
     "sink: a1[k]\n" + HEADS: (3, 10, "`k` exists in scores and masks only"),
     "sink: causal\n": (3, 7, "`causal` uses `k`, which has no meaning here"),
     "sink: a1[q]\n" + HEADS: (3, 7, "use `h` there"),
-    "sinks: a1[h]\n" + HEADS: (3, 1, "did you mean `sink`?"),
+    "sinks: a1[h]\n" + HEADS: (3, 1, "write `sink: sinks[h]`"),
     "score: s + a1[h]\n" + LEARNED.replace("true", "yes"): (5, 30, "write true, or 'yes'"),
     "score: s + a1[h]\n" + LEARNED.replace("]", "], dtype: int"): (5, 42, "only float inputs"),
     "mask: a1[h]\n" + LEARNED.replace("]", "], dtype: bool"): (5, 43, "only float inputs"),
