@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from flashgen.errors import PlanError
 from flashgen.ir.attention import AttentionIR, lower
+from flashgen.ir.live import live
 from flashgen.ir.program import Program
 from flashgen.ir.verify import verify_ir, verify_program
 from flashgen.schedule.backward import backward
@@ -57,7 +58,7 @@ class Lowered:
 
 
 def lower_spec(spec: AttentionSpec, schedule: str = "flash2") -> Lowered:
-    """spec -> AttentionIR -> Program, each level verified.
+    """spec -> AttentionIR -> Program of what lasts, each level verified.
 
     Raises ``PlanError`` for an unknown schedule, and for a backward of a spec that refuses it.
     """
@@ -69,7 +70,7 @@ def lower_spec(spec: AttentionSpec, schedule: str = "flash2") -> Lowered:
         )
     ir = lower(spec)
     verify_ir(ir)
-    program = SCHEDULES[schedule](ir)
+    program = live(SCHEDULES[schedule](ir))
     verify_program(program)
     return Lowered(spec, ir, program)
 

@@ -20,6 +20,7 @@ _CALLS = {
     "max": "torch.where({0} >= {1}, {0}, {1})",
     "neg": "(-{0})",
     "not": "(~({0}))",
+    "bit_not": "(~({0}))",
     "floor": "torch.floor({0}).to(torch.int32)",
     "int": "({0}).to(torch.int32)",
     "float": "{0}",  # torch promotes an integer beside a float

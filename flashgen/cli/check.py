@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from flashgen.errors import SpecError
+from flashgen.expr.messages import clip
+from flashgen.expr.text import to_text
 from flashgen.spec import AttentionSpec, load_spec
 from flashgen.spec.advice import advice
 from flashgen.spec.gallery import find
@@ -25,10 +27,35 @@ def command(
             failed = True
             continue
         out().print(f"OK {given}: {_summary(spec)}", markup=False)
+        for line in _tiles(spec):
+            out().print(f"   {line}", markup=False)
         for hint in advice(spec):
             out().print(f"   hint: {hint}", markup=False)
     if failed:
         raise typer.Exit(1)
+
+
+def _tiles(spec: AttentionSpec) -> list[str]:
+    """What the mask saves: how many tiles are visited, and which of its parts give no bounds."""
+    if spec.mask_expr is None:
+        return []
+    from flashgen.ir.attention import lower
+    from flashgen.plan.visited import LENGTH, SIDES, visited
+
+    v = visited(lower(spec), spec.mask_expr)
+    most = f" at most, by {', '.join(v.inputs)}" if v.inputs else ""
+    sides = " x ".join(map(str, SIDES.values()))
+    share = f"{v.visited:,} of {v.tiles:,} tiles ({100 * v.visited / v.tiles:.0f}%){most}"
+    if not v.visited:
+        return ["mask: no tile is ever visited: out is 0 and lse is -inf"]
+    at = f"at seqlen {LENGTH:,}, in tiles of {sides}"
+    lines = [f"mask: {at}, {share} are visited, {v.full:,} of them unmasked"]
+    if v.free:
+        parts = " and ".join(f"`{clip(to_text(p), 60)}`" for p in v.free)
+        each = "gives no bounds: it is" if len(v.free) == 1 else "give no bounds: they are"
+        others = "every tile" if not v.bounding else "every tile that the rest leaves"
+        lines.append(f"{parts} {each} looked at pair by pair in {others}")
+    return lines
 
 
 def _summary(spec: AttentionSpec) -> str:

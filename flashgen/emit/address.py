@@ -37,7 +37,7 @@ def stride_names(t: Tensor) -> tuple[str | None, ...]:
         letter = {"Nq": "q" if both else "n", "Nk": "k" if both else "n"}.get(name, _LETTERS.get(name))
         letters.append(letter if letter and letter not in letters else str(i))
     names: list[str | None] = [f"stride_{t.name}_{x}" for x in letters]
-    if t.role != "input":
+    if t.role != "input" and names:
         names[-1] = None
     return tuple(names)
 

@@ -55,6 +55,7 @@ def _python(e: Expr) -> str:
     calls = {
         "neg": "(-{0})",
         "not": "(~{0})",
+        "bit_not": "(~{0})",
         "abs": "abs({0})",
         "int": "({0} + 0)",
         "cdiv": "-(-{0} // {1})",

@@ -165,8 +165,12 @@ def non_negative(e: Expr) -> bool:
     if isinstance(e, Call):
         if e.op in ("add", "mul", "floordiv", "cdiv", "min"):
             return all(map(non_negative, e.args))
-        if e.op == "max":
+        if e.op in ("max", "bit_and"):
             return any(map(non_negative, e.args))
+        if e.op in ("bit_or", "bit_xor"):
+            return all(map(non_negative, e.args))
+        if e.op == "shift_right":
+            return non_negative(e.args[0])
         if e.op == "mod":
             return non_negative(e.args[1])
         if e.op == "abs":

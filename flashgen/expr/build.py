@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from . import algebra as al
 from .evaluate import evaluate_python
 from .limits import INT_LIMIT
 from .nodes import Call, Const, Expr, Read, Type, Var, real, rewrite, substitute, walk
-from .ops import OPS
+from .ops import MOST_SHIFT, OPS, Op, Takes
 
 
 class Mismatch(Exception):
@@ -36,13 +36,23 @@ def written_out(body: Expr, values: Mapping[str, Expr]) -> Expr:
     return rewrite(substitute(body, values), literal)
 
 
+def fits(takes: Takes, got: Type) -> bool:
+    """Whether an argument of type ``got`` is one that an operator ``takes``."""
+    return got in ("int", "float") if takes in ("num", "float") else got == takes
+
+
+def meant(rows: Sequence[Op], types: Sequence[Type]) -> Op | None:
+    """Of what a sign may mean, what it means for arguments of these types."""
+    return next((op for op in rows if all(map(fits, op.takes, types))), None)
+
+
 def call(name: str, *args: Expr) -> Expr:
     """The operator ``name`` applied to ``args``, typed. Raises ``Mismatch``."""
     op = OPS[name]
     if len(args) != len(op.takes):
         raise TypeError(f"{name} takes {len(op.takes)} arguments, got {len(args)}")
     for i, (takes, a) in enumerate(zip(op.takes, args, strict=True)):
-        if a.type not in {"num": ("int", "float"), "float": ("int", "float")}.get(takes, (takes,)):
+        if not fits(takes, a.type):
             raise Mismatch(i, takes, a.type)
     as_float = op.result == "float" or any(a.type == "float" for a in args)
     args = tuple(promote(a) if as_float or t == "float" else a for a, t in zip(args, op.takes, strict=True))
@@ -58,6 +68,10 @@ def unsound(e: Expr) -> str | None:
         return None
     if e.op in ("floordiv", "mod") and _constant(e.args[1]) == 0:
         return f"`{OPS[e.op].symbol}` by zero"
+    if e.op in ("shift_left", "shift_right"):
+        count = _constant(e.args[1])
+        if count is not None and not 0 <= count <= MOST_SHIFT:
+            return f"`{OPS[e.op].symbol}` by {count} gives zero: a count is 0 … {MOST_SHIFT}"
     if e.op == "div" and not varies(e.args[1]) and evaluate_python(e.args[1], {}) == 0:
         return "`/` by zero is infinite or NaN for every pair; infinity is written `inf`"
     if e.type == "int":

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from flashgen.errors import ExprError
 
 from . import build, messages
-from .nodes import Expr, children
-from .ops import INFIX, OPS
+from .nodes import Call, Expr, children
+from .ops import INFIX, OPS, Op
 from .tokens import Token, tokenize
 
 MAX_NODES = 500
 MAX_DEPTH = 50
+#: How tightly comparisons bind.
+COMPARE = OPS["lt"].precedence
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,44 @@ class Cursor:
             raise ExprError(text, args[1].start if "zero" in text else start)
         return self.node(e, args, start, args[-1].end if end is None else end)
 
+    def signed(self, rows: Sequence[Op], args: Sequence[Part], sign: Token) -> Part:
+        """What ``sign`` means for ``args``, of all that it may mean."""
+        types = [a.expr.type for a in args]
+        op = build.meant(rows, types) or (rows[0] if len(rows) == 1 else None)
+        if op is not None:
+            return self.apply(op.name, args, sign)
+        taken = [{t for t in ("bool", "int", "float") if any(build.fits(row.takes[i], t) for row in rows)}
+                 for i in range(len(args))]  # fmt: skip
+        odd = [i for i, t in enumerate(types) if t not in taken[i]]
+        odd += [i for i, t in enumerate(types) if not build.fits(rows[0].takes[i], t)]
+        raise ExprError(self._unlike(rows, args, odd[0], sign), args[odd[0]].start)
+
+    def unclear(self, left: Part, before: Part | None) -> None:
+        """Refuse a comparison whose ``left`` side is read otherwise by most: ``~k < 4``, and after another
+        comparison, whose left side is ``before``, ``k < 4 | q < 8``."""
+        shown, compares = self.says(left), self.token.text
+        if isinstance(left.expr, Call) and left.expr.op == "bit_not" and shown.startswith("~"):
+            after = self.tokens[self.at + 1]
+            rest = f"{compares} {after.text if after.kind in ('name', 'int', 'float') else '…'}"
+            raise ExprError(messages.unclear_not(shown, compares, rest), left.start)
+        sign = self.bare(left, "|", "^", "&") if before else None
+        if before and sign:
+            first = self.text[before.start : sign.offset].strip()
+            second = self.text[sign.end : left.end].strip()
+            raise ExprError(
+                messages.unclear_bits(shown, sign.text, first, f"{second} {compares} …"), sign.offset
+            )
+
+    def bare(self, part: Part, *symbols: str) -> Token | None:
+        """The first of ``symbols`` in ``part`` that stands in no brackets."""
+        depth = 0
+        for token in self.tokens:
+            if part.start <= token.offset < part.end and token.kind == "symbol":
+                depth += (token.text in ("(", "[")) - (token.text in (")", "]"))
+                if depth == 0 and token.text in symbols:
+                    return token
+        return None
+
     def node(self, e: Expr, parts: Sequence[Part], start: int, end: int) -> Part:
         """A new node over ``parts``, counted."""
         promoted = any(new is not p.expr for new, p in zip(children(e), parts, strict=False))
@@ -114,14 +154,19 @@ class Cursor:
 
     def _mistyped(self, name: str, args: Sequence[Part], wrong: build.Mismatch, sign: Token) -> str:
         part, shown = args[wrong.position], OPS[name].symbol or sign.text
-        message = messages.mistyped(name, shown, self.says(part), wrong.takes, wrong.got)
-        if name not in ("and", "or"):
+        return messages.mistyped(name, shown, self.says(part), wrong.takes, wrong.got)
+
+    def _unlike(self, rows: Sequence[Op], args: Sequence[Part], at: int, sign: Token) -> str:
+        """For arguments that a sign of several meanings has none for; ``at``: the first that is wrong."""
+        kinds = [op.takes[0] for op in rows]
+        message = messages.unlike(sign.text, kinds, [(self.says(a), a.expr.type) for a in args])
+        left, right = self.says(args[0]), self.says(args[-1])
+        if rows[0].precedence == COMPARE or len(args) == 1:
             return message
-        left, right = self.says(args[0]), self.says(args[1])
-        if wrong.position == 0 and self.comparing:
-            fixed = f"({self.text[self.comparing[-1].start : args[0].end]}) {shown} {right}"
-        elif wrong.position == 1 and self.token.text in INFIX:
-            fixed = f"{left} {shown} ({right} {self.token.text} …)"
+        if at == 0 and self.comparing:
+            fixed = f"({self.text[self.comparing[-1].start : args[0].end]}) {sign.text} {right}"
+        elif at == 1 and self.token.text in INFIX and INFIX[self.token.text][0].precedence == COMPARE:
+            fixed = f"{left} {sign.text} ({right} {self.token.text} …)"
         else:
             return message
-        return f"{message.split(': compare')[0]}: {messages.precedence(shown, fixed)}"
+        return f"{message.split(': ')[0]}: {messages.precedence(sign.text, fixed)}"

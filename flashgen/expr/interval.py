@@ -75,6 +75,33 @@ def mod(a: Interval, b: Interval) -> Interval:
     return integer(0), integer(c - 1)
 
 
+def bit_and(a: Interval, b: Interval) -> Interval:
+    """Between 0 and a side that is never negative."""
+    ends = [x[1] for x in (a, b) if x[0] is not None and al.non_negative(x[0])]
+    known = [e for e in ends if e is not None]
+    return integer(0) if ends else None, known[0] if known else None
+
+
+def bit_not(a: Interval) -> Interval:
+    return sub(neg(a), (integer(1), integer(1)))
+
+
+def _power(n: Interval) -> Interval | None:
+    """Two to the power of a count that is a literal."""
+    c = _literal(n)
+    return (integer(2**c),) * 2 if c is not None and 0 <= c < 31 else None
+
+
+def shift_left(a: Interval, n: Interval) -> Interval:
+    power = _power(n)
+    return mul(a, power) if power else UNKNOWN
+
+
+def shift_right(a: Interval, n: Interval) -> Interval:
+    power = _power(n)
+    return floordiv(a, power) if power else UNKNOWN
+
+
 def minimum(a: Interval, b: Interval) -> Interval:
     hi = a[1] if b[1] is None else b[1] if a[1] is None else al.minimum(a[1], b[1])
     return _both(al.minimum, a[0], b[0]), hi
@@ -137,6 +164,14 @@ def logical_or(a: Interval, b: Interval) -> Interval:
 
 def logical_not(a: Interval) -> Interval:
     return al.negate(a[1] or TRUE), al.negate(a[0] or FALSE)
+
+
+def logical_xor(a: Interval, b: Interval) -> Interval:
+    return logical_or(logical_and(a, logical_not(b)), logical_and(logical_not(a), b))
+
+
+def logical_iff(a: Interval, b: Interval) -> Interval:
+    return logical_not(logical_xor(a, b))
 
 
 def interval(e: Expr, known: Mapping[str, Interval]) -> Interval:

@@ -7,22 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from .nodes import Type
 from .scope import MASK_SCOPE, SCORE_SCOPE, SINK_SCOPE
+from .words import NAMES, instead
 
 A: dict[Type, str] = {"bool": "a condition", "int": "an integer", "float": "a float"}
-
-#: Names people know from elsewhere, and what they are called here.
-_ELSEWHERE = {
-    "score": "`s`", "q_idx": "`q`", "kv_idx": "`k`", "k_idx": "`k`", "i": "`q`", "j": "`k`", "batch": "`b`",
-    "head": "`h`", "kv_head": "`hkv`", "seqlen_q": "`Nq`", "seqlen_k": "`Nk`", "q_len": "`Nq`",
-    "kv_len": "`Nk`", "pow": "`x ** 2`", "minimum": "`min`", "maximum": "`max`", "fabs": "`abs`",
-    "ln": "`log`", "relu": "`max(x, 0)`",
-    "clamp": "`clip(x, low, high)`", "round": "`floor(x + 0.5)`", "ceil": "`-floor(-x)`", "true": "`True`",
-    "false": "`False`", "infinity": "`inf`", "Inf": "`inf`", "pi": "`3.141592653589793`",
-    "e": "`2.718281828459045`", "bool": "a comparison, `x != 0`",
-    "nan": "left out: it would spread to the whole row",
-    "rsqrt": "`1 / sqrt(x)`", "tan": "`sin(x) / cos(x)`", "select": "`where`",
-}  # fmt: skip
-
 
 #: How much of a name must agree for it to be taken for another.
 NEAR = 0.65
@@ -42,8 +29,10 @@ def unknown(name: str, known: Iterable[str], what: str = "name", otherwise: str 
     """A message for an unknown ``name``, with the nearest of the ``known`` ones; where none is near, with
     ``otherwise`` or all of them."""
     message = f"unknown {what} `{clip(name)}`"
-    if name in _ELSEWHERE:
-        return f"{message}: here it is {_ELSEWHERE[name]}"
+    if name in NAMES:
+        return f"{message}: here it is {NAMES[name]}"
+    if what != "input" and (write := instead(name)):
+        return f"{message}: {write}"
     names = sorted(set(known))
     near = difflib.get_close_matches(name, names, n=2, cutoff=NEAR) or [n for n in names if n == name.lower()]
     if near:
@@ -97,8 +86,6 @@ def mistyped(op: str, shown: str, argument: str, takes: str, got: Type) -> str:
     """For an ``argument`` (its text) of type ``got`` given to ``op`` (written ``shown``)."""
     wants = {"bool": "conditions", "int": "integers"}.get(takes, "numbers")
     says = f"`{shown}` takes {wants}, but `{clip(argument)}` is {A[got]}"
-    if op == "not":
-        return f"{says}: put the comparison in parentheses, as in `~(k < 4)`"
     if op == "int":
         return f"{says}; `floor(x)` makes an integer of a float" if got == "float" else says
     if takes == "bool":
@@ -110,6 +97,43 @@ def mistyped(op: str, shown: str, argument: str, takes: str, got: Type) -> str:
     if takes == "int" and got == "float":
         return f"{says}; `floor(x)` makes an integer"
     return f"{says}; `where(condition, 1, 0)` makes a number"
+
+
+#: What several arguments are called that are all taken.
+_KINDS = {"bool": ("a condition", "two conditions"), "int": ("an integer", "two integers")}
+
+
+def unlike(sign: str, takes: Sequence[str], given: Sequence[tuple[str, Type]]) -> str:
+    """For a ``sign`` that has a meaning for arguments of each of ``takes``, but not for those ``given`` (text
+    and type)."""
+    kinds = [_KINDS.get(t, ("a number", "two numbers"))[len(given) > 1] for t in takes]
+    shown = " and ".join(f"`{clip(text)}` is {A[t]}" for text, t in given)
+    says = f"`{sign}` takes {' or '.join(kinds)}, but {shown}"
+    if sign == "~":
+        return f"{says}: put a comparison in parentheses, as in `~(k < 4)`"
+    if "num" in takes:
+        return f"{says}: `int(condition)` makes a number of a condition, `x != 0` a condition of a number"
+    power = "; a power is written `x ** 2`" if sign == "^" else ""
+    if any(t == "float" for _, t in given):
+        return f"{says}: compare it, as in `x > 0`; `floor(x)` makes an integer{power}"
+    return f"{says}: compare the integer, as in `x != 0`; `int(condition)` makes one of a condition{power}"
+
+
+def unclear_not(shown: str, compares: str, rest: str) -> str:
+    """For ``~k < 4``, in which the ``~`` takes ``k`` alone; ``rest`` is ``< 4``."""
+    inner = clip(shown.removeprefix("~").strip())
+    return (
+        f"`~` binds tighter than `{compares}`: for a condition write `~({inner} {rest})`, for bits "
+        f"`(~{inner}) {rest}`"
+    )
+
+
+def unclear_bits(shown: str, sign: str, first: str, second: str) -> str:
+    """For ``k < 4 | q < 8``, in which the ``|`` takes ``4`` and ``q``."""
+    return (
+        f"comparisons bind looser than `{sign}`, so it takes `{clip(shown)}` alone: for conditions write "
+        f"`({clip(first)}) {sign} ({clip(second)})`, for bits `({clip(shown)})`"
+    )
 
 
 def misgiven(name: str, function: str, argument: str, takes: str, got: Type) -> str:

@@ -50,7 +50,7 @@ class Op:
     @property
     def usage(self) -> str:
         """How it is written: ``a + b``, ``exp(x)``, ``where(condition, a, b)``."""
-        numbers = iter("x" if len(self.takes) == 1 else "ab")
+        numbers = iter("x" if len(self.takes) == 1 else "an" if self.name.startswith("shift") else "ab")
         names = ["condition" if t == "bool" and not self.symbol else next(numbers) for t in self.takes]
         return f" {self.symbol} ".join(names) if self.symbol else f"{self.name}({', '.join(names)})"
 
@@ -123,6 +123,25 @@ def _torch_divide(name: str) -> Callable[..., Any]:
     return f
 
 
+#: A shift by any other count than 0 … MOST_SHIFT is 0, in every form.
+MOST_SHIFT = 31
+
+
+def _shift(shifted: Callable[[int, int], int]) -> Callable[[int, int], int]:
+    return lambda a, n: shifted(a, n) if 0 <= n <= MOST_SHIFT else 0
+
+
+def _torch_shift(name: str) -> Callable[..., Any]:
+    def f(t: Any, a: Any, n: Any) -> Any:
+        if not isinstance(n, t.Tensor):
+            return getattr(t, name)(a, n) if 0 <= n <= MOST_SHIFT else t.zeros_like(a)
+        outside = (n < 0) | (n > MOST_SHIFT)
+        a = a if isinstance(a, t.Tensor) else t.as_tensor(a)
+        return getattr(t, name)(a, n.masked_fill(outside, 0)).masked_fill(outside, 0)
+
+    return f
+
+
 def _torch_minmax(name: str, bound: str) -> Callable[..., Any]:
     """``clamp`` takes a number as it is, ``minimum`` and ``maximum`` two tensors; all let NaN through."""
 
@@ -142,6 +161,8 @@ def _chosen(sign: str, share: str) -> tuple[str, str]:
 _TABLE = (
     Op("or", ("bool", "bool"), "bool", "either", lambda a, b: a or b, lambda t, a, b: a | b,
        "{0} | {1}", (), iv.logical_or, "|", 10),
+    Op("xor", ("bool", "bool"), "bool", "one of both", lambda a, b: a != b, lambda t, a, b: a ^ b,
+       "{0} ^ {1}", (), iv.logical_xor, "^", 15),
     Op("and", ("bool", "bool"), "bool", "both", lambda a, b: a and b, lambda t, a, b: a & b,
        "{0} & {1}", (), iv.logical_and, "&", 20),
     Op("lt", ("num", "num"), "bool", "less than", lambda a, b: a < b, lambda t, a, b: a < b,
@@ -156,6 +177,22 @@ _TABLE = (
        "{0} == {1}", (), iv.equal, "==", 5),
     Op("ne", ("num", "num"), "bool", "not equal", lambda a, b: a != b, lambda t, a, b: a != b,
        "{0} != {1}", (), iv.not_equal, "!=", 5),
+    Op("iff", ("bool", "bool"), "bool", "both or neither", lambda a, b: a == b, lambda t, a, b: a == b,
+       "{0} == {1}", (), iv.logical_iff, "==", 5),
+    Op("unlike", ("bool", "bool"), "bool", "one of both", lambda a, b: a != b, lambda t, a, b: a != b,
+       "{0} != {1}", (), iv.logical_xor, "!=", 5),
+    Op("bit_or", ("int", "int"), "int", "the bits of either", lambda a, b: a | b, lambda t, a, b: a | b,
+       "{0} | {1}", (None, None), None, "|", 10),
+    Op("bit_xor", ("int", "int"), "int", "the bits of one of both", lambda a, b: a ^ b, lambda t, a, b: a ^ b,
+       "{0} ^ {1}", (None, None), None, "^", 15),
+    Op("bit_and", ("int", "int"), "int", "the bits of both", lambda a, b: a & b, lambda t, a, b: a & b,
+       "{0} & {1}", (None, None), iv.bit_and, "&", 20),
+    Op("shift_left", ("int", "int"), "int", f"`a * 2 ** n` for `n` from 0 to {MOST_SHIFT}, else 0",
+       _shift(lambda a, n: a << n), _torch_shift("bitwise_left_shift"),
+       "{0} << {1}", (None, None), iv.shift_left, "<<", 25),
+    Op("shift_right", ("int", "int"), "int", f"`a // 2 ** n` for `n` from 0 to {MOST_SHIFT}, else 0",
+       _shift(lambda a, n: a >> n), _torch_shift("bitwise_right_shift"),
+       "{0} >> {1}", (None, None), iv.shift_right, ">>", 25),
     Op("add", ("num", "num"), "same", "sum", lambda a, b: a + b, lambda t, a, b: a + b,
        "{0} + {1}", ("1", "1"), iv.add, "+", 30, out="add"),
     Op("sub", ("num", "num"), "same", "difference", lambda a, b: a - b, lambda t, a, b: a - b,
@@ -174,6 +211,8 @@ _TABLE = (
        "-{0}", ("-1",), iv.neg, None, 50, public=False, out="neg"),
     Op("not", ("bool",), "bool", "negation", lambda a: not a, lambda t, a: ~a,
        "~{0}", (), iv.logical_not, None, 50, public=False),
+    Op("bit_not", ("int",), "int", "the other bits, `-x - 1`", lambda a: ~a, lambda t, a: ~a,
+       "~{0}", (None,), iv.bit_not, None, 50, public=False),
     Op("where", ("bool", "num", "num"), "same", "`a` where the condition holds, else `b`",
        lambda c, a, b: a if c else b, lambda t, c, a, b: t.where(c, a, b),
        "tl.where({0}, {1}, {2})", (None, "where(a, 1.0, 0.0)", "where(a, 0.0, 1.0)"), iv.where),
@@ -218,4 +257,9 @@ _TABLE = (
 )  # fmt: skip
 
 OPS: dict[str, Op] = {op.name: op for op in _TABLE}
-INFIX: dict[str, Op] = {op.symbol: op for op in _TABLE if op.symbol}
+#: What a sign between two values may mean, by their types: conditions or numbers. One precedence each.
+INFIX: dict[str, tuple[Op, ...]] = {
+    op.symbol: tuple(other for other in _TABLE if other.symbol == op.symbol) for op in _TABLE if op.symbol
+}
+#: The same of a sign before one.
+PREFIX: dict[str, tuple[Op, ...]] = {"-": (OPS["neg"],), "~": (OPS["not"], OPS["bit_not"])}

@@ -1,7 +1,7 @@
 """Text to a typed expression: a Pratt parser over our own tokens, and nothing else.
 
-Precedence is Python's: comparisons bind loosest, then ``|``, ``&``, ``+ -``, ``* / // %``, unary
-``- ~``, ``**``. Powers and library functions are written out here, so the tree holds only operators of
+Precedence is Python's: comparisons bind loosest, then ``|``, ``^``, ``&``, ``<< >>``, ``+ -``, ``* / // %``,
+unary ``- ~``, ``**``. Powers and library functions are written out here, so the tree holds only operators of
 the table. Limits on characters, nodes, depth and literals make every text cheap to refuse.
 """
 
@@ -12,10 +12,10 @@ from functools import lru_cache
 from flashgen.errors import ExprError
 
 from . import build, messages
-from .cursor import MAX_DEPTH, Cursor, Part
+from .cursor import COMPARE, MAX_DEPTH, Cursor, Part
 from .library import LIBRARY, Function
 from .nodes import FALSE, TRUE, Const, Expr, Read, Type, Var, children, integer, real, walk
-from .ops import INFIX, OPS
+from .ops import INFIX, OPS, PREFIX
 from .scope import MASK_SCOPE, SCORE_SCOPE, InputType, Scope
 from .tokens import Token
 
@@ -30,7 +30,6 @@ SHORTHANDS = (
 #: The operators that are called by name.
 FUNCTIONS = {op.name: op for op in OPS.values() if op.public and not op.symbol}
 _LITERALS: dict[str, Const] = {"True": TRUE, "False": FALSE, "inf": real(float("inf"))}
-_COMPARE = INFIX["<"].precedence
 _UNARY = OPS["neg"].precedence
 
 
@@ -69,12 +68,12 @@ class _Parser(Cursor):
         if least == 0:  # in brackets of its own
             self.comparing = []
         left = self.prefix()
-        while (op := INFIX.get(self.token.text)) and op.precedence >= least:
-            if op.precedence == _COMPARE:
+        while (rows := INFIX.get(self.token.text)) and (binds := rows[0].precedence) >= least:
+            if binds == COMPARE:
                 left = self.comparisons(left)
             else:
                 sign = self.advance()
-                left = self.apply(op.name, [left, self.expression(op.precedence + 1)], sign)
+                left = self.signed(rows, [left, self.expression(binds + 1)], sign)
         self.nesting -= 1
         self.comparing = outer
         return left
@@ -82,14 +81,16 @@ class _Parser(Cursor):
     def comparisons(self, left: Part) -> Part:
         """``a <= b < c`` means ``(a <= b) & (b < c)``."""
         whole: Part | None = None
-        while (op := INFIX.get(self.token.text)) and op.precedence == _COMPARE:
+        before: Part | None = None
+        while (rows := INFIX.get(self.token.text)) and rows[0].precedence == COMPARE:
+            self.unclear(left, before)
             sign = self.advance()
             self.comparing.append(left)
-            right = self.expression(_COMPARE + 1)
+            right = self.expression(COMPARE + 1)
             self.comparing.pop()
-            link = self.apply(op.name, [left, right], sign)
+            link = self.signed(rows, [left, right], sign)
             whole = self.apply("and", [whole, link], sign) if whole else link
-            left = right
+            before, left = left, right
         assert whole is not None
         return whole
 
@@ -101,7 +102,7 @@ class _Parser(Cursor):
                 return Part(Const(-part.expr.value, part.expr.type), token.offset, part.end)
             return self.apply("neg", [part], token)
         if self.take("~"):
-            return self.apply("not", [self.expression(_UNARY)], token)
+            return self.signed(PREFIX["~"], [self.expression(_UNARY)], token)
         if self.take("+"):
             raise ExprError("a sign `+` has no meaning: leave it out", token.offset)
         return self.power(self.primary())
@@ -201,11 +202,13 @@ class _Parser(Cursor):
     def read(self, token: Token, kind: InputType) -> Part:
         """``input[index, …]``; an input of rank 0 is written without brackets."""
         word = token.text
+        if kind.rank == 0:
+            if self.sees("[", "("):
+                raise ExprError(f"`{word}` is one number: write `{word}` alone", self.token.offset)
+            return Part(Read(word, (), kind.type), token.offset, token.end)
         example = f"`{word}[{', '.join(('h', 'b, k', 'h, q, k', 'b, h, q, k')[kind.rank - 1 : kind.rank])}]`"
         if self.sees("("):
             raise ExprError(f"`{word}` is an input: read it by index, as in {example}", self.token.offset)
-        if kind.rank == 0:
-            return self.plain(token, Read(word, (), kind.type), "an input of one number")
         if not self.sees("["):
             indices = "one index" if kind.rank == 1 else f"{kind.rank} indices"
             raise ExprError(
@@ -245,7 +248,9 @@ class _Parser(Cursor):
             args, closed = self.arguments(")")
             end = closed.end
         if len(args) != len(f.params):
-            raise ExprError(f"`{f.signature}` takes {_count(len(f.params))}, got {len(args)}", token.offset)
+            says = f"`{f.signature}` takes {_count(len(f.params))}, got {len(args)}"
+            alone = "" if f.params else f": it knows q and k, write `{f.name}` alone"
+            raise ExprError(says + alone, token.offset)
         values: dict[str, Expr] = {}
         for part, (name, takes) in zip(args, f.params, strict=True):
             got = part.expr.type

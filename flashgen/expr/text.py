@@ -7,11 +7,11 @@
 from __future__ import annotations
 
 from .nodes import Call, Const, Expr, Read, Type, Var
-from .ops import OPS
+from .ops import OPS, PREFIX
 
 _ATOM = 100
 _UNARY = OPS["neg"].precedence
-_SIGN = {"neg": "-", "not": "~"}
+_SIGN = {op.name: sign for sign, rows in PREFIX.items() for op in rows}
 
 
 def to_text(e: Expr) -> str:
@@ -35,8 +35,12 @@ def _text(e: Expr) -> tuple[str, int]:
         return _SIGN[e.op] + _wrapped(args[0], _UNARY), _UNARY
     if op.symbol is None:
         return f"{op.name}({', '.join(to_text(a) for a in args)})", _ATOM
-    # All infix operators group to the left.
-    left, right = _wrapped(args[0], op.precedence), _wrapped(args[1], op.precedence + 1)
+    # All infix operators group to the left, but comparisons would chain, and
+    # a bare ``~`` is not let stand before one.
+    chains = op.precedence == OPS["lt"].precedence
+    alone = chains and isinstance(args[0], Call) and args[0].op == "bit_not"
+    left = _wrapped(args[0], _ATOM if alone else op.precedence + chains)
+    right = _wrapped(args[1], op.precedence + 1)
     return f"{left} {op.symbol} {right}", op.precedence
 
 

@@ -44,7 +44,7 @@ _TOKEN = re.compile(
     r"[-+*/%<>&|~()\[\],=!^@:;.{}'\"`#$?\\])"
 )
 
-_SYMBOLS = frozenset("+ - * / // % ** < <= > >= == != & | ~ ( ) [ ] ,".split())
+_SYMBOLS = frozenset("+ - * / // % ** < <= > >= == != & | ^ << >> ~ ( ) [ ] ,".split())
 
 _INSTEAD = {
     "=": "write `==` to compare; arguments are given by position",
@@ -54,14 +54,11 @@ _INSTEAD = {
     "!": "write `~` for not, `!=` for not equal",
     "&&": "write `&`",
     "||": "write `|`",
-    "^": "write `x ** 2` for a power, `(a | b) & ~(a & b)` for exclusive or",
     ":=": "an expression has no assignments",
-    ".": "there are no attributes or methods; a decimal point needs a digit beside it",
+    ".": "there are no attributes or methods: write `exp(x)` for `torch.exp(x)`; a point needs a digit",
     "...": "write every index out",
     ":": "there are no slices; an input is read one element at a time, as in `bias[h, q, k]`",
     ";": "a field holds one expression",
-    "<<": "write `* 2`, `* 4`, …",
-    ">>": "write `// 2`, `// 4`, …",
     "@": "expressions are about one element: there are no matrices",
     "'": "there are no strings",
     '"': "there are no strings",
@@ -79,6 +76,9 @@ _KEYWORDS = {
     "is": "write `==`",
     "in": "write comparisons, as in `(2 <= k) & (k < 5)`",
     "None": "leave the field out instead",
+    "lambda": "write what it returns alone, such as `k <= qpos`, with b, h, q, k for its arguments",
+    "def": "a field holds one expression",
+    "return": "write what is returned alone",
 }
 
 #: Characters people type (or paste) for one of ours; NFKC covers the full-width forms.

@@ -74,7 +74,7 @@ def read_slice(
         return None
     order = [lead[i] for i in (0, 1) if i in lead] + [tile_dims[a] for a in axes]
     rest = [d for d in range(src.dim()) if d not in order]
-    src = src.permute(*rest, *order).reshape(
+    src = src.permute((*rest, *order)).reshape(
         *(src.shape[lead[i]] if i in lead else 1 for i in (0, 1)), *(src.shape[tile_dims[a]] for a in axes)
     )
     if short:
@@ -128,7 +128,7 @@ def gather(
 
 def _broadcast(tensors: Sequence[torch.Tensor]) -> tuple[int, ...]:
     """The shape all of ``tensors`` (of one rank, or 0) broadcast to."""
-    rank = max(t.dim() for t in tensors)
+    rank = max((t.dim() for t in tensors), default=0)
     sizes = [[n for t in tensors if t.dim() for n in (t.shape[d],) if n != 1] for d in range(rank)]
     return tuple(n[0] if n else 1 for n in sizes)
 

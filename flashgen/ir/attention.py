@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flashgen.expr import algebra as al
+from flashgen.expr import bits
 from flashgen.expr.nodes import Call, Const, Expr, Type, Var, integer, real, rewrite
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def close(e: Expr) -> Expr:
             return QPOS
         if isinstance(n, Call) and n.op == "float":
             return _promoted(n.args[0])
-        return al.simplify(al.guarded(n)) if n.type == "int" else None
+        return al.simplify(al.guarded(bits.plain(n))) if n.type == "int" else None
 
     return rewrite(e, rule)
 

@@ -141,7 +141,7 @@ def on_chip_bytes(t: Tiling) -> int:
 
 def register_parts(t: Tiling) -> dict[str, float]:
     """Estimated 32-bit registers a thread in the worst loop, by what holds them."""
-    best: dict[str, float] = {}
+    found: list[dict[str, float]] = []
     for body in t.facts.loops or (t.facts.body,):
         words = max((sum(t.bytes_of(x) for x in alive) for alive in body.pressure), default=0) / 4
         tiles = words / t.threads
@@ -152,9 +152,8 @@ def register_parts(t: Tiling) -> dict[str, float]:
         parts = {"tiles": tiles, "addresses": addresses, "base": _base(t, body, tiles, addresses)}
         if operands:
             parts["operands"] = operands
-        if sum(parts.values()) > sum(best.values()):
-            best = parts
-    return best
+        found.append(parts)
+    return max(found, key=lambda parts: sum(parts.values()))
 
 
 def _fragments(t: Tiling, d: DotFacts) -> float:

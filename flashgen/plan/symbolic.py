@@ -25,6 +25,7 @@ MOST_NODES = 40
 _RELATIONS = {
     "lt": sympy.Lt, "le": sympy.Le, "gt": sympy.Gt, "ge": sympy.Ge, "eq": sympy.Eq, "ne": sympy.Ne,
     "and": sympy.And, "or": sympy.Or, "not": sympy.Not,
+    "xor": sympy.Xor, "unlike": sympy.Xor, "iff": sympy.Equivalent,
 }  # fmt: skip
 
 

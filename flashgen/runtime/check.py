@@ -15,8 +15,13 @@ from torch._C import _functorch
 from torch.autograd import forward_ad
 
 from flashgen.errors import TensorError
+from flashgen.expr.words import instead
 
 from .signature import InputDecl, Signature
+
+#: Fields of a spec that people pass to a call.
+FIELDS = ("mask", "score", "scale", "dropout", "heads", "head_dim", "sink")
+FIELD = "it is one of its fields, not an argument"
 
 DTYPES: Mapping[torch.dtype, str] = {
     torch.float16: "fp16",
@@ -77,9 +82,12 @@ def _like(name: str, t: Tensor, shape: Sequence[int], dtype: torch.dtype, device
 
 def check_given(sig: Signature, given: Sequence[object]) -> None:
     """Raise for what is no tensor, or where a gradient would be lost; ``given`` are q, k, v and inputs."""
+    numbers = {i.name for i in sig.inputs if not i.shape}
     for name, t in zip(("q", "k", "v", *sig.names), given, strict=True):
         if not isinstance(t, Tensor):
-            raise TensorError(f"{name} is {_a(t)}; expected a torch.Tensor")
+            one = name in numbers and isinstance(t, (bool, int, float))
+            works = f". torch.tensor({t!r}, device=q.device) would work" if one else ""
+            raise TensorError(f"{name} is {_a(t)}; expected a torch.Tensor{works}")
     if torch.is_grad_enabled():
         check_learned(sig, [isinstance(t, Tensor) and t.requires_grad for t in given])
 
@@ -204,7 +212,9 @@ def named(sig: Signature, given: Mapping[str, Tensor]) -> list[Tensor]:
         return found
     if unknown := [n for n in given if n not in sig.names]:
         takes = f"it takes {', '.join(sig.names)}" if sig.names else "it takes none"
-        raise TensorError(f"{unknown[0]} is not an input of {sig.name}: {takes}")
+        how = instead(unknown[0]) or (FIELD if unknown[0] in FIELDS else None)
+        spec = f". In the spec: {how}" if how else ""
+        raise TensorError(f"{unknown[0]} is not an input of {sig.name}: {takes}{spec}")
     i = next(i for i in sig.inputs if i.name not in given)
     raise TensorError(
         f"{i.name} is missing: {sig.name} reads it. Pass {i.name}=<{i.type} tensor {shown(i.shape)}>"
@@ -265,7 +275,8 @@ def _input(decl: InputDecl, t: Tensor, sizes: Mapping[str, int], q: Tensor) -> N
     here = shown(want)
     expected = here if here == shown(decl.shape) else f"{shown(decl.shape)}, here {here}"
     if t.dim() != len(want):
-        raise TensorError(f"{name} has {t.dim()} dims, shape {shown(t.shape)}; expected {expected}")
+        one = f". {name}.reshape(()) would work" if not want and all(n == 1 for n in t.shape) else ""
+        raise TensorError(f"{name} has {t.dim()} dims, shape {shown(t.shape)}; expected {expected}{one}")
     for i, (have, size) in enumerate(zip(t.shape, want, strict=True)):
         if have != size:
             hint = f". {name}.expand({', '.join(map(str, want))}) would work" if have == 1 else ""

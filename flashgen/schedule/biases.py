@@ -46,6 +46,8 @@ def dense_kernel(ir: AttentionIR, g: Learned, visited: type[Tiles] = Tiles) -> K
         *t.scores(partial=True),
         Map(total, call("add", tile("total"), t.gradient.times(by_read)), f"what {g.read.name} gets"),
     ]
+    if not t.bounds.visited:
+        inner = []
     over: list[tuple[str, Expr, list[Stmt]]] = []  # loops over what the bias lacks, outermost first
     if "b" not in lead:
         over.append(("b", B, []))

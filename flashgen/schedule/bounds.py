@@ -57,6 +57,11 @@ class Bounds:
         """Whether ``inside`` alone keeps all keys out that no query sees."""
         return self.seen == self.inside and self.proved == EVERYTHING
 
+    @property
+    def visited(self) -> bool:
+        """Whether there is a tile that may be visited."""
+        return bool(self.full or self.partial)
+
 
 def inside(side: Side) -> Expr:
     """``k < Nk``, or ``q < Nq``."""

@@ -20,6 +20,7 @@ from itertools import product
 from typing import TypeAlias
 
 from flashgen.expr import algebra as al
+from flashgen.expr.bits import ALIKE, spread
 from flashgen.expr.interval import Interval, interval
 from flashgen.expr.nodes import FALSE, TRUE, Call, Expr, Var, integer, larger_than, variables
 from flashgen.ir.program import Range
@@ -93,6 +94,8 @@ class Solver:
                 return Visible(
                     self._complement(a.certain, self._widened), self._complement(a.possible, _shortened)
                 )
+            if e.op in ALIKE:
+                return self.solve(spread(e))
             if e.op in ("lt", "le", "gt", "ge", "eq", "ne") and e.args[0].type == "int":
                 solved = self._compare(e.op, *e.args)
                 if solved is not None:

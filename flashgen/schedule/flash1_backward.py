@@ -180,8 +180,7 @@ def _rows_kernel(ir: AttentionIR, rows: list[Learned]) -> Kernel:
         *t.values.prologue,
         *t.bounds.scalars,
         *sums.start,
-        # A sink's inputs get nothing from pairs.
-        *(t.loops(sums.carried, lambda partial: [*t.scores(partial), *sums.step]) if sums.carried else []),
+        *t.loops(sums.carried, lambda partial: [*t.scores(partial), *sums.step]),
         *sums.finish,
     ]
     return Kernel(

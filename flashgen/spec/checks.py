@@ -11,9 +11,10 @@ from pydantic import BaseModel, ValidationError
 
 from flashgen.errors import ExprError
 from flashgen.expr.limits import INT_LIMIT
-from flashgen.expr.nodes import Const, Expr, Type, Var, reads
+from flashgen.expr.nodes import Const, Expr, Read, Type, Var, reads
 from flashgen.expr.parse import parse
 from flashgen.expr.scope import MASK_SCOPE, SCORE_SCOPE, SINK_SCOPE, InputType, Scope
+from flashgen.expr.text import to_text
 
 from . import learned
 from .names import gradient_name_problem, spec_name_problem, value_name_problem
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 MOST_INPUTS = 16
 MOST_CONSTANTS = 64
 
+EXPRESSIONS = ("score", "mask", "sink")
 #: Which size bounds which index: index variable -> the symbols of dimensions it may address.
 _FITS = {
     "b": ("batch",),
@@ -45,16 +47,16 @@ def check(spec: AttentionSpec) -> tuple[Parsed | None, list[Problem]]:
     """The parsed expressions of a spec whose fields are each sound, and what is wrong with it."""
     problems = _names(spec) + _heads(spec) + _later(spec)
     score = _expression(spec, "score", spec.score, SCORE_SCOPE, "float", problems)
-    mask = None
+    mask = sink = None
     if spec.mask is not None:
         mask = _expression(spec, "mask", spec.mask, MASK_SCOPE, "bool", problems)
-        if mask is not None and not problems and never_true(mask):
-            problems.append(
-                Problem(("mask",), "no query ever sees a key: the mask is false for all lengths, q and k")
-            )
-    sink = None
     if spec.sink is not None:
         sink = _expression(spec, "sink", spec.sink, SINK_SCOPE, "float", problems)
+    problems += _indices(spec, {"score": score, "mask": mask, "sink": sink})
+    if mask is not None and not problems and never_true(mask):
+        problems.append(
+            Problem(("mask",), "no query ever sees a key: the mask is false for all lengths, q and k")
+        )
     garbled = (mask is None) != (spec.mask is None) or (sink is None) != (spec.sink is None)
     if score is None or garbled:  # what its inputs are for is not known
         return None, problems
@@ -114,31 +116,55 @@ def _expression(
         constants=dict(spec.constants),
     )
     try:
-        expr = parse(text, scope, want=want)
+        return parse(text, scope, want=want)
     except ExprError as error:
         problems.append(Problem((field,), error.message, error.offset))
         return None
-    for read in reads(expr):
-        for axis, index in enumerate(read.index):
-            if wrong := _index_problem(read.name, spec.inputs[read.name], axis, index):
-                at = re.search(rf"\b{re.escape(read.name)}\s*\[", text)
-                problems.append(Problem((field,), wrong, at.start() if at else 0))
-    return expr
 
 
-def _index_problem(name: str, tensor: InputSpec, axis: int, index: Expr) -> str | None:
-    size = tensor.shape[axis]
+def _indices(spec: AttentionSpec, exprs: Mapping[str, Expr | None]) -> list[Problem]:
+    """What is wrong with the indices by which inputs are read."""
+    found = []
+    by_field = [(field, r) for field, e in exprs.items() if e is not None for r in reads(e)]
+    used = {(r.name, i, x.name) for _, r in by_field for i, x in enumerate(r.index) if isinstance(x, Var)}
+    for field, read in by_field:
+        for axis in range(len(read.index)):
+            if wrong := _index_problem(read, spec.inputs[read.name], axis, used):
+                at = re.search(rf"\b{re.escape(read.name)}\s*\[", getattr(spec, field))
+                found.append(Problem((field,), wrong, at.start() if at else 0))
+    return found
+
+
+def _index_problem(read: Read, tensor: InputSpec, axis: int, used: set[tuple[str, int, str]]) -> str | None:
+    """What is wrong with one index; ``used`` are all plain indices: input, dimension, variable."""
+    name, size, index = read.name, tensor.shape[axis], read.index[axis]
     if isinstance(index, Const):
         if index.value < 0:
             return f"`{name}` is read at {index.value}: an index starts at 0"
         if isinstance(size, int) and index.value >= size:
             return f"`{name}` is read at {index.value}, past its size {size} (dimension {axis})"
     if isinstance(index, Var) and isinstance(size, str) and size not in _FITS.get(index.name, (size,)):
-        return (
-            f"`{name}` is read by `{index.name}` where its dimension {axis} is {size}: "
-            f"use `{_INDEX_OF[size]}` there, or make the dimension {_FITS[index.name][0]}"
-        )
+        wrong = f"`{name}` is read by `{index.name}` where its dimension {axis} is {size}"
+        both = (name, axis, _INDEX_OF[size]) in used
+        if {index.name, _INDEX_OF[size]} == {"q", "k"} and (both or index.name == "q"):
+            return f"{wrong}: {_at_position(read, tensor, axis, both)}"
+        return f"{wrong}: use `{_INDEX_OF[size]}` there, or make the dimension {_FITS[index.name][0]}"
     return None
+
+
+def _at_position(read: Read, tensor: InputSpec, axis: int, both: bool) -> str:
+    """How an input is read at the positions of queries; ``both``: it is read at those of keys too."""
+    at = (*read.index[:axis], Var("qpos", "int"), *read.index[axis + 1 :])
+    write = f"write `{to_text(Read(read.name, at, read.type))}` for the query's own position"
+    if tensor.shape[axis] != "seqlen_k":
+        write = f"make the dimension seqlen_k, and {write}"
+    if not both:
+        return f"{write}, use `k` there, or make the dimension seqlen_q"
+    each = []
+    for end in ("q", "k"):
+        shape = (*tensor.shape[:axis], f"seqlen_{end}", *tensor.shape[axis + 1 :])
+        each.append(f"`{read.name}_{end}: {{shape: [{', '.join(map(str, shape))}], dtype: {tensor.dtype}}}`")
+    return f"{write}, or declare an input for each, {' and '.join(each)}"
 
 
 def of_the_sound_part(
@@ -147,13 +173,16 @@ def of_the_sound_part(
     """What else is wrong once the fields in ``problems`` are mended, so that one run reports all.
 
     A wrong field is dropped or replaced by a harmless one. An expression that uses a wrong input or
-    constant is left alone: an error there could be the echo of the first.
+    constant is left alone: an error there could be the echo of the first. Whether a learned input is read
+    is not asked then.
     """
     mended = clean(dict(fields))
     broken = {name for p in problems if (name := _mend(mended, p))}
-    for field in ("score", "mask", "sink"):
+    for field in EXPRESSIONS:
         if broken & set(re.findall(r"\w+", str(mended.get(field, "")))):
             mended.pop(field, None)
+    if any(field in fields and field not in mended for field in EXPRESSIONS):
+        _none_learned(mended)
     mended.setdefault("name", "unnamed")
     mended.setdefault("head_dim", 64)
     try:
@@ -161,6 +190,14 @@ def of_the_sound_part(
     except ValidationError as error:
         return [p for p in found_by_pydantic(error, model) if p not in problems]
     return []
+
+
+def _none_learned(data: dict[str, Any]) -> None:
+    """Take back the gradients that only a whole spec can promise or refuse."""
+    inputs = data.get("inputs")
+    for entry in inputs.values() if isinstance(inputs, dict) and data.get("backward", True) else ():
+        if isinstance(entry, dict) and entry.get("dtype", "float") == "float":
+            entry.pop("grad", None)
 
 
 def _mend(data: dict[str, Any], problem: Problem) -> str | None:
@@ -171,7 +208,8 @@ def _mend(data: dict[str, Any], problem: Problem) -> str | None:
             if isinstance(entry, dict):
                 if problem.at_key:  # an unknown field of a known input
                     entry.pop(rest[0], None)
-                    return None
+                    if "shape" in entry:
+                        return None
                 if rest[:1] == ["shape"] and len(rest) == 2:
                     entry["shape"][rest[1]] = INT_LIMIT - 1  # its rank, at least, is known
                     return None

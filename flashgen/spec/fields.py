@@ -6,13 +6,15 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, NoReturn, TypeAlias, TypeVar, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from flashgen.expr.limits import FLOAT_LIMIT, INT_LIMIT
+from flashgen.expr.words import VALUES
 
 #: Sizes an input's dimension can have besides a number.
 Symbol: TypeAlias = Literal["batch", "heads", "kv_heads", "seqlen_q", "seqlen_k"]
@@ -59,7 +61,8 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         if isinstance(value, (bool, int, float)):
             raise refuse(f"expected text, got {shown(value)}: put it in quotes")
-        raise refuse(f"expected text, got {shown(value)}")
+        how = VALUES.get(type(value).__name__)
+        raise refuse(f"expected text, got {shown(value)}" + (f": {how}" if how else ""))
     if len(value) > TEXT_LIMIT:
         raise refuse(f"expected at most {TEXT_LIMIT} characters, got {len(value)}")
     if bad := [c for c in value if not (c.isprintable() or c in "\n\t")]:
@@ -154,26 +157,34 @@ def _dim(value: Any) -> str | int:
     return n
 
 
-def choice(*words: str) -> BeforeValidator:
-    """A validator for one of ``words``."""
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
+def choice(*words: str, same: Mapping[str, str] = _NONE, other: Mapping[str, str] = _NONE) -> BeforeValidator:
+    """A validator for one of ``words``; ``same`` are other names of some, ``other`` what is said of names
+    that mean something else. A dtype of torch or numpy goes by its name."""
 
     def check(value: Any) -> Any:
-        if not isinstance(value, str) or value not in words:
-            near = nearest(value, words) if isinstance(value, str) else ""
-            raise refuse(f"expected one of {', '.join(words)}; got {shown(value)}{near}")
-        return value
+        named = str(value) if type(value).__name__ == "dtype" else value
+        if not isinstance(named, str):
+            raise refuse(f"expected one of {', '.join(words)}; got {shown(value)}")
+        found = same.get(named, named)
+        if found not in words:
+            near = f": write {other[named]}" if named in other else nearest(named, words)
+            raise refuse(f"expected one of {', '.join(words)}; got {shown(named)}{near}")
+        return found
 
     return BeforeValidator(check)
 
 
-def listed(what: str, most: int) -> BeforeValidator:
-    """A validator for a list of 1 to ``most`` entries; ``what`` names an example."""
+def listed(what: str, most: int, least: int = 1) -> BeforeValidator:
+    """A validator for a list of ``least`` to ``most`` entries; ``what`` names an example."""
 
     def check(value: Any) -> tuple[Any, ...]:
         if not isinstance(value, (list, tuple)):
             raise refuse(f"expected a list such as {what}, got {shown(value)}")
-        if not 1 <= len(value) <= most:
-            raise refuse(f"expected a list of 1 to {most} entries such as {what}, got {len(value)}")
+        if not least <= len(value) <= most:
+            raise refuse(f"expected a list of {least} to {most} entries such as {what}, got {len(value)}")
         return tuple(value)
 
     return BeforeValidator(check)

@@ -21,7 +21,9 @@ from pydantic import (
     model_validator,
 )
 
+from flashgen.expr import words
 from flashgen.expr.nodes import Expr
+from flashgen.expr.words import KINDS
 
 from . import checks
 from .fields import (
@@ -97,9 +99,10 @@ class Heads(_Part):
 class InputSpec(_Part):
     """A tensor that expressions read by index, e.g. ``slopes[h]``."""
 
-    shape: Annotated[tuple[Dim, ...], listed("[heads, seqlen_k]", MOST_DIMS)]
-    """Sizes, outermost first: batch, heads, kv_heads, seqlen_q, seqlen_k or a whole number."""
-    dtype: Annotated[Literal["float", "int", "bool"], choice("float", "int", "bool")] = "float"
+    shape: Annotated[tuple[Dim, ...], listed("[heads, seqlen_k]", MOST_DIMS, least=0)]
+    """Sizes, outermost first: batch, heads, kv_heads, seqlen_q, seqlen_k or a whole number. `[]` is one
+    number for all, read by its bare name."""
+    dtype: Annotated[Literal["float", "int", "bool"], choice("float", "int", "bool", other=KINDS)] = "float"
     """float (fp16, bf16 and fp32 tensors fit), int (int32, int64) or bool. Ints are 32-bit in kernels and
     saturate at -2^30 and 2^30, so ids should lie between."""
     grad: Flag = False
@@ -126,7 +129,7 @@ class AttentionSpec(_Part):
     heads: Heads | None = None
     """A fixed number of heads, {q: 32, kv: 8}. Left out: any, with Hq a multiple of Hkv."""
     dtypes: Annotated[
-        tuple[Annotated[Literal["fp16", "bf16", "fp32", "fp64"], choice(*DTYPES)], ...],
+        tuple[Annotated[Literal["fp16", "bf16", "fp32", "fp64"], choice(*DTYPES, same=words.DTYPES)], ...],
         listed("[bf16, fp16]", 4),
         Distinct,
     ] = ("fp16", "bf16", "fp32", "fp64")

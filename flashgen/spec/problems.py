@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from flashgen.errors import Place, SpecError
+from flashgen.expr.words import OF_INPUTS, WORDS, Word
 
 from .fields import close, nearest, shown
 
@@ -107,24 +108,23 @@ def _path(loc: Path) -> Path:
 
 
 def _near(path: Path, model: type[BaseModel]) -> list[str]:
-    """The field that an unknown one is meant to be, if one is close."""
+    """The field that an unknown one is meant to be, if its word is known or one is close."""
+    if word := _word(path):
+        return [word.field] if word.field else []
     return close(str(path[-1]), fields_at(path[:-1], model))
 
 
-#: Fields that other tools have, and what stands for them here.
-_ELSEWHERE = {
-    "deterministic": "leave it out: results and gradients are summed in one order, always the same bits",
-    "is_causal": "here it is `mask: causal`",
-    "dropout_p": "here it is `dropout`",
-    "window_size": "here it is `mask: window(left, right)`",
-    "alibi_slopes": "here it is `score: s + alibi(slopes[h])`, with `inputs: {slopes: {shape: [heads]}}`",
-}
+def _word(path: Path) -> Word | None:
+    """What an unknown field is called here."""
+    known = {1: WORDS, 3: OF_INPUTS}.get(len(path), {}) if path[0] == "inputs" or len(path) == 1 else {}
+    name = str(path[-1])
+    return known.get(name) or known.get(name.lower())
 
 
 def _unknown(path: Path, model: type[BaseModel]) -> str:
     name, fields = str(path[-1]), fields_at(path[:-1], model)
-    if len(path) == 1 and name in _ELSEWHERE:
-        return f"unknown field {shown(name)}: {_ELSEWHERE[name]}"
+    if word := _word(path):
+        return f"unknown field {shown(name)}: {word.write}"
     near = nearest(name, fields)
     return f"unknown field {shown(name)}{near or '; known: ' + ', '.join(fields)}"
 

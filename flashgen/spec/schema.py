@@ -22,7 +22,7 @@ def json_schema() -> dict[str, Any]:
         fields[field]["propertyNames"] = {"pattern": "^[A-Za-z][A-Za-z0-9_]{0,31}$"}
     for field in ("description", "source", "score", "mask", "sink"):
         fields[field]["maxLength"] = TEXT_LIMIT
-    schema["$defs"]["InputSpec"]["properties"]["shape"] |= {"minItems": 1, "maxItems": MOST_DIMS}
+    schema["$defs"]["InputSpec"]["properties"]["shape"] |= {"minItems": 0, "maxItems": MOST_DIMS}
     for field in ("dtypes", "outputs"):
         fields[field] |= {"minItems": 1, "uniqueItems": True}
     return {

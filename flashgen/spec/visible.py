@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from math import gcd
 
 from flashgen.expr import algebra as al
+from flashgen.expr.bits import ALIKE, spread
 from flashgen.expr.nodes import Call, Const, Expr, Var, substitute
 
 #: Past these sizes the search for a proof gives up.
@@ -63,6 +64,8 @@ def _cases(e: Expr, truth: bool) -> list[Case]:
         return [(frozenset(), frozenset())] if bool(e.value) == truth else []
     if isinstance(e, Call) and e.op == "not":
         return _cases(e.args[0], not truth)
+    if isinstance(e, Call) and e.op in ALIKE:
+        return _cases(spread(e), truth)
     if isinstance(e, Call) and e.op in ("and", "or"):
         left, right = (_cases(a, truth) for a in e.args)
         both = (e.op == "and") == truth

@@ -93,6 +93,7 @@ ATOMS: tuple[st.SearchStrategy[Term], ...] = (
     st.just(_term("(k < length[b]) | (k < min(length[b], Nk))", length=(("batch",), "int"))),
     st.just(_term("(k <= q + h) | (k <= h + q)")),
     st.just(_term("k >= start[b]", start=(("batch",), "int"))),
+    st.just(_term("k <= qpos + ahead", ahead=((), "int"))),
     st.just(_term("qpos - k <= reach[h]", reach=(("heads",), "int"))),
     st.just(
         _term(
@@ -113,6 +114,7 @@ STEPS: tuple[Term, ...] = (
     _term("{} + bias[b, h, q, k]", bias=(("batch", "heads", "seqlen_q", "seqlen_k"), "float")),
     _term("{} + pair[hkv, q, k]", pair=(("kv_heads", "seqlen_q", "seqlen_k"), "float")),
     _term("{} * temperature[b]", temperature=(("batch",), "float")),
+    _term("{} * heat", heat=((), "float")),
     _term("{} + table[h, t5_bucket(k - qpos)]", table=(("heads", 32), "float")),
     _term("{} + column[k]", column=(("seqlen_k",), "float")),
     _term("where(k % 2 == 0, {}, 0.5 * {})"),

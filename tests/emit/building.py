@@ -48,6 +48,15 @@ SPECS: dict[str, dict[str, Any]] = {
         "score": "s + bias[b, h, q, k]",
         "inputs": {"bias": {"shape": ["batch", "heads", "seqlen_q", "seqlen_k"], "dtype": "float"}},
     },
+    "bits": {
+        "head_dim": 16,
+        "mask": "((w[b, k] >> n[b, q]) & 1 == 1) ^ causal"
+        " | ((q < 9) == (k < 5)) & (((~w[b, k]) | q) != 1 << n[b, q])",
+        "inputs": {
+            "w": {"shape": ["batch", "seqlen_k"], "dtype": "int"},
+            "n": {"shape": ["batch", "seqlen_q"], "dtype": "int"},
+        },
+    },
     "strided": {"head_dim": 16, "mask": "((k - q) % 3 == 0) & (k // 7 <= qpos // 7)"},
 }
 

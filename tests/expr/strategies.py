@@ -19,7 +19,7 @@ INPUTS = {
 SCOPE = Scope(SCORE_SCOPE.variables, INPUTS)
 INDICES = ("b", "h", "q", "k")
 
-_PUBLIC = [op for op in OPS.values() if op.public or op.name in ("neg", "not")]
+_PUBLIC = [op for op in OPS.values() if op.public or op.name in ("neg", "not", "bit_not")]
 
 
 def _folds(op: str, args: tuple[Expr, ...]) -> bool:

@@ -52,8 +52,21 @@ ATTACKS = {
     "is": "q is k",
     "in": "q in k",
     "double ampersand": "causal && causal",
-    "xor": "causal ^ causal",
+    "xor of a condition and an integer": "causal ^ 1",
+    "xor as a power": "s ^ 2",
+    "bits of a float": "s & 1",
+    "bits of a condition and an integer": "causal & 1",
+    "bits in a chain": "k < 4 | q < 8",
+    "bits in a chain of calls": "k < max(4 | q, 2) & q == 8",
+    "not of an integer, compared": "~k < 4",
+    "not of a float": "~s",
     "shift": "1 << 40",
+    "shift by less than nothing": "q >> -1",
+    "shift by a float": "q << s",
+    "shift of a condition": "causal << 1",
+    "shift out of 32 bits": "1 << 31",
+    "constants of bits": "2147483647 << 31",
+    "many shifts": "1" + " << 1" * 900,
     "matmul": "q @ k",
     "ternary": "causal ? s : 0",
     "pointer": "s->x",
@@ -144,7 +157,8 @@ ATTACKS = {
     "division by zero": "q // 0",
     "remainder by zero": "q % 0",
     "floor division of floats": "s // 2",
-    "comparison of conditions": "causal == causal",
+    "comparison of a condition and a number": "causal == 1",
+    "order of conditions": "causal < causal",
     "sum of conditions": "causal + causal",
     "precedence": "k < 4 | causal",
     "unknown name": "scores",
@@ -172,9 +186,8 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     read_or_refused(text)
 
 
-WORDS = (
-    "s q k h slopes bias [ ] ( ) , + - * / // % ** < <= == & | ~ 1 0 0.5 inf True where min exp causal window"
-)
+WORDS = """s q k h slopes bias [ ] ( ) , + - * / // % ** < <= == != & | ^ << >> ~ 1 0 0.5 inf True where min
+exp causal window"""
 
 
 @given(st.lists(st.sampled_from(WORDS.split()), max_size=25).map(" ".join))

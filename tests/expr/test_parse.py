@@ -30,6 +30,10 @@ def cond(op: str, *args: Expr) -> Expr:
     return Call(op, args, "bool")
 
 
+def whole(op: str, *args: Expr) -> Expr:
+    return Call(op, args, "int")
+
+
 @pytest.mark.parametrize(
     "want, text, tree",
     [
@@ -59,6 +63,35 @@ def cond(op: str, *args: Expr) -> Expr:
         ("bool", "q < 0.5", cond("lt", f(Q), real(0.5))),
         ("bool", "0 <= k < q", cond("and", cond("le", integer(0), K), cond("lt", K, Q))),
         ("bool", "(k < 4) | ~(q == k)", cond("or", cond("lt", K, integer(4)), cond("not", cond("eq", Q, K)))),
+        ("bool", "q & 1 == 0", cond("eq", whole("bit_and", Q, integer(1)), integer(0))),
+        (
+            "int",
+            "q | k ^ h & q << k + 1",
+            whole(
+                "bit_or",
+                Q,
+                whole("bit_xor", K, whole("bit_and", H, whole("shift_left", Q, whole("add", K, integer(1))))),
+            ),
+        ),
+        (
+            "int",
+            "~q >> 2 << k",
+            whole("shift_left", whole("shift_right", whole("bit_not", Q), integer(2)), K),
+        ),
+        (
+            "bool",
+            "(q < k) ^ (k < q) | (q == k)",
+            cond("or", cond("xor", cond("lt", Q, K), cond("lt", K, Q)), cond("eq", Q, K)),
+        ),
+        (
+            "bool",
+            "(q < k) == (k < q) != causal",
+            cond(
+                "and",
+                cond("iff", cond("lt", Q, K), cond("lt", K, Q)),
+                cond("unlike", cond("lt", K, Q), cond("le", K, Var("qpos", "int"))),
+            ),
+        ),
         ("bool", "causal()", cond("le", K, Var("qpos", "int"))),
         ("bool", "prefix(length[b])", cond("lt", K, Read("length", (Var("b", "int"),), "int"))),
         ("float", "slopes[h]", Read("slopes", (H,), "float")),
@@ -87,13 +120,23 @@ def test_a_literal_keeps_its_type() -> None:
     [
         ("bool", "k < 4 | causal", 4, "put them in parentheses: `(k < 4) | causal`"),
         ("bool", "causal | k < 4", 9, "put them in parentheses: `causal | (k < …)`"),
-        ("bool", "(q < 3) & (k & causal)", 11, "compare it"),
+        ("bool", "(q < 3) & (k & causal)", 11, "compare the integer, as in `x != 0`"),
         ("bool", "causal and causal", 7, "write `&`"),
         ("bool", "not causal", 0, "write `~`"),
         ("float", "s if causal else 0", 2, "`where(c, a, b)`"),
         ("bool", "q = k", 2, "write `==`"),
         ("bool", "!causal", 0, "write `~`"),
-        ("bool", "~k < 4", 1, "`~(k < 4)`"),
+        ("bool", "~k < 4", 0, "for a condition write `~(k < 4)`, for bits `(~k) < 4`"),
+        ("bool", "k < 4 | q < 8", 6, "for conditions write `(k < 4) | (q < …)`, for bits `(4 | q)`"),
+        (
+            "bool",
+            "q == 0 & k < 3 & causal",
+            7,
+            "for conditions write `(q == 0) & (k < …)`, for bits `(0 & k)`",
+        ),
+        ("float", "s ^ 2", 0, "a power is written `x ** 2`"),
+        ("int", "q << 32", 5, "a count is 0 … 31"),
+        ("bool", "causal == 1", 0, "`int(condition)` makes a number of a condition"),
         ("bool", "casual", 0, "did you mean `causal`"),
         ("float", "slope[h]", 0, "did you mean `slopes`"),
         ("float", "sofcap(s, 3)", 0, "did you mean `softcap`"),

@@ -31,6 +31,7 @@ def atoms() -> st.SearchStrategy[str]:
     side = st.sampled_from(["<", "<=", ">", ">=", "==", "!="])
     row = st.sampled_from(["q", "qpos", "2 * q", "qpos // 3", "q - 5", "Nk - 1 - q", "min(q, 9)"])
     key = st.sampled_from(["k", "k + 3", "2 * k", "k // 5", "-k", "3 - 2 * k", "max(k, 20)", "k // 4 // 2"])
+    bits = st.sampled_from(["k >> 3", "k << 1", "(k & 31)", "(k & 6)", "k >> q", "(k | 3)", "(~k)"])
     return st.one_of(
         st.sampled_from(
             ["(causal)", "(causal_top_left)", "(k < len[b])", "(k >= start[b])", "(qpos - k <= left[h])"]
@@ -40,7 +41,7 @@ def atoms() -> st.SearchStrategy[str]:
         st.builds("(k // {0} == qpos // {0})".format, st.sampled_from([1, 8, 16, 24, 32])),
         st.builds("((qpos - k) % {} == 0)".format, st.integers(1, 4)),
         st.builds("(abs(qpos - k) {} {})".format, side, SMALL),
-        st.builds("({} {} {})".format, key, side, row),
+        st.builds("({} {} {})".format, st.one_of(key, key, bits), side, row),
         st.builds("(q {} {})".format, side, SMALL),
     )
 
@@ -58,6 +59,7 @@ def masks(max_leaves: int = 4) -> st.SearchStrategy[str]:
         st.one_of(atoms(), twice()),
         lambda m: st.one_of(
             st.builds("({} & {})".format, m, m),
+            st.builds("({} {} {})".format, m, st.sampled_from(["^", "==", "!="]), m),
             st.builds("({} | {})".format, m, m),
             st.builds("~({})".format, m),
         ),

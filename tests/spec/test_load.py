@@ -30,7 +30,7 @@ ONE_PROBLEM = {
     # text after GOOD: line, column, what the message says and what it proposes
     "unknown field": ("scor: s\n", 3, 1, "did you mean `score`"),
     "a field that needs no choice": ("deterministic: true\n", 3, 1, "always the same bits"),
-    "a field of other tools": ("dropout_p: 0.1\n", 3, 1, "here it is `dropout`"),
+    "a field of other tools": ("dropout_p: 0.1\n", 3, 1, "write `dropout: 0.1`"),
     "a field named self": ("self: 1\n", 3, 1, "unknown field 'self'"),
     "unknown nested field": ("heads: {q: 8, kv: 4, v: 4}\n", 3, 22, "unknown field 'v'"),
     "duplicate key": ("tf32: false\ntf32: true\n", 4, 1, "`tf32` appears twice; the first is at line 3"),

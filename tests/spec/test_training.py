@@ -38,7 +38,7 @@ ONE_PROBLEM = {
     "sink: a1[k]\n" + HEADS: (3, 10, "`k` exists in scores and masks only"),
     "sink: causal\n": (3, 7, "`causal` uses `k`, which has no meaning here"),
     "sink: a1[q]\n" + HEADS: (3, 7, "use `h` there"),
-    "sinks: a1[h]\n" + HEADS: (3, 1, "did you mean `sink`?"),
+    "sinks: a1[h]\n" + HEADS: (3, 1, "write `sink: sinks[h]`"),
     "score: s + a1[h]\n" + LEARNED.replace("true", "yes"): (5, 30, "write true, or 'yes'"),
     "score: s + a1[h]\n" + LEARNED.replace("]", "], dtype: int"): (5, 42, "only float inputs"),
     "mask: a1[h]\n" + LEARNED.replace("]", "], dtype: bool"): (5, 43, "only float inputs"),
@@ -162,3 +162,25 @@ def test_a_gradient_is_refused_here_or_made_there(index: str) -> None:
         return
     for schedule in ("backward", "backward_lse"):
         lower_spec(spec, schedule)
+
+
+ECHOES = {
+    # what is wrong in a spec that reads a learned input too: what the only problem says
+    "score: s * bad[h] + a1[h]\n" + LEARNED + "  bad: {shape: [head]}\n": "did you mean `heads`",
+    "score: s * bad + a1[h]\nconstants: {bad: x}\n" + LEARNED: "expected a number",
+    "sink: bad + a1[h]\nconstants: {bad: x}\n" + LEARNED: "expected a number",
+    "score: 3\n" + LEARNED: "put it in quotes",
+    "mask: true\n" + LEARNED: "leave the field out",
+    "sink: 3\n" + LEARNED: "put it in quotes",
+}
+
+
+@pytest.mark.parametrize("text", ECHOES)
+def test_no_error_is_the_echo_of_another(text: str) -> None:
+    ((_, _, said),) = problems(GOOD + text)
+    assert ECHOES[text] in said
+
+
+def test_what_needs_no_expression_is_still_said() -> None:
+    ints = LEARNED.replace("]", "], dtype: int")
+    assert len(problems(GOOD + "score: s * bad + a1[h]\nconstants: {bad: x}\n" + ints)) == 2
