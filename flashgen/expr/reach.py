@@ -36,9 +36,9 @@ def reach(e: Expr) -> Reach:
         return False, True
     if isinstance(e, Const):
         return (0.0, 0.0) if math.isinf(e.value) else (e.value, e.value)
-    if isinstance(e, Var):
+    if isinstance(e, Var):  # ``qpos`` is below 0 where there are more queries than keys
         most: float = MODERATE if e.type == "float" else LONGEST
-        return -most, most
+        return (-most if e.name in ("s", "qpos") else 0), most
     if isinstance(e, Read):
         return ANYTHING if e.type == "float" else (-INT_LIMIT, INT_LIMIT)
     assert isinstance(e, Call)
