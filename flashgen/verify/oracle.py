@@ -28,7 +28,8 @@ class Truth:
     """What is right, and how far rounding may carry an honest implementation from it.
 
     ``out`` (B, Hq, Nq, Dv); ``lse`` (B, Hq, Nq); ``visible`` (B, Hq, Nq, Nk) bool.
-    ``magnitude`` (B, Hq, Nq, Dv) is P Z |V|, the scale of the error of a sum of products.
+    ``magnitude`` (B, Hq, Nq, Dv) is P Z |V|, the scale of the error of a sum of products; ``largest`` (B, Hq,
+    1, Dv) is the largest Z |V|, beyond which no P can carry it.
     ``condition`` (B, Hq, Nq): if every operation behind a logit is off by one ulp u, no visible logit of
     the row moves by more than about ``condition * u``. ``bounded`` (B, Hq, Nq): the same for relative
     errors of tanh and its like alone, which GPUs also have in coarse approximations.
@@ -38,6 +39,7 @@ class Truth:
     lse: Tensor
     visible: Tensor
     magnitude: Tensor
+    largest: Tensor
     condition: Tensor
     bounded: Tensor
 
@@ -147,8 +149,12 @@ def judged(spec: AttentionSpec, d: Dense) -> Truth:
             torch.maximum(x, y[..., 0].nan_to_num(0, 0, 0))
             for x, y in zip((moved, bounded), found, strict=True)
         )
-    magnitude = d.p_kept @ torch.nan_to_num(d.v, 0, 0, 0).abs()
-    return Truth(d.out, d.lse, d.visible, magnitude, moved, bounded)
+    size = torch.nan_to_num(d.v, 0, 0, 0).abs()
+    magnitude = d.p_kept @ size
+    largest = size.amax(2, keepdim=True) if size.shape[2] else size.sum(2, keepdim=True)
+    if d.kept is not None and d.kept.numel():
+        largest = largest * d.kept.max()
+    return Truth(d.out, d.lse, d.visible, magnitude, largest, moved, bounded)
 
 
 def _worst(moved: Tensor, visible: Tensor) -> Tensor:
