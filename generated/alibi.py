@@ -3,7 +3,7 @@
 A bias linear in the distance, with a slope for each head; causal
 
 spec      score s + alibi(slopes[h]), mask causal
-number    0.18033688011112042 is scale * log2(e), as exponentials are taken in base 2
+number    0.125 is scale = 1 / sqrt(64)
 number    1.4426950408889634 is log2(e)
 number    0.6931471805599453 is ln(2)
 hash      sha256 147d6a2024c144bd830d6d18532664023d085d5f9925f563fa5d1ef158dfc8b4 (canonical JSON)
@@ -11,7 +11,7 @@ schedule  flash2: 1 kernel(s)
 plan      alibi_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 128 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 617cff5ab0852354ea0389f1c3cf36d33f33e395c4caa396edb3c35f14e61f02
+code      sha256 77823bd206dd11a95f7d11223248fc997e7cf60b5a03035ad70a5ba7772e8f9b
 """
 
 import torch
@@ -27,6 +27,7 @@ def alibi_fwd(
     slopes_ptr,
     o_ptr,
     lse_ptr,
+    lse_lo_ptr,
     stride_q_b,
     stride_q_h,
     stride_q_n,
@@ -42,6 +43,8 @@ def alibi_fwd(
     stride_o_n,
     stride_lse_b,
     stride_lse_h,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     B,
     Hq,
     Hkv,
@@ -84,7 +87,6 @@ def alibi_fwd(
     )
     slopes_h = tl.load(slopes_ptr + h.to(tl.int64) * stride_slopes_h).to(tl.float32)
     qpos = q + Nk - Nq
-    c = slopes_h * 1.4426950408889634
     full_hi = tl.maximum(0, tl.minimum(Nk, q_lo + Nk - Nq + 1)) // BLOCK_N
     partial_hi = tl.cdiv(tl.maximum(0, q_hi + Nk - Nq + 1), BLOCK_N)
 
@@ -103,16 +105,16 @@ def alibi_fwd(
         k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
         # S = Q K^T
         s = tl.dot(q0, k0)
-        # score, in base 2
-        s = s * 0.18033688011112042 + c * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
+        # score
+        s = s * 0.125 + slopes_h * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
         # running row maximum
         m_new = tl.maximum(m, tl.max(s, axis=1))
         # a row that has seen nothing yet: exp2(-inf - 0) = 0
         m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s - m_ref[:, None])
+        p = tl.exp2((s - m_ref[:, None]) * 1.4426950408889634)
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_ref)
+        alpha = tl.exp2((m - m_ref) * 1.4426950408889634)
         # running row sum
         l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
@@ -133,8 +135,8 @@ def alibi_fwd(
         )
         # S = Q K^T
         s = tl.dot(q0, k0)
-        # score, in base 2
-        s = s * 0.18033688011112042 + c * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
+        # score
+        s = s * 0.125 + slopes_h * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
         # hidden pairs
         s = tl.where(k[None, :] <= qpos[:, None], s, float("-inf"))
         # running row maximum
@@ -142,9 +144,9 @@ def alibi_fwd(
         # a row that has seen nothing yet: exp2(-inf - 0) = 0
         m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s - m_ref[:, None])
+        p = tl.exp2((s - m_ref[:, None]) * 1.4426950408889634)
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_ref)
+        alpha = tl.exp2((m - m_ref) * 1.4426950408889634)
         # running row sum
         l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
@@ -160,8 +162,10 @@ def alibi_fwd(
 
     # a row that saw nothing: l = 0, O = 0
     l_inv = 1.0 / tl.where(l == 0.0, 1.0, l)
-    # lse = m + log(l), to base e
-    lse_q = (m + tl.log2(l)) * 0.6931471805599453
+    # lse = m + log(l)
+    lse_q = m + tl.log2(l) * 0.6931471805599453
+    # what rounding it lost, in base 2
+    lse_lo_q = tl.where(lse_q == float("-inf"), 0.0, (m - lse_q) * 1.4426950408889634 + tl.log2(l))
     # O = diag(l)^-1 O
     o0_elem = (o0 * l_inv[:, None]).to(q_ptr.dtype.element_ty)
     o_base = (
@@ -175,16 +179,24 @@ def alibi_fwd(
         lse_ptr + b.to(tl.int64) * stride_lse_b + h.to(tl.int64) * stride_lse_h + q_lo.to(tl.int64)
     )
     tl.store(lse_base + q_range, lse_q, mask=q < Nq)
+    lse_lo_base = (
+        lse_lo_ptr
+        + b.to(tl.int64) * stride_lse_lo_b
+        + h.to(tl.int64) * stride_lse_lo_h
+        + q_lo.to(tl.int64)
+    )
+    tl.store(lse_lo_base + q_range, lse_lo_q, mask=q < Nq)
 
 
 def forward(q, k, v, slopes):
     """q (B, Hq, Nq, 64), k (B, Hkv, Nk, 64), v (B, Hkv, Nk, 64), slopes (Hq) -> o (B, Hq, Nq,
-    64), lse (B, Hq, Nq)."""
+    64), lse (B, Hq, Nq), lse_lo (B, Hq, Nq)."""
     B, Hq, Nq, _ = q.shape
     _, Hkv, Nk, _ = k.shape
     assert q.stride(-1) == k.stride(-1) == v.stride(-1) == 1, "rows must be contiguous"
     o = torch.empty((B, Hq, Nq, 64), dtype=q.dtype, device=q.device)
     lse = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
+    lse_lo = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
     # About 8 heads are launched together, whole KV heads, in even groups.
     shared = max(Hq // max(Hkv, 1), 1)
     kv_heads = triton.cdiv(B * Hq, shared)
@@ -193,17 +205,18 @@ def forward(q, k, v, slopes):
     programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         alibi_fwd[(programs,)](
-            q, k, v, slopes, o, lse,
+            q, k, v, slopes, o, lse, lse_lo,
             q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             slopes.stride(0),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
+            lse_lo.stride(0), lse_lo.stride(1),
             B, Hq, Hkv, Nq, Nk, head_group,
             BLOCK_M=64, BLOCK_N=64,
             num_warps=4,
             num_stages=3,
             maxnreg=128,
         )
-    return o, lse
+    return o, lse, lse_lo

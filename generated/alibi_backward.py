@@ -4,7 +4,6 @@ A bias linear in the distance, with a slope for each head; causal
 
 spec      score s + alibi(slopes[h]), mask causal
 number    0.125 is scale = 1 / sqrt(64)
-number    0.18033688011112042 is scale * log2(e), as exponentials are taken in base 2
 number    1.4426950408889634 is log2(e)
 gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 147d6a2024c144bd830d6d18532664023d085d5f9925f563fa5d1ef158dfc8b4 (canonical JSON)
@@ -13,7 +12,7 @@ plan      alibi_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128
 plan      alibi_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 0fd41b171be5940b5de8cce3a660f22cbc05d4ba6d718dbed0004aa945338621
+code      sha256 d4229919a7907600bb41111e4d493167ca2ed5019401af6c5197a51af15fdc14
 """
 
 import torch
@@ -30,8 +29,9 @@ def alibi_bwd_dq(
     slopes_ptr,
     o_ptr,
     lse_ptr,
+    lse_lo_ptr,
     delta_ptr,
-    lse2_ptr,
+    lse_hi_ptr,
     dslopes_rows_ptr,
     dq_ptr,
     stride_do_b,
@@ -52,10 +52,12 @@ def alibi_bwd_dq(
     stride_o_n,
     stride_lse_b,
     stride_lse_h,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     stride_delta_b,
     stride_delta_h,
-    stride_lse2_b,
-    stride_lse2_h,
+    stride_lse_hi_b,
+    stride_lse_hi_h,
     stride_dslopes_rows_b,
     stride_dslopes_rows_h,
     stride_dq_b,
@@ -126,8 +128,15 @@ def alibi_bwd_dq(
         lse_ptr + b.to(tl.int64) * stride_lse_b + h.to(tl.int64) * stride_lse_h + q_lo.to(tl.int64)
     )
     lse = tl.load(lse_base + q_range, mask=q < Nq, other=float("inf"))
-    # in base 2; a row that saw nothing: exp2(s - inf) = 0
-    lse2 = tl.where(lse == float("-inf"), float("inf"), lse * 1.4426950408889634)
+    # a row that saw nothing: exp2(s - inf) = 0
+    lse_hi = tl.where(lse == float("-inf"), float("inf"), lse)
+    lse_lo_base = (
+        lse_lo_ptr
+        + b.to(tl.int64) * stride_lse_lo_b
+        + h.to(tl.int64) * stride_lse_lo_h
+        + q_lo.to(tl.int64)
+    )
+    lse_lo = tl.load(lse_lo_base + q_range, mask=q < Nq, other=0.0)
     delta_base = (
         delta_ptr
         + b.to(tl.int64) * stride_delta_b
@@ -135,16 +144,15 @@ def alibi_bwd_dq(
         + q_lo.to(tl.int64)
     )
     tl.store(delta_base + q_range, delta, mask=q < Nq)
-    lse2_base = (
-        lse2_ptr
-        + b.to(tl.int64) * stride_lse2_b
-        + h.to(tl.int64) * stride_lse2_h
+    lse_hi_base = (
+        lse_hi_ptr
+        + b.to(tl.int64) * stride_lse_hi_b
+        + h.to(tl.int64) * stride_lse_hi_h
         + q_lo.to(tl.int64)
     )
-    tl.store(lse2_base + q_range, lse2, mask=q < Nq)
+    tl.store(lse_hi_base + q_range, lse_hi, mask=q < Nq)
     qpos = q + Nk - Nq
     slopes_h = tl.load(slopes_ptr + h.to(tl.int64) * stride_slopes_h).to(tl.float32)
-    c = slopes_h * 1.4426950408889634
     full_hi = tl.maximum(0, tl.minimum(Nk, q_lo + Nk - Nq + 1)) // BLOCK_N
     partial_hi = tl.cdiv(tl.maximum(0, q_hi + Nk - Nq + 1), BLOCK_N)
 
@@ -164,9 +172,13 @@ def alibi_bwd_dq(
         s = tl.dot(q0, tl.trans(k0))
         # P = exp(S - lse)
         p = tl.exp2(
-            s * 0.18033688011112042
-            + c * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
-            - lse2[:, None]
+            (
+                s * 0.125
+                + slopes_h * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
+                - lse_hi[:, None]
+            )
+            * 1.4426950408889634
+            - lse_lo[:, None]
         )
         v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
         # dP = dO V^T
@@ -199,9 +211,13 @@ def alibi_bwd_dq(
         p = tl.where(
             visible,
             tl.exp2(
-                s * 0.18033688011112042
-                + c * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
-                - lse2[:, None]
+                (
+                    s * 0.125
+                    + slopes_h * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
+                    - lse_hi[:, None]
+                )
+                * 1.4426950408889634
+                - lse_lo[:, None]
             ),
             0.0,
         )
@@ -248,8 +264,9 @@ def alibi_bwd_dkv(
     k_ptr,
     v_ptr,
     slopes_ptr,
+    lse_lo_ptr,
     delta_ptr,
-    lse2_ptr,
+    lse_hi_ptr,
     dk_ptr,
     dv_ptr,
     stride_do_b,
@@ -265,10 +282,12 @@ def alibi_bwd_dkv(
     stride_v_h,
     stride_v_n,
     stride_slopes_h,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     stride_delta_b,
     stride_delta_h,
-    stride_lse2_b,
-    stride_lse2_h,
+    stride_lse_hi_b,
+    stride_lse_hi_h,
     stride_dk_b,
     stride_dk_h,
     stride_dk_n,
@@ -327,7 +346,8 @@ def alibi_bwd_dkv(
     dv0 = tl.zeros((BLOCK_N, 64), tl.float32)
     q_base = q_ptr + b.to(tl.int64) * stride_q_b
     q0_offsets = q_range[:, None] * stride_q_n + d0[None, :]
-    lse2_base = lse2_ptr + b.to(tl.int64) * stride_lse2_b
+    lse_hi_base = lse_hi_ptr + b.to(tl.int64) * stride_lse_hi_b
+    lse_lo_base = lse_lo_ptr + b.to(tl.int64) * stride_lse_lo_b
     do_base = do_ptr + b.to(tl.int64) * stride_do_b
     do0_offsets = q_range[:, None] * stride_do_n + e0[None, :]
     delta_base = delta_ptr + b.to(tl.int64) * stride_delta_b
@@ -337,7 +357,6 @@ def alibi_bwd_dkv(
         # a query head of the group
         h = i_head + hkv * (Hq // Hkv)
         slopes_h = tl.load(slopes_ptr + tl.cast(h, tl.int64) * stride_slopes_h).to(tl.float32)
-        c = slopes_h * 1.4426950408889634
         column = k + Nq
         full_lo = tl.cdiv(tl.maximum(0, k_hi + Nq - Nk), BLOCK_M)
         full_hi = tl.maximum(full_lo, Nq // BLOCK_M)
@@ -356,14 +375,27 @@ def alibi_bwd_dkv(
             )
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
-            lse2 = tl.load(
-                lse2_base + tl.cast(h, tl.int64) * stride_lse2_h + tl.cast(q_lo, tl.int64) + q_range
+            lse_hi = tl.load(
+                lse_hi_base
+                + tl.cast(h, tl.int64) * stride_lse_hi_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range
+            )
+            lse_lo = tl.load(
+                lse_lo_base
+                + tl.cast(h, tl.int64) * stride_lse_lo_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range
             )
             # P = exp(S - lse)
             p = tl.exp2(
-                s * 0.18033688011112042
-                + c * (column[:, None] - q[None, :] - Nk).to(tl.float32)
-                - lse2[None, :]
+                (
+                    s * 0.125
+                    + slopes_h * (column[:, None] - q[None, :] - Nk).to(tl.float32)
+                    - lse_hi[None, :]
+                )
+                * 1.4426950408889634
+                - lse_lo[None, :]
             )
             do0 = tl.load(
                 do_base
@@ -409,10 +441,21 @@ def alibi_bwd_dkv(
             )
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
-            lse2 = tl.load(
-                lse2_base + tl.cast(h, tl.int64) * stride_lse2_h + tl.cast(q_lo, tl.int64) + q_range,
+            lse_hi = tl.load(
+                lse_hi_base
+                + tl.cast(h, tl.int64) * stride_lse_hi_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range,
                 mask=q < Nq,
                 other=float("inf"),
+            )
+            lse_lo = tl.load(
+                lse_lo_base
+                + tl.cast(h, tl.int64) * stride_lse_lo_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range,
+                mask=q < Nq,
+                other=0.0,
             )
             # pairs that see each other
             visible = (k[:, None] <= q[None, :] + Nk - Nq) & (q[None, :] < Nq)
@@ -420,9 +463,13 @@ def alibi_bwd_dkv(
             p = tl.where(
                 visible,
                 tl.exp2(
-                    s * 0.18033688011112042
-                    + c * (column[:, None] - q[None, :] - Nk).to(tl.float32)
-                    - lse2[None, :]
+                    (
+                        s * 0.125
+                        + slopes_h * (column[:, None] - q[None, :] - Nk).to(tl.float32)
+                        - lse_hi[None, :]
+                    )
+                    * 1.4426950408889634
+                    - lse_lo[None, :]
                 ),
                 0.0,
             )
@@ -474,15 +521,15 @@ def alibi_bwd_dkv(
     tl.store(dv_base + k_range[:, None] * stride_dv_n + e0[None, :], dv0_elem, mask=k[:, None] < Nk)
 
 
-def backward(do, q, k, v, slopes, o, lse):
+def backward(do, q, k, v, slopes, o, lse, lse_lo):
     """do (B, Hq, Nq, 64), q (B, Hq, Nq, 64), k (B, Hkv, Nk, 64), v (B, Hkv, Nk, 64), slopes
-    (Hq), o (B, Hq, Nq, 64), lse (B, Hq, Nq) -> dq (B, Hq, Nq, 64), dk (B, Hkv, Nk, 64), dv
-    (B, Hkv, Nk, 64), dslopes (Hq)."""
+    (Hq), o (B, Hq, Nq, 64), lse (B, Hq, Nq), lse_lo (B, Hq, Nq) -> dq (B, Hq, Nq, 64), dk (B,
+    Hkv, Nk, 64), dv (B, Hkv, Nk, 64), dslopes (Hq)."""
     B, Hq, Nq, _ = q.shape
     _, Hkv, Nk, _ = k.shape
     assert all(x.stride(-1) == 1 for x in (do, q, k, v, o)), "rows must be contiguous"
     delta = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
-    lse2 = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
+    lse_hi = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
     dslopes_rows = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
     dq = torch.empty((B, Hq, Nq, 64), dtype=q.dtype, device=q.device)
     dk = torch.empty((B, Hkv, Nk, 64), dtype=q.dtype, device=q.device)
@@ -496,7 +543,7 @@ def backward(do, q, k, v, slopes, o, lse):
     programs = B * Hq * triton.cdiv(Nq, 128)
     if programs:
         alibi_bwd_dq[(programs,)](
-            do, q, k, v, slopes, o, lse, delta, lse2, dslopes_rows, dq,
+            do, q, k, v, slopes, o, lse, lse_lo, delta, lse_hi, dslopes_rows, dq,
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
@@ -504,8 +551,9 @@ def backward(do, q, k, v, slopes, o, lse):
             slopes.stride(0),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
+            lse_lo.stride(0), lse_lo.stride(1),
             delta.stride(0), delta.stride(1),
-            lse2.stride(0), lse2.stride(1),
+            lse_hi.stride(0), lse_hi.stride(1),
             dslopes_rows.stride(0), dslopes_rows.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             B, Hq, Hkv, Nq, Nk, head_group,
@@ -520,14 +568,15 @@ def backward(do, q, k, v, slopes, o, lse):
     programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:
         alibi_bwd_dkv[(programs,)](
-            do, q, k, v, slopes, delta, lse2, dk, dv,
+            do, q, k, v, slopes, lse_lo, delta, lse_hi, dk, dv,
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             slopes.stride(0),
+            lse_lo.stride(0), lse_lo.stride(1),
             delta.stride(0), delta.stride(1),
-            lse2.stride(0), lse2.stride(1),
+            lse_hi.stride(0), lse_hi.stride(1),
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             B, Hq, Hkv, Nq, Nk, head_group,

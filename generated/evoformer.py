@@ -3,7 +3,7 @@
 AlphaFold 2's row-wise attention with pair bias
 
 spec      score s + pair[h, q, k]
-number    0.25503486164919736 is scale * log2(e), as exponentials are taken in base 2
+number    0.1767766952966369 is scale = 1 / sqrt(32)
 number    1.4426950408889634 is log2(e)
 number    0.6931471805599453 is ln(2)
 hash      sha256 1da40dcc85d5b4fb6883699c884b2024e8e8936a2628596e15d50d2f28cac92f (canonical JSON)
@@ -11,7 +11,7 @@ schedule  flash2: 1 kernel(s)
 plan      evoformer_fwd: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 d0e5a52c2dc2ec3ec52caa4240f7b84503fd7207cf04a41e88370d268e989930
+code      sha256 f5bb10dd0b479155623f5cdc19914d3c9dc28cfa1a87da1f19ed929c00026961
 """
 
 import torch
@@ -27,6 +27,7 @@ def evoformer_fwd(
     pair_ptr,
     o_ptr,
     lse_ptr,
+    lse_lo_ptr,
     stride_q_b,
     stride_q_h,
     stride_q_n,
@@ -44,6 +45,8 @@ def evoformer_fwd(
     stride_o_n,
     stride_lse_b,
     stride_lse_h,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     B,
     Hq,
     Hkv,
@@ -101,16 +104,16 @@ def evoformer_fwd(
             mask=q[:, None] < Nq,
             other=0.0,
         ).to(tl.float32)
-        # score, in base 2
-        s = s * 0.25503486164919736 + pair_hqk * 1.4426950408889634
+        # score
+        s = s * 0.1767766952966369 + pair_hqk
         # running row maximum
         m_new = tl.maximum(m, tl.max(s, axis=1))
         # a row that has seen nothing yet: exp2(-inf - 0) = 0
         m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s - m_ref[:, None])
+        p = tl.exp2((s - m_ref[:, None]) * 1.4426950408889634)
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_ref)
+        alpha = tl.exp2((m - m_ref) * 1.4426950408889634)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
@@ -136,8 +139,8 @@ def evoformer_fwd(
             mask=(q[:, None] < Nq) & (k[None, :] < Nk),
             other=0.0,
         ).to(tl.float32)
-        # score, in base 2
-        s = s * 0.25503486164919736 + pair_hqk * 1.4426950408889634
+        # score
+        s = s * 0.1767766952966369 + pair_hqk
         # hidden pairs
         s = tl.where(k[None, :] < Nk, s, float("-inf"))
         # running row maximum
@@ -145,9 +148,9 @@ def evoformer_fwd(
         # a row that has seen nothing yet: exp2(-inf - 0) = 0
         m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s - m_ref[:, None])
+        p = tl.exp2((s - m_ref[:, None]) * 1.4426950408889634)
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_ref)
+        alpha = tl.exp2((m - m_ref) * 1.4426950408889634)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = tl.load(
@@ -163,8 +166,10 @@ def evoformer_fwd(
 
     # a row that saw nothing: l = 0, O = 0
     l_inv = 1.0 / tl.where(l == 0.0, 1.0, l)
-    # lse = m + log(l), to base e
-    lse_q = (m + tl.log2(l)) * 0.6931471805599453
+    # lse = m + log(l)
+    lse_q = m + tl.log2(l) * 0.6931471805599453
+    # what rounding it lost, in base 2
+    lse_lo_q = tl.where(lse_q == float("-inf"), 0.0, (m - lse_q) * 1.4426950408889634 + tl.log2(l))
     # O = diag(l)^-1 O
     o0_elem = (o0 * l_inv[:, None]).to(q_ptr.dtype.element_ty)
     o_base = (
@@ -178,30 +183,39 @@ def evoformer_fwd(
         lse_ptr + b.to(tl.int64) * stride_lse_b + h.to(tl.int64) * stride_lse_h + q_lo.to(tl.int64)
     )
     tl.store(lse_base + q_range, lse_q, mask=q < Nq)
+    lse_lo_base = (
+        lse_lo_ptr
+        + b.to(tl.int64) * stride_lse_lo_b
+        + h.to(tl.int64) * stride_lse_lo_h
+        + q_lo.to(tl.int64)
+    )
+    tl.store(lse_lo_base + q_range, lse_lo_q, mask=q < Nq)
 
 
 def forward(q, k, v, pair):
     """q (B, Hq, Nq, 32), k (B, Hkv, Nk, 32), v (B, Hkv, Nk, 32), pair (Hq, Nq, Nk) -> o (B, Hq,
-    Nq, 32), lse (B, Hq, Nq)."""
+    Nq, 32), lse (B, Hq, Nq), lse_lo (B, Hq, Nq)."""
     B, Hq, Nq, _ = q.shape
     _, Hkv, Nk, _ = k.shape
     assert q.stride(-1) == k.stride(-1) == v.stride(-1) == 1, "rows must be contiguous"
     o = torch.empty((B, Hq, Nq, 32), dtype=q.dtype, device=q.device)
     lse = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
+    lse_lo = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
     programs = B * Hq * triton.cdiv(Nq, 128)
     if programs:
         evoformer_fwd[(programs,)](
-            q, k, v, pair, o, lse,
+            q, k, v, pair, o, lse, lse_lo,
             q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             pair.stride(0), pair.stride(1), pair.stride(2),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
+            lse_lo.stride(0), lse_lo.stride(1),
             B, Hq, Hkv, Nq, Nk,
             BLOCK_M=128, BLOCK_N=64,
             num_warps=8,
             num_stages=3,
             maxnreg=128,
         )
-    return o, lse
+    return o, lse, lse_lo

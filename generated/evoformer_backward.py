@@ -4,7 +4,6 @@ AlphaFold 2's row-wise attention with pair bias
 
 spec      score s + pair[h, q, k]
 number    0.1767766952966369 is scale = 1 / sqrt(32)
-number    0.25503486164919736 is scale * log2(e), as exponentials are taken in base 2
 number    1.4426950408889634 is log2(e)
 gradient  of out alone; `--schedule backward_lse` takes that of lse too, dlse
 hash      sha256 1da40dcc85d5b4fb6883699c884b2024e8e8936a2628596e15d50d2f28cac92f (canonical JSON)
@@ -16,7 +15,7 @@ plan      evoformer_bwd_pair: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descri
           registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 3b9e4237317b32b2b1c06c9bb121f4e3d7ab961bf4fb89055bc7c1806e8ff78f
+code      sha256 3c2e5bce3d2b631e31f721c7c275b63c5ae37857e9567b71d8585b85b7f170e7
 """
 
 import torch
@@ -34,8 +33,9 @@ def evoformer_bwd_dq(
     pair_ptr,
     o_ptr,
     lse_ptr,
+    lse_lo_ptr,
     delta_ptr,
-    lse2_ptr,
+    lse_hi_ptr,
     dq_ptr,
     stride_do_b,
     stride_do_h,
@@ -57,10 +57,12 @@ def evoformer_bwd_dq(
     stride_o_n,
     stride_lse_b,
     stride_lse_h,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     stride_delta_b,
     stride_delta_h,
-    stride_lse2_b,
-    stride_lse2_h,
+    stride_lse_hi_b,
+    stride_lse_hi_h,
     stride_dq_b,
     stride_dq_h,
     stride_dq_n,
@@ -122,8 +124,15 @@ def evoformer_bwd_dq(
         lse_ptr + b.to(tl.int64) * stride_lse_b + h.to(tl.int64) * stride_lse_h + q_lo.to(tl.int64)
     )
     lse = tl.load(lse_base + q_range, mask=q < Nq, other=float("inf"))
-    # in base 2; a row that saw nothing: exp2(s - inf) = 0
-    lse2 = tl.where(lse == float("-inf"), float("inf"), lse * 1.4426950408889634)
+    # a row that saw nothing: exp2(s - inf) = 0
+    lse_hi = tl.where(lse == float("-inf"), float("inf"), lse)
+    lse_lo_base = (
+        lse_lo_ptr
+        + b.to(tl.int64) * stride_lse_lo_b
+        + h.to(tl.int64) * stride_lse_lo_h
+        + q_lo.to(tl.int64)
+    )
+    lse_lo = tl.load(lse_lo_base + q_range, mask=q < Nq, other=0.0)
     delta_base = (
         delta_ptr
         + b.to(tl.int64) * stride_delta_b
@@ -131,13 +140,13 @@ def evoformer_bwd_dq(
         + q_lo.to(tl.int64)
     )
     tl.store(delta_base + q_range, delta, mask=q < Nq)
-    lse2_base = (
-        lse2_ptr
-        + b.to(tl.int64) * stride_lse2_b
-        + h.to(tl.int64) * stride_lse2_h
+    lse_hi_base = (
+        lse_hi_ptr
+        + b.to(tl.int64) * stride_lse_hi_b
+        + h.to(tl.int64) * stride_lse_hi_h
         + q_lo.to(tl.int64)
     )
-    tl.store(lse2_base + q_range, lse2, mask=q < Nq)
+    tl.store(lse_hi_base + q_range, lse_hi, mask=q < Nq)
     full_hi = Nk // BLOCK_N
     partial_hi = tl.cdiv(Nk, BLOCK_N)
 
@@ -161,7 +170,10 @@ def evoformer_bwd_dq(
             other=0.0,
         ).to(tl.float32)
         # P = exp(S - lse)
-        p = tl.exp2(s * 0.25503486164919736 + pair_hqk * 1.4426950408889634 - lse2[:, None])
+        p = tl.exp2(
+            (s * 0.1767766952966369 + pair_hqk - lse_hi[:, None]) * 1.4426950408889634
+            - lse_lo[:, None]
+        )
         v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
@@ -193,7 +205,10 @@ def evoformer_bwd_dq(
         # P = exp(S - lse)
         p = tl.where(
             visible,
-            tl.exp2(s * 0.25503486164919736 + pair_hqk * 1.4426950408889634 - lse2[:, None]),
+            tl.exp2(
+                (s * 0.1767766952966369 + pair_hqk - lse_hi[:, None]) * 1.4426950408889634
+                - lse_lo[:, None]
+            ),
             0.0,
         )
         v0 = tl.load(
@@ -226,8 +241,9 @@ def evoformer_bwd_dkv(
     k_ptr,
     v_ptr,
     pair_ptr,
+    lse_lo_ptr,
     delta_ptr,
-    lse2_ptr,
+    lse_hi_ptr,
     dk_ptr,
     dv_ptr,
     q0_desc,
@@ -241,10 +257,12 @@ def evoformer_bwd_dkv(
     stride_pair_h,
     stride_pair_q,
     stride_pair_k,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     stride_delta_b,
     stride_delta_h,
-    stride_lse2_b,
-    stride_lse2_h,
+    stride_lse_hi_b,
+    stride_lse_hi_h,
     stride_dk_b,
     stride_dk_h,
     stride_dk_n,
@@ -296,7 +314,8 @@ def evoformer_bwd_dkv(
     dv0 = tl.zeros((BLOCK_N, 32), tl.float32)
     pair_base = pair_ptr + k_lo.to(tl.int64) * stride_pair_k
     pair_hqk_offsets = q_range[None, :] * stride_pair_q + k_range[:, None] * stride_pair_k
-    lse2_base = lse2_ptr + b.to(tl.int64) * stride_lse2_b
+    lse_hi_base = lse_hi_ptr + b.to(tl.int64) * stride_lse_hi_b
+    lse_lo_base = lse_lo_ptr + b.to(tl.int64) * stride_lse_lo_b
     delta_base = delta_ptr + b.to(tl.int64) * stride_delta_b
 
     # the query heads of this KV head
@@ -320,11 +339,23 @@ def evoformer_bwd_dkv(
                 mask=k[:, None] < Nk,
                 other=0.0,
             ).to(tl.float32)
-            lse2 = tl.load(
-                lse2_base + tl.cast(h, tl.int64) * stride_lse2_h + tl.cast(q_lo, tl.int64) + q_range
+            lse_hi = tl.load(
+                lse_hi_base
+                + tl.cast(h, tl.int64) * stride_lse_hi_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range
+            )
+            lse_lo = tl.load(
+                lse_lo_base
+                + tl.cast(h, tl.int64) * stride_lse_lo_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range
             )
             # P = exp(S - lse)
-            p = tl.exp2(s * 0.25503486164919736 + pair_hqk * 1.4426950408889634 - lse2[None, :])
+            p = tl.exp2(
+                (s * 0.1767766952966369 + pair_hqk - lse_hi[None, :]) * 1.4426950408889634
+                - lse_lo[None, :]
+            )
             do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
@@ -360,17 +391,31 @@ def evoformer_bwd_dkv(
                 mask=(k[:, None] < Nk) & (q[None, :] < Nq),
                 other=0.0,
             ).to(tl.float32)
-            lse2 = tl.load(
-                lse2_base + tl.cast(h, tl.int64) * stride_lse2_h + tl.cast(q_lo, tl.int64) + q_range,
+            lse_hi = tl.load(
+                lse_hi_base
+                + tl.cast(h, tl.int64) * stride_lse_hi_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range,
                 mask=q < Nq,
                 other=float("inf"),
+            )
+            lse_lo = tl.load(
+                lse_lo_base
+                + tl.cast(h, tl.int64) * stride_lse_lo_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range,
+                mask=q < Nq,
+                other=0.0,
             )
             # pairs that see each other
             visible = tl.broadcast_to(q[None, :] < Nq, (BLOCK_N, BLOCK_M))
             # P = exp(S - lse)
             p = tl.where(
                 visible,
-                tl.exp2(s * 0.25503486164919736 + pair_hqk * 1.4426950408889634 - lse2[None, :]),
+                tl.exp2(
+                    (s * 0.1767766952966369 + pair_hqk - lse_hi[None, :]) * 1.4426950408889634
+                    - lse_lo[None, :]
+                ),
                 0.0,
             )
             do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
@@ -417,8 +462,9 @@ def evoformer_bwd_dkv(
 @triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk"])
 def evoformer_bwd_pair(
     pair_ptr,
+    lse_lo_ptr,
     delta_ptr,
-    lse2_ptr,
+    lse_hi_ptr,
     dpair_ptr,
     q0_desc,
     do0_desc,
@@ -427,10 +473,12 @@ def evoformer_bwd_pair(
     stride_pair_h,
     stride_pair_q,
     stride_pair_k,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     stride_delta_b,
     stride_delta_h,
-    stride_lse2_b,
-    stride_lse2_h,
+    stride_lse_hi_b,
+    stride_lse_hi_h,
     stride_dpair_h,
     stride_dpair_q,
     B,
@@ -458,7 +506,8 @@ def evoformer_bwd_pair(
     k = k_lo + k_range
 
     total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    lse2_base = lse2_ptr + h.to(tl.int64) * stride_lse2_h + q_lo.to(tl.int64)
+    lse_hi_base = lse_hi_ptr + h.to(tl.int64) * stride_lse_hi_h + q_lo.to(tl.int64)
+    lse_lo_base = lse_lo_ptr + h.to(tl.int64) * stride_lse_lo_h + q_lo.to(tl.int64)
     delta_base = delta_ptr + h.to(tl.int64) * stride_delta_h + q_lo.to(tl.int64)
     pair_base = (
         pair_ptr
@@ -473,10 +522,13 @@ def evoformer_bwd_pair(
         hkv = h // (Hq // Hkv)
         q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
         do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
-        lse2 = tl.load(
-            lse2_base + tl.cast(b, tl.int64) * stride_lse2_b + q_range,
+        lse_hi = tl.load(
+            lse_hi_base + tl.cast(b, tl.int64) * stride_lse_hi_b + q_range,
             mask=q < Nq,
             other=float("inf"),
+        )
+        lse_lo = tl.load(
+            lse_lo_base + tl.cast(b, tl.int64) * stride_lse_lo_b + q_range, mask=q < Nq, other=0.0
         )
         delta = tl.load(
             delta_base + tl.cast(b, tl.int64) * stride_delta_b + q_range, mask=q < Nq, other=0.0
@@ -492,7 +544,10 @@ def evoformer_bwd_pair(
         # P = exp(S - lse)
         p = tl.where(
             visible,
-            tl.exp2(s * 0.25503486164919736 + pair_hqk * 1.4426950408889634 - lse2[:, None]),
+            tl.exp2(
+                (s * 0.1767766952966369 + pair_hqk - lse_hi[:, None]) * 1.4426950408889634
+                - lse_lo[:, None]
+            ),
             0.0,
         )
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 32])
@@ -516,15 +571,15 @@ def evoformer_bwd_pair(
     )
 
 
-def backward(do, q, k, v, pair, o, lse):
+def backward(do, q, k, v, pair, o, lse, lse_lo):
     """do (B, Hq, Nq, 32), q (B, Hq, Nq, 32), k (B, Hkv, Nk, 32), v (B, Hkv, Nk, 32), pair (Hq,
-    Nq, Nk), o (B, Hq, Nq, 32), lse (B, Hq, Nq) -> dq (B, Hq, Nq, 32), dk (B, Hkv, Nk, 32), dv
-    (B, Hkv, Nk, 32), dpair (Hq, Nq, Nk)."""
+    Nq, Nk), o (B, Hq, Nq, 32), lse (B, Hq, Nq), lse_lo (B, Hq, Nq) -> dq (B, Hq, Nq, 32), dk
+    (B, Hkv, Nk, 32), dv (B, Hkv, Nk, 32), dpair (Hq, Nq, Nk)."""
     B, Hq, Nq, _ = q.shape
     _, Hkv, Nk, _ = k.shape
     assert all(x.stride(-1) == 1 for x in (do, q, k, v, o)), "rows must be contiguous"
     delta = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
-    lse2 = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
+    lse_hi = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
     dq = torch.empty((B, Hq, Nq, 32), dtype=q.dtype, device=q.device)
     dk = torch.empty((B, Hkv, Nk, 32), dtype=q.dtype, device=q.device)
     dv = torch.empty((B, Hkv, Nk, 32), dtype=q.dtype, device=q.device)
@@ -532,7 +587,7 @@ def backward(do, q, k, v, pair, o, lse):
     programs = B * Hq * triton.cdiv(Nq, 128)
     if programs:
         evoformer_bwd_dq[(programs,)](
-            do, q, k, v, pair, o, lse, delta, lse2, dq,
+            do, q, k, v, pair, o, lse, lse_lo, delta, lse_hi, dq,
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
@@ -540,8 +595,9 @@ def backward(do, q, k, v, pair, o, lse):
             pair.stride(0), pair.stride(1), pair.stride(2),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
+            lse_lo.stride(0), lse_lo.stride(1),
             delta.stride(0), delta.stride(1),
-            lse2.stride(0), lse2.stride(1),
+            lse_hi.stride(0), lse_hi.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             B, Hq, Hkv, Nq, Nk,
             BLOCK_M=128, BLOCK_N=64,
@@ -552,14 +608,15 @@ def backward(do, q, k, v, pair, o, lse):
     programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:
         evoformer_bwd_dkv[(programs,)](
-            k, v, pair, delta, lse2, dk, dv,
+            k, v, pair, lse_lo, delta, lse_hi, dk, dv,
             TensorDescriptor(q, q.shape, q.stride(), [1, 1, 64, 32]),
             TensorDescriptor(do, do.shape, do.stride(), [1, 1, 64, 32]),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             pair.stride(0), pair.stride(1), pair.stride(2),
+            lse_lo.stride(0), lse_lo.stride(1),
             delta.stride(0), delta.stride(1),
-            lse2.stride(0), lse2.stride(1),
+            lse_hi.stride(0), lse_hi.stride(1),
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             B, Hq, Hkv, Nq, Nk,
@@ -571,14 +628,15 @@ def backward(do, q, k, v, pair, o, lse):
     programs = Hq * triton.cdiv(Nq, 64) * triton.cdiv(Nk, 64)
     if programs:
         evoformer_bwd_pair[(programs,)](
-            pair, delta, lse2, dpair,
+            pair, lse_lo, delta, lse_hi, dpair,
             TensorDescriptor(q, q.shape, q.stride(), [1, 1, 64, 32]),
             TensorDescriptor(do, do.shape, do.stride(), [1, 1, 64, 32]),
             TensorDescriptor(k, k.shape, k.stride(), [1, 1, 64, 32]),
             TensorDescriptor(v, v.shape, v.stride(), [1, 1, 64, 32]),
             pair.stride(0), pair.stride(1), pair.stride(2),
+            lse_lo.stride(0), lse_lo.stride(1),
             delta.stride(0), delta.stride(1),
-            lse2.stride(0), lse2.stride(1),
+            lse_hi.stride(0), lse_hi.stride(1),
             dpair.stride(0), dpair.stride(1),
             B, Hq, Hkv, Nq, Nk,
             BLOCK_M=64, BLOCK_N=64,

@@ -3,6 +3,7 @@
 gpt-oss's banded layers, a causal window and a learned sink for each head
 
 spec      score s, mask window(left, 0), sink sinks[h], where left = 127
+number    0.125 is scale = 1 / sqrt(64)
 number    0.18033688011112042 is scale * log2(e), as exponentials are taken in base 2
 number    1.4426950408889634 is log2(e)
 number    0.6931471805599453 is ln(2)
@@ -11,7 +12,7 @@ schedule  flash2: 1 kernel(s)
 plan      gpt_oss_fwd: BLOCK_M 64 x BLOCK_N 32, 4 warps, 3 stages, descriptors, at most 80 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 b4ee2bc877e823dfd851eee4e3ecf813a0528b4bb8f333b07b492412c0848421
+code      sha256 6a5bc6c1ab019cd86fe5ec5dd216cc0cc245e73379fa74b5db19b0a62221d9ea
 """
 
 import torch
@@ -74,13 +75,12 @@ def gpt_oss_fwd(
     row = q + Nk - Nq - 127
     qpos = q + Nk - Nq
     sinks_h = tl.load(sinks_ptr + h.to(tl.int64) * stride_sinks_h).to(tl.float32)
-    c = sinks_h * 1.4426950408889634
     full_lo = tl.cdiv(tl.maximum(0, q_hi + Nk - Nq - 127), BLOCK_N)
     full_hi = tl.maximum(full_lo, tl.maximum(0, tl.minimum(Nk, q_lo + Nk - Nq + 1)) // BLOCK_N)
     partial_lo0 = tl.maximum(0, q_lo + Nk - Nq - 127) // BLOCK_N
     partial_hi1 = tl.cdiv(tl.maximum(0, q_hi + Nk - Nq + 1), BLOCK_N)
-    # the sink, in base 2: a logit without a key
-    m = tl.broadcast_to(c, (BLOCK_M,))
+    # the sink: a logit without a key
+    m = tl.broadcast_to(sinks_h, (BLOCK_M,))
     l = tl.where(m == float("-inf"), 0.0, 1.0)
 
     o0 = tl.zeros((BLOCK_M, 64), tl.float32)
@@ -92,11 +92,11 @@ def gpt_oss_fwd(
         # S = Q K^T
         s = tl.dot(q0, k0)
         # running row maximum
-        m_new = tl.maximum(m, tl.max(s, axis=1) * 0.18033688011112042)
+        m_new = tl.maximum(m, tl.max(s, axis=1) * 0.125)
         # P = exp(S - m)
-        p = tl.exp2(s * 0.18033688011112042 - m_new[:, None])
+        p = tl.exp2(s * 0.18033688011112042 - m_new[:, None] * 1.4426950408889634)
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_new)
+        alpha = tl.exp2((m - m_new) * 1.4426950408889634)
         # running row sum
         l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
@@ -121,13 +121,13 @@ def gpt_oss_fwd(
         # hidden pairs
         s = tl.where((row[:, None] <= k[None, :]) & (k[None, :] <= qpos[:, None]), s, float("-inf"))
         # running row maximum
-        m_new = tl.maximum(m, tl.max(s, axis=1) * 0.18033688011112042)
+        m_new = tl.maximum(m, tl.max(s, axis=1) * 0.125)
         # a row that has seen nothing yet: exp2(-inf - 0) = 0
         m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s * 0.18033688011112042 - m_ref[:, None])
+        p = tl.exp2(s * 0.18033688011112042 - m_ref[:, None] * 1.4426950408889634)
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_ref)
+        alpha = tl.exp2((m - m_ref) * 1.4426950408889634)
         # running row sum
         l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
@@ -139,8 +139,8 @@ def gpt_oss_fwd(
 
     # a row that saw nothing: l = 0, O = 0
     l_inv = 1.0 / tl.where(l == 0.0, 1.0, l)
-    # lse = m + log(l), to base e
-    lse_q = (m + tl.log2(l)) * 0.6931471805599453
+    # lse = m + log(l)
+    lse_q = m + tl.log2(l) * 0.6931471805599453
     # O = diag(l)^-1 O
     o0_elem = (o0 * l_inv[:, None]).to(q_ptr.dtype.element_ty)
     o_base = (

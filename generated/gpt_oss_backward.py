@@ -14,7 +14,7 @@ plan      gpt_oss_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, descriptor
 plan      gpt_oss_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 667bca37886410fbdec81471cf18390248cef3a3c10dbae10b292957d13d56cb
+code      sha256 2bed00814f75203ab2a51cffe03eb73f2e0f911df17fa6217b97b2a73d69ebe9
 """
 
 import torch
@@ -135,7 +135,6 @@ def gpt_oss_bwd_dq(
     row = q + Nk - Nq - 127
     qpos = q + Nk - Nq
     sinks_h = tl.load(sinks_ptr + h.to(tl.int64) * stride_sinks_h).to(tl.float32)
-    c = sinks_h * 1.4426950408889634
     full_lo = tl.cdiv(tl.maximum(0, q_hi + Nk - Nq - 127), BLOCK_N)
     full_hi = tl.maximum(full_lo, tl.maximum(0, tl.minimum(Nk, q_lo + Nk - Nq + 1)) // BLOCK_N)
     partial_lo0 = tl.maximum(0, q_lo + Nk - Nq - 127) // BLOCK_N
@@ -198,7 +197,13 @@ def gpt_oss_bwd_dq(
     )
     tl.store(dq_base + q_range[:, None] * stride_dq_n + d0[None, :], dq0_elem, mask=q[:, None] < Nq)
     # through the sink: dsink = -exp(sink - lse) * delta
-    dsinks_rows = dsinks_rows - tl.exp2(c - lse2) * delta
+    dsinks_rows = (
+        dsinks_rows
+        - tl.exp2(
+            (sinks_h - tl.where(lse == float("-inf"), float("inf"), lse)) * 1.4426950408889634
+        )
+        * delta
+    )
     dsinks_rows_base = (
         dsinks_rows_ptr
         + b.to(tl.int64) * stride_dsinks_rows_b

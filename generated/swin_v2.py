@@ -10,7 +10,7 @@ schedule  flash2: 1 kernel(s)
 plan      swin_v2_fwd: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 5e3742ceca7f8262681e4bdcfc5c2ea26e8e8749c831b796e06d26a69761aebc
+code      sha256 856789f6d57f014aa8b33a9ba1b0fb745bf96a7e9e4f26da6dcd1e49efc3c121
 """
 
 import torch
@@ -27,6 +27,7 @@ def swin_v2_fwd(
     bias_ptr,
     o_ptr,
     lse_ptr,
+    lse_lo_ptr,
     stride_q_b,
     stride_q_h,
     stride_q_n,
@@ -45,6 +46,8 @@ def swin_v2_fwd(
     stride_o_n,
     stride_lse_b,
     stride_lse_h,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     B,
     Hq,
     Hkv,
@@ -104,16 +107,16 @@ def swin_v2_fwd(
             mask=q[:, None] < Nq,
             other=0.0,
         ).to(tl.float32)
-        # score, in base 2
-        s = s * 1.4426950408889634 * c + bias_hqk * 1.4426950408889634
+        # score
+        s = s * c + bias_hqk
         # running row maximum
         m_new = tl.maximum(m, tl.max(s, axis=1))
         # a row that has seen nothing yet: exp2(-inf - 0) = 0
         m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s - m_ref[:, None])
+        p = tl.exp2((s - m_ref[:, None]) * 1.4426950408889634)
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_ref)
+        alpha = tl.exp2((m - m_ref) * 1.4426950408889634)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
@@ -139,8 +142,8 @@ def swin_v2_fwd(
             mask=(q[:, None] < Nq) & (k[None, :] < Nk),
             other=0.0,
         ).to(tl.float32)
-        # score, in base 2
-        s = s * 1.4426950408889634 * c + bias_hqk * 1.4426950408889634
+        # score
+        s = s * c + bias_hqk
         # hidden pairs
         s = tl.where(k[None, :] < Nk, s, float("-inf"))
         # running row maximum
@@ -148,9 +151,9 @@ def swin_v2_fwd(
         # a row that has seen nothing yet: exp2(-inf - 0) = 0
         m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s - m_ref[:, None])
+        p = tl.exp2((s - m_ref[:, None]) * 1.4426950408889634)
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_ref)
+        alpha = tl.exp2((m - m_ref) * 1.4426950408889634)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = tl.load(
@@ -166,8 +169,10 @@ def swin_v2_fwd(
 
     # a row that saw nothing: l = 0, O = 0
     l_inv = 1.0 / tl.where(l == 0.0, 1.0, l)
-    # lse = m + log(l), to base e
-    lse_q = (m + tl.log2(l)) * 0.6931471805599453
+    # lse = m + log(l)
+    lse_q = m + tl.log2(l) * 0.6931471805599453
+    # what rounding it lost, in base 2
+    lse_lo_q = tl.where(lse_q == float("-inf"), 0.0, (m - lse_q) * 1.4426950408889634 + tl.log2(l))
     # O = diag(l)^-1 O
     o0_elem = (o0 * l_inv[:, None]).to(q_ptr.dtype.element_ty)
     o_base = (
@@ -181,20 +186,28 @@ def swin_v2_fwd(
         lse_ptr + b.to(tl.int64) * stride_lse_b + h.to(tl.int64) * stride_lse_h + q_lo.to(tl.int64)
     )
     tl.store(lse_base + q_range, lse_q, mask=q < Nq)
+    lse_lo_base = (
+        lse_lo_ptr
+        + b.to(tl.int64) * stride_lse_lo_b
+        + h.to(tl.int64) * stride_lse_lo_h
+        + q_lo.to(tl.int64)
+    )
+    tl.store(lse_lo_base + q_range, lse_lo_q, mask=q < Nq)
 
 
 def forward(q, k, v, log_scale, bias):
     """q (B, Hq, Nq, 32), k (B, Hkv, Nk, 32), v (B, Hkv, Nk, 32), log_scale (Hq), bias (Hq, Nq,
-    Nk) -> o (B, Hq, Nq, 32), lse (B, Hq, Nq)."""
+    Nk) -> o (B, Hq, Nq, 32), lse (B, Hq, Nq), lse_lo (B, Hq, Nq)."""
     B, Hq, Nq, _ = q.shape
     _, Hkv, Nk, _ = k.shape
     assert q.stride(-1) == k.stride(-1) == v.stride(-1) == 1, "rows must be contiguous"
     o = torch.empty((B, Hq, Nq, 32), dtype=q.dtype, device=q.device)
     lse = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
+    lse_lo = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
     programs = B * Hq * triton.cdiv(Nq, 128)
     if programs:
         swin_v2_fwd[(programs,)](
-            q, k, v, log_scale, bias, o, lse,
+            q, k, v, log_scale, bias, o, lse, lse_lo,
             q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
@@ -202,10 +215,11 @@ def forward(q, k, v, log_scale, bias):
             bias.stride(0), bias.stride(1), bias.stride(2),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
+            lse_lo.stride(0), lse_lo.stride(1),
             B, Hq, Hkv, Nq, Nk,
             BLOCK_M=128, BLOCK_N=64,
             num_warps=8,
             num_stages=3,
             maxnreg=128,
         )
-    return o, lse
+    return o, lse, lse_lo

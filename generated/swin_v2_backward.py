@@ -14,7 +14,7 @@ plan      swin_v2_bwd_bias: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descript
           registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 d050e8d57747c4648935aa65d1e5eeec32a6dcfc0d6854e3e60821b91c492b75
+code      sha256 b33b7904cbc5b9bd860b66a36e131d3c9e73a3b9565d242724d86290579644cb
 """
 
 import torch
@@ -33,8 +33,9 @@ def swin_v2_bwd_dq(
     bias_ptr,
     o_ptr,
     lse_ptr,
+    lse_lo_ptr,
     delta_ptr,
-    lse2_ptr,
+    lse_hi_ptr,
     dlog_scale_rows_ptr,
     dq_ptr,
     stride_do_b,
@@ -58,10 +59,12 @@ def swin_v2_bwd_dq(
     stride_o_n,
     stride_lse_b,
     stride_lse_h,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     stride_delta_b,
     stride_delta_h,
-    stride_lse2_b,
-    stride_lse2_h,
+    stride_lse_hi_b,
+    stride_lse_hi_h,
     stride_dlog_scale_rows_b,
     stride_dlog_scale_rows_h,
     stride_dq_b,
@@ -125,8 +128,15 @@ def swin_v2_bwd_dq(
         lse_ptr + b.to(tl.int64) * stride_lse_b + h.to(tl.int64) * stride_lse_h + q_lo.to(tl.int64)
     )
     lse = tl.load(lse_base + q_range, mask=q < Nq, other=float("inf"))
-    # in base 2; a row that saw nothing: exp2(s - inf) = 0
-    lse2 = tl.where(lse == float("-inf"), float("inf"), lse * 1.4426950408889634)
+    # a row that saw nothing: exp2(s - inf) = 0
+    lse_hi = tl.where(lse == float("-inf"), float("inf"), lse)
+    lse_lo_base = (
+        lse_lo_ptr
+        + b.to(tl.int64) * stride_lse_lo_b
+        + h.to(tl.int64) * stride_lse_lo_h
+        + q_lo.to(tl.int64)
+    )
+    lse_lo = tl.load(lse_lo_base + q_range, mask=q < Nq, other=0.0)
     delta_base = (
         delta_ptr
         + b.to(tl.int64) * stride_delta_b
@@ -134,13 +144,13 @@ def swin_v2_bwd_dq(
         + q_lo.to(tl.int64)
     )
     tl.store(delta_base + q_range, delta, mask=q < Nq)
-    lse2_base = (
-        lse2_ptr
-        + b.to(tl.int64) * stride_lse2_b
-        + h.to(tl.int64) * stride_lse2_h
+    lse_hi_base = (
+        lse_hi_ptr
+        + b.to(tl.int64) * stride_lse_hi_b
+        + h.to(tl.int64) * stride_lse_hi_h
         + q_lo.to(tl.int64)
     )
-    tl.store(lse2_base + q_range, lse2, mask=q < Nq)
+    tl.store(lse_hi_base + q_range, lse_hi, mask=q < Nq)
     log_scale_h = tl.load(log_scale_ptr + h.to(tl.int64) * stride_log_scale_h).to(tl.float32)
     c = tl.exp(tl.minimum(log_scale_h, 4.605170185988092))
     full_hi = Nk // BLOCK_N
@@ -167,7 +177,7 @@ def swin_v2_bwd_dq(
             other=0.0,
         ).to(tl.float32)
         # P = exp(S - lse)
-        p = tl.exp2(s * 1.4426950408889634 * c + bias_hqk * 1.4426950408889634 - lse2[:, None])
+        p = tl.exp2((s * c + bias_hqk - lse_hi[:, None]) * 1.4426950408889634 - lse_lo[:, None])
         v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
@@ -203,7 +213,7 @@ def swin_v2_bwd_dq(
         # P = exp(S - lse)
         p = tl.where(
             visible,
-            tl.exp2(s * 1.4426950408889634 * c + bias_hqk * 1.4426950408889634 - lse2[:, None]),
+            tl.exp2((s * c + bias_hqk - lse_hi[:, None]) * 1.4426950408889634 - lse_lo[:, None]),
             0.0,
         )
         v0 = tl.load(
@@ -247,8 +257,9 @@ def swin_v2_bwd_dkv(
     v_ptr,
     log_scale_ptr,
     bias_ptr,
+    lse_lo_ptr,
     delta_ptr,
-    lse2_ptr,
+    lse_hi_ptr,
     dk_ptr,
     dv_ptr,
     q0_desc,
@@ -263,10 +274,12 @@ def swin_v2_bwd_dkv(
     stride_bias_h,
     stride_bias_q,
     stride_bias_k,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     stride_delta_b,
     stride_delta_h,
-    stride_lse2_b,
-    stride_lse2_h,
+    stride_lse_hi_b,
+    stride_lse_hi_h,
     stride_dk_b,
     stride_dk_h,
     stride_dk_n,
@@ -318,7 +331,8 @@ def swin_v2_bwd_dkv(
     dv0 = tl.zeros((BLOCK_N, 32), tl.float32)
     bias_base = bias_ptr + k_lo.to(tl.int64) * stride_bias_k
     bias_hqk_offsets = q_range[None, :] * stride_bias_q + k_range[:, None] * stride_bias_k
-    lse2_base = lse2_ptr + b.to(tl.int64) * stride_lse2_b
+    lse_hi_base = lse_hi_ptr + b.to(tl.int64) * stride_lse_hi_b
+    lse_lo_base = lse_lo_ptr + b.to(tl.int64) * stride_lse_lo_b
     delta_base = delta_ptr + b.to(tl.int64) * stride_delta_b
 
     # the query heads of this KV head
@@ -346,11 +360,20 @@ def swin_v2_bwd_dkv(
                 mask=k[:, None] < Nk,
                 other=0.0,
             ).to(tl.float32)
-            lse2 = tl.load(
-                lse2_base + tl.cast(h, tl.int64) * stride_lse2_h + tl.cast(q_lo, tl.int64) + q_range
+            lse_hi = tl.load(
+                lse_hi_base
+                + tl.cast(h, tl.int64) * stride_lse_hi_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range
+            )
+            lse_lo = tl.load(
+                lse_lo_base
+                + tl.cast(h, tl.int64) * stride_lse_lo_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range
             )
             # P = exp(S - lse)
-            p = tl.exp2(s * 1.4426950408889634 * c + bias_hqk * 1.4426950408889634 - lse2[None, :])
+            p = tl.exp2((s * c + bias_hqk - lse_hi[None, :]) * 1.4426950408889634 - lse_lo[None, :])
             do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
@@ -386,17 +409,28 @@ def swin_v2_bwd_dkv(
                 mask=(k[:, None] < Nk) & (q[None, :] < Nq),
                 other=0.0,
             ).to(tl.float32)
-            lse2 = tl.load(
-                lse2_base + tl.cast(h, tl.int64) * stride_lse2_h + tl.cast(q_lo, tl.int64) + q_range,
+            lse_hi = tl.load(
+                lse_hi_base
+                + tl.cast(h, tl.int64) * stride_lse_hi_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range,
                 mask=q < Nq,
                 other=float("inf"),
+            )
+            lse_lo = tl.load(
+                lse_lo_base
+                + tl.cast(h, tl.int64) * stride_lse_lo_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range,
+                mask=q < Nq,
+                other=0.0,
             )
             # pairs that see each other
             visible = tl.broadcast_to(q[None, :] < Nq, (BLOCK_N, BLOCK_M))
             # P = exp(S - lse)
             p = tl.where(
                 visible,
-                tl.exp2(s * 1.4426950408889634 * c + bias_hqk * 1.4426950408889634 - lse2[None, :]),
+                tl.exp2((s * c + bias_hqk - lse_hi[None, :]) * 1.4426950408889634 - lse_lo[None, :]),
                 0.0,
             )
             do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
@@ -443,8 +477,9 @@ def swin_v2_bwd_dkv(
 def swin_v2_bwd_bias(
     log_scale_ptr,
     bias_ptr,
+    lse_lo_ptr,
     delta_ptr,
-    lse2_ptr,
+    lse_hi_ptr,
     dbias_ptr,
     q0_desc,
     do0_desc,
@@ -454,10 +489,12 @@ def swin_v2_bwd_bias(
     stride_bias_h,
     stride_bias_q,
     stride_bias_k,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     stride_delta_b,
     stride_delta_h,
-    stride_lse2_b,
-    stride_lse2_h,
+    stride_lse_hi_b,
+    stride_lse_hi_h,
     stride_dbias_h,
     stride_dbias_q,
     B,
@@ -485,7 +522,8 @@ def swin_v2_bwd_bias(
     k = k_lo + k_range
 
     total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    lse2_base = lse2_ptr + h.to(tl.int64) * stride_lse2_h + q_lo.to(tl.int64)
+    lse_hi_base = lse_hi_ptr + h.to(tl.int64) * stride_lse_hi_h + q_lo.to(tl.int64)
+    lse_lo_base = lse_lo_ptr + h.to(tl.int64) * stride_lse_lo_h + q_lo.to(tl.int64)
     delta_base = delta_ptr + h.to(tl.int64) * stride_delta_h + q_lo.to(tl.int64)
     bias_base = (
         bias_ptr
@@ -500,10 +538,13 @@ def swin_v2_bwd_bias(
         hkv = h // (Hq // Hkv)
         q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
         do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
-        lse2 = tl.load(
-            lse2_base + tl.cast(b, tl.int64) * stride_lse2_b + q_range,
+        lse_hi = tl.load(
+            lse_hi_base + tl.cast(b, tl.int64) * stride_lse_hi_b + q_range,
             mask=q < Nq,
             other=float("inf"),
+        )
+        lse_lo = tl.load(
+            lse_lo_base + tl.cast(b, tl.int64) * stride_lse_lo_b + q_range, mask=q < Nq, other=0.0
         )
         delta = tl.load(
             delta_base + tl.cast(b, tl.int64) * stride_delta_b + q_range, mask=q < Nq, other=0.0
@@ -521,7 +562,7 @@ def swin_v2_bwd_bias(
         # P = exp(S - lse)
         p = tl.where(
             visible,
-            tl.exp2(s * 1.4426950408889634 * c + bias_hqk * 1.4426950408889634 - lse2[:, None]),
+            tl.exp2((s * c + bias_hqk - lse_hi[:, None]) * 1.4426950408889634 - lse_lo[:, None]),
             0.0,
         )
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 32])
@@ -545,15 +586,16 @@ def swin_v2_bwd_bias(
     )
 
 
-def backward(do, q, k, v, log_scale, bias, o, lse):
+def backward(do, q, k, v, log_scale, bias, o, lse, lse_lo):
     """do (B, Hq, Nq, 32), q (B, Hq, Nq, 32), k (B, Hkv, Nk, 32), v (B, Hkv, Nk, 32), log_scale
-    (Hq), bias (Hq, Nq, Nk), o (B, Hq, Nq, 32), lse (B, Hq, Nq) -> dq (B, Hq, Nq, 32), dk (B,
-    Hkv, Nk, 32), dv (B, Hkv, Nk, 32), dlog_scale (Hq), dbias (Hq, Nq, Nk)."""
+    (Hq), bias (Hq, Nq, Nk), o (B, Hq, Nq, 32), lse (B, Hq, Nq), lse_lo (B, Hq, Nq) -> dq (B,
+    Hq, Nq, 32), dk (B, Hkv, Nk, 32), dv (B, Hkv, Nk, 32), dlog_scale (Hq), dbias (Hq, Nq,
+    Nk)."""
     B, Hq, Nq, _ = q.shape
     _, Hkv, Nk, _ = k.shape
     assert all(x.stride(-1) == 1 for x in (do, q, k, v, o)), "rows must be contiguous"
     delta = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
-    lse2 = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
+    lse_hi = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
     dlog_scale_rows = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
     dq = torch.empty((B, Hq, Nq, 32), dtype=q.dtype, device=q.device)
     dk = torch.empty((B, Hkv, Nk, 32), dtype=q.dtype, device=q.device)
@@ -563,7 +605,7 @@ def backward(do, q, k, v, log_scale, bias, o, lse):
     programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         swin_v2_bwd_dq[(programs,)](
-            do, q, k, v, log_scale, bias, o, lse, delta, lse2, dlog_scale_rows, dq,
+            do, q, k, v, log_scale, bias, o, lse, lse_lo, delta, lse_hi, dlog_scale_rows, dq,
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
@@ -572,8 +614,9 @@ def backward(do, q, k, v, log_scale, bias, o, lse):
             bias.stride(0), bias.stride(1), bias.stride(2),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
+            lse_lo.stride(0), lse_lo.stride(1),
             delta.stride(0), delta.stride(1),
-            lse2.stride(0), lse2.stride(1),
+            lse_hi.stride(0), lse_hi.stride(1),
             dlog_scale_rows.stride(0), dlog_scale_rows.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             B, Hq, Hkv, Nq, Nk,
@@ -585,15 +628,16 @@ def backward(do, q, k, v, log_scale, bias, o, lse):
     programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:
         swin_v2_bwd_dkv[(programs,)](
-            k, v, log_scale, bias, delta, lse2, dk, dv,
+            k, v, log_scale, bias, lse_lo, delta, lse_hi, dk, dv,
             TensorDescriptor(q, q.shape, q.stride(), [1, 1, 64, 32]),
             TensorDescriptor(do, do.shape, do.stride(), [1, 1, 64, 32]),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             log_scale.stride(0),
             bias.stride(0), bias.stride(1), bias.stride(2),
+            lse_lo.stride(0), lse_lo.stride(1),
             delta.stride(0), delta.stride(1),
-            lse2.stride(0), lse2.stride(1),
+            lse_hi.stride(0), lse_hi.stride(1),
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             B, Hq, Hkv, Nq, Nk,
@@ -605,15 +649,16 @@ def backward(do, q, k, v, log_scale, bias, o, lse):
     programs = Hq * triton.cdiv(Nq, 64) * triton.cdiv(Nk, 64)
     if programs:
         swin_v2_bwd_bias[(programs,)](
-            log_scale, bias, delta, lse2, dbias,
+            log_scale, bias, lse_lo, delta, lse_hi, dbias,
             TensorDescriptor(q, q.shape, q.stride(), [1, 1, 64, 32]),
             TensorDescriptor(do, do.shape, do.stride(), [1, 1, 64, 32]),
             TensorDescriptor(k, k.shape, k.stride(), [1, 1, 64, 32]),
             TensorDescriptor(v, v.shape, v.stride(), [1, 1, 64, 32]),
             log_scale.stride(0),
             bias.stride(0), bias.stride(1), bias.stride(2),
+            lse_lo.stride(0), lse_lo.stride(1),
             delta.stride(0), delta.stride(1),
-            lse2.stride(0), lse2.stride(1),
+            lse_hi.stride(0), lse_hi.stride(1),
             dbias.stride(0), dbias.stride(1),
             B, Hq, Hkv, Nq, Nk,
             BLOCK_M=64, BLOCK_N=64,

@@ -10,7 +10,7 @@ schedule  flash2: 1 kernel(s)
 plan      t5_bias_fwd: BLOCK_M 64 x BLOCK_N 32, 4 warps, 1 stage, at most 128 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 74193668f3e9bdf5d56a60f3c01841599996236c1c7fd393ef1466e7aa62c594
+code      sha256 ca0933e266e3edc87919e57e6a29ba554d627287f2aab9224b14bab530c97fd2
 """
 
 import torch
@@ -26,6 +26,7 @@ def t5_bias_fwd(
     table_ptr,
     o_ptr,
     lse_ptr,
+    lse_lo_ptr,
     stride_q_b,
     stride_q_h,
     stride_q_n,
@@ -42,6 +43,8 @@ def t5_bias_fwd(
     stride_o_n,
     stride_lse_b,
     stride_lse_h,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     Hq,
     Hkv,
     Nq,
@@ -115,16 +118,16 @@ def t5_bias_fwd(
             mask=(q[:, None] < Nq) & (table_at < 32),
             other=0.0,
         ).to(tl.float32)
-        # score, in base 2
-        s = s * 1.4426950408889634 + table_hx * 1.4426950408889634
+        # score
+        s = s + table_hx
         # running row maximum
         m_new = tl.maximum(m, tl.max(s, axis=1))
         # a row that has seen nothing yet: exp2(-inf - 0) = 0
         m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s - m_ref[:, None])
+        p = tl.exp2((s - m_ref[:, None]) * 1.4426950408889634)
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_ref)
+        alpha = tl.exp2((m - m_ref) * 1.4426950408889634)
         # running row sum
         l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
@@ -167,8 +170,8 @@ def t5_bias_fwd(
             mask=(q[:, None] < Nq) & (table_at < 32) & (k[None, :] < Nk),
             other=0.0,
         ).to(tl.float32)
-        # score, in base 2
-        s = s * 1.4426950408889634 + table_hx * 1.4426950408889634
+        # score
+        s = s + table_hx
         # hidden pairs
         s = tl.where(k[None, :] < Nk, s, float("-inf"))
         # running row maximum
@@ -176,9 +179,9 @@ def t5_bias_fwd(
         # a row that has seen nothing yet: exp2(-inf - 0) = 0
         m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s - m_ref[:, None])
+        p = tl.exp2((s - m_ref[:, None]) * 1.4426950408889634)
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_ref)
+        alpha = tl.exp2((m - m_ref) * 1.4426950408889634)
         # running row sum
         l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
@@ -194,8 +197,10 @@ def t5_bias_fwd(
 
     # a row that saw nothing: l = 0, O = 0
     l_inv = 1.0 / tl.where(l == 0.0, 1.0, l)
-    # lse = m + log(l), to base e
-    lse_q = (m + tl.log2(l)) * 0.6931471805599453
+    # lse = m + log(l)
+    lse_q = m + tl.log2(l) * 0.6931471805599453
+    # what rounding it lost, in base 2
+    lse_lo_q = tl.where(lse_q == float("-inf"), 0.0, (m - lse_q) * 1.4426950408889634 + tl.log2(l))
     # O = diag(l)^-1 O
     o0_elem = (o0 * l_inv[:, None]).to(q_ptr.dtype.element_ty)
     o_base = (
@@ -209,30 +214,39 @@ def t5_bias_fwd(
         lse_ptr + b.to(tl.int64) * stride_lse_b + h.to(tl.int64) * stride_lse_h + q_lo.to(tl.int64)
     )
     tl.store(lse_base + q_range, lse_q, mask=q < Nq)
+    lse_lo_base = (
+        lse_lo_ptr
+        + b.to(tl.int64) * stride_lse_lo_b
+        + h.to(tl.int64) * stride_lse_lo_h
+        + q_lo.to(tl.int64)
+    )
+    tl.store(lse_lo_base + q_range, lse_lo_q, mask=q < Nq)
 
 
 def forward(q, k, v, table):
     """q (B, Hq, Nq, 64), k (B, Hkv, Nk, 64), v (B, Hkv, Nk, 64), table (Hq, 32) -> o (B, Hq, Nq,
-    64), lse (B, Hq, Nq)."""
+    64), lse (B, Hq, Nq), lse_lo (B, Hq, Nq)."""
     B, Hq, Nq, _ = q.shape
     _, Hkv, Nk, _ = k.shape
     assert q.stride(-1) == k.stride(-1) == v.stride(-1) == 1, "rows must be contiguous"
     o = torch.empty((B, Hq, Nq, 64), dtype=q.dtype, device=q.device)
     lse = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
+    lse_lo = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
     programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         t5_bias_fwd[(programs,)](
-            q, k, v, table, o, lse,
+            q, k, v, table, o, lse, lse_lo,
             q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             table.stride(0), table.stride(1),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
+            lse_lo.stride(0), lse_lo.stride(1),
             Hq, Hkv, Nq, Nk,
             BLOCK_M=64, BLOCK_N=32,
             num_warps=4,
             num_stages=1,
             maxnreg=128,
         )
-    return o, lse
+    return o, lse, lse_lo

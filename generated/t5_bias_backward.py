@@ -12,7 +12,7 @@ plan      t5_bias_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 1 stage
 plan      t5_bias_bwd_table: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 e5b5acb0452a3ffe62edbf57140c0fdcedf3235e31e257bdba8f61e08b5df55a
+code      sha256 a28b11fcbbe430bd4463b56626b8f02409b50f019aa301ed3b3138730f757840
 """
 
 import torch
@@ -29,8 +29,9 @@ def t5_bias_bwd_dq(
     table_ptr,
     o_ptr,
     lse_ptr,
+    lse_lo_ptr,
     delta_ptr,
-    lse2_ptr,
+    lse_hi_ptr,
     dq_ptr,
     stride_do_b,
     stride_do_h,
@@ -51,10 +52,12 @@ def t5_bias_bwd_dq(
     stride_o_n,
     stride_lse_b,
     stride_lse_h,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     stride_delta_b,
     stride_delta_h,
-    stride_lse2_b,
-    stride_lse2_h,
+    stride_lse_hi_b,
+    stride_lse_hi_h,
     stride_dq_b,
     stride_dq_h,
     stride_dq_n,
@@ -115,8 +118,15 @@ def t5_bias_bwd_dq(
         lse_ptr + b.to(tl.int64) * stride_lse_b + h.to(tl.int64) * stride_lse_h + q_lo.to(tl.int64)
     )
     lse = tl.load(lse_base + q_range, mask=q < Nq, other=float("inf"))
-    # in base 2; a row that saw nothing: exp2(s - inf) = 0
-    lse2 = tl.where(lse == float("-inf"), float("inf"), lse * 1.4426950408889634)
+    # a row that saw nothing: exp2(s - inf) = 0
+    lse_hi = tl.where(lse == float("-inf"), float("inf"), lse)
+    lse_lo_base = (
+        lse_lo_ptr
+        + b.to(tl.int64) * stride_lse_lo_b
+        + h.to(tl.int64) * stride_lse_lo_h
+        + q_lo.to(tl.int64)
+    )
+    lse_lo = tl.load(lse_lo_base + q_range, mask=q < Nq, other=0.0)
     delta_base = (
         delta_ptr
         + b.to(tl.int64) * stride_delta_b
@@ -124,13 +134,13 @@ def t5_bias_bwd_dq(
         + q_lo.to(tl.int64)
     )
     tl.store(delta_base + q_range, delta, mask=q < Nq)
-    lse2_base = (
-        lse2_ptr
-        + b.to(tl.int64) * stride_lse2_b
-        + h.to(tl.int64) * stride_lse2_h
+    lse_hi_base = (
+        lse_hi_ptr
+        + b.to(tl.int64) * stride_lse_hi_b
+        + h.to(tl.int64) * stride_lse_hi_h
         + q_lo.to(tl.int64)
     )
-    tl.store(lse2_base + q_range, lse2, mask=q < Nq)
+    tl.store(lse_hi_base + q_range, lse_hi, mask=q < Nq)
     full_hi = Nk // BLOCK_N
     partial_hi = tl.cdiv(Nk, BLOCK_N)
 
@@ -171,7 +181,7 @@ def t5_bias_bwd_dq(
             other=0.0,
         ).to(tl.float32)
         # P = exp(S - lse)
-        p = tl.exp2(s * 1.4426950408889634 + table_hx * 1.4426950408889634 - lse2[:, None])
+        p = tl.exp2((s + table_hx - lse_hi[:, None]) * 1.4426950408889634 - lse_lo[:, None])
         v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
@@ -220,7 +230,7 @@ def t5_bias_bwd_dq(
         # P = exp(S - lse)
         p = tl.where(
             visible,
-            tl.exp2(s * 1.4426950408889634 + table_hx * 1.4426950408889634 - lse2[:, None]),
+            tl.exp2((s + table_hx - lse_hi[:, None]) * 1.4426950408889634 - lse_lo[:, None]),
             0.0,
         )
         v0 = tl.load(
@@ -254,8 +264,9 @@ def t5_bias_bwd_dkv(
     k_ptr,
     v_ptr,
     table_ptr,
+    lse_lo_ptr,
     delta_ptr,
-    lse2_ptr,
+    lse_hi_ptr,
     dk_ptr,
     dv_ptr,
     stride_do_b,
@@ -272,10 +283,12 @@ def t5_bias_bwd_dkv(
     stride_v_n,
     stride_table_h,
     stride_table_1,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     stride_delta_b,
     stride_delta_h,
-    stride_lse2_b,
-    stride_lse2_h,
+    stride_lse_hi_b,
+    stride_lse_hi_h,
     stride_dk_b,
     stride_dk_h,
     stride_dk_n,
@@ -326,7 +339,8 @@ def t5_bias_bwd_dkv(
     dv0 = tl.zeros((BLOCK_N, 64), tl.float32)
     q_base = q_ptr + b.to(tl.int64) * stride_q_b
     q0_offsets = q_range[:, None] * stride_q_n + d0[None, :]
-    lse2_base = lse2_ptr + b.to(tl.int64) * stride_lse2_b
+    lse_hi_base = lse_hi_ptr + b.to(tl.int64) * stride_lse_hi_b
+    lse_lo_base = lse_lo_ptr + b.to(tl.int64) * stride_lse_lo_b
     do_base = do_ptr + b.to(tl.int64) * stride_do_b
     do0_offsets = q_range[:, None] * stride_do_n + e0[None, :]
     delta_base = delta_ptr + b.to(tl.int64) * stride_delta_b
@@ -372,11 +386,20 @@ def t5_bias_bwd_dkv(
                 mask=(k[:, None] < Nk) & (table_at < 32),
                 other=0.0,
             ).to(tl.float32)
-            lse2 = tl.load(
-                lse2_base + tl.cast(h, tl.int64) * stride_lse2_h + tl.cast(q_lo, tl.int64) + q_range
+            lse_hi = tl.load(
+                lse_hi_base
+                + tl.cast(h, tl.int64) * stride_lse_hi_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range
+            )
+            lse_lo = tl.load(
+                lse_lo_base
+                + tl.cast(h, tl.int64) * stride_lse_lo_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range
             )
             # P = exp(S - lse)
-            p = tl.exp2(s * 1.4426950408889634 + table_hx * 1.4426950408889634 - lse2[None, :])
+            p = tl.exp2((s + table_hx - lse_hi[None, :]) * 1.4426950408889634 - lse_lo[None, :])
             do0 = tl.load(
                 do_base
                 + tl.cast(h, tl.int64) * stride_do_h
@@ -438,17 +461,28 @@ def t5_bias_bwd_dkv(
                 mask=(k[:, None] < Nk) & (table_at < 32) & (q[None, :] < Nq),
                 other=0.0,
             ).to(tl.float32)
-            lse2 = tl.load(
-                lse2_base + tl.cast(h, tl.int64) * stride_lse2_h + tl.cast(q_lo, tl.int64) + q_range,
+            lse_hi = tl.load(
+                lse_hi_base
+                + tl.cast(h, tl.int64) * stride_lse_hi_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range,
                 mask=q < Nq,
                 other=float("inf"),
+            )
+            lse_lo = tl.load(
+                lse_lo_base
+                + tl.cast(h, tl.int64) * stride_lse_lo_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range,
+                mask=q < Nq,
+                other=0.0,
             )
             # pairs that see each other
             visible = tl.broadcast_to(q[None, :] < Nq, (BLOCK_N, BLOCK_M))
             # P = exp(S - lse)
             p = tl.where(
                 visible,
-                tl.exp2(s * 1.4426950408889634 + table_hx * 1.4426950408889634 - lse2[None, :]),
+                tl.exp2((s + table_hx - lse_hi[None, :]) * 1.4426950408889634 - lse_lo[None, :]),
                 0.0,
             )
             do0 = tl.load(
@@ -505,8 +539,9 @@ def t5_bias_bwd_table(
     k_ptr,
     v_ptr,
     table_ptr,
+    lse_lo_ptr,
     delta_ptr,
-    lse2_ptr,
+    lse_hi_ptr,
     dtable_table_ptr,
     stride_do_b,
     stride_do_h,
@@ -522,10 +557,12 @@ def t5_bias_bwd_table(
     stride_v_n,
     stride_table_h,
     stride_table_1,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     stride_delta_b,
     stride_delta_h,
-    stride_lse2_b,
-    stride_lse2_h,
+    stride_lse_hi_b,
+    stride_lse_hi_h,
     stride_dtable_table_b,
     stride_dtable_table_h,
     stride_dtable_table_n,
@@ -571,13 +608,20 @@ def t5_bias_bwd_table(
     do0 = tl.load(
         do_base + q_range[:, None] * stride_do_n + e0[None, :], mask=q[:, None] < Nq, other=0.0
     )
-    lse2_base = (
-        lse2_ptr
-        + b.to(tl.int64) * stride_lse2_b
-        + h.to(tl.int64) * stride_lse2_h
+    lse_hi_base = (
+        lse_hi_ptr
+        + b.to(tl.int64) * stride_lse_hi_b
+        + h.to(tl.int64) * stride_lse_hi_h
         + q_lo.to(tl.int64)
     )
-    lse2 = tl.load(lse2_base + q_range, mask=q < Nq, other=float("inf"))
+    lse_hi = tl.load(lse_hi_base + q_range, mask=q < Nq, other=float("inf"))
+    lse_lo_base = (
+        lse_lo_ptr
+        + b.to(tl.int64) * stride_lse_lo_b
+        + h.to(tl.int64) * stride_lse_lo_h
+        + q_lo.to(tl.int64)
+    )
+    lse_lo = tl.load(lse_lo_base + q_range, mask=q < Nq, other=0.0)
     delta_base = (
         delta_ptr
         + b.to(tl.int64) * stride_delta_b
@@ -625,7 +669,7 @@ def t5_bias_bwd_table(
             other=0.0,
         ).to(tl.float32)
         # P = exp(S - lse)
-        p = tl.exp2(s * 1.4426950408889634 + table_hx * 1.4426950408889634 - lse2[:, None])
+        p = tl.exp2((s + table_hx - lse_hi[:, None]) * 1.4426950408889634 - lse_lo[:, None])
         v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
@@ -694,7 +738,7 @@ def t5_bias_bwd_table(
         # P = exp(S - lse)
         p = tl.where(
             visible,
-            tl.exp2(s * 1.4426950408889634 + table_hx * 1.4426950408889634 - lse2[:, None]),
+            tl.exp2((s + table_hx - lse_hi[:, None]) * 1.4426950408889634 - lse_lo[:, None]),
             0.0,
         )
         v0 = tl.load(
@@ -744,15 +788,15 @@ def t5_bias_bwd_table(
     )
 
 
-def backward(do, q, k, v, table, o, lse):
+def backward(do, q, k, v, table, o, lse, lse_lo):
     """do (B, Hq, Nq, 64), q (B, Hq, Nq, 64), k (B, Hkv, Nk, 64), v (B, Hkv, Nk, 64), table (Hq,
-    32), o (B, Hq, Nq, 64), lse (B, Hq, Nq) -> dq (B, Hq, Nq, 64), dk (B, Hkv, Nk, 64), dv (B,
-    Hkv, Nk, 64), dtable (Hq, 32)."""
+    32), o (B, Hq, Nq, 64), lse (B, Hq, Nq), lse_lo (B, Hq, Nq) -> dq (B, Hq, Nq, 64), dk (B,
+    Hkv, Nk, 64), dv (B, Hkv, Nk, 64), dtable (Hq, 32)."""
     B, Hq, Nq, _ = q.shape
     _, Hkv, Nk, _ = k.shape
     assert all(x.stride(-1) == 1 for x in (do, q, k, v, o)), "rows must be contiguous"
     delta = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
-    lse2 = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
+    lse_hi = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
     dtable_table = torch.empty((B, Hq, Nq, 32), dtype=torch.float32, device=q.device)
     dq = torch.empty((B, Hq, Nq, 64), dtype=q.dtype, device=q.device)
     dk = torch.empty((B, Hkv, Nk, 64), dtype=q.dtype, device=q.device)
@@ -761,7 +805,7 @@ def backward(do, q, k, v, table, o, lse):
     programs = B * Hq * triton.cdiv(Nq, 128)
     if programs:
         t5_bias_bwd_dq[(programs,)](
-            do, q, k, v, table, o, lse, delta, lse2, dq,
+            do, q, k, v, table, o, lse, lse_lo, delta, lse_hi, dq,
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
@@ -769,8 +813,9 @@ def backward(do, q, k, v, table, o, lse):
             table.stride(0), table.stride(1),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
+            lse_lo.stride(0), lse_lo.stride(1),
             delta.stride(0), delta.stride(1),
-            lse2.stride(0), lse2.stride(1),
+            lse_hi.stride(0), lse_hi.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             Hq, Hkv, Nq, Nk,
             BLOCK_M=128, BLOCK_N=16,
@@ -781,14 +826,15 @@ def backward(do, q, k, v, table, o, lse):
     programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:
         t5_bias_bwd_dkv[(programs,)](
-            do, q, k, v, table, delta, lse2, dk, dv,
+            do, q, k, v, table, lse_lo, delta, lse_hi, dk, dv,
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             table.stride(0), table.stride(1),
+            lse_lo.stride(0), lse_lo.stride(1),
             delta.stride(0), delta.stride(1),
-            lse2.stride(0), lse2.stride(1),
+            lse_hi.stride(0), lse_hi.stride(1),
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             Hq, Hkv, Nq, Nk,
@@ -799,14 +845,15 @@ def backward(do, q, k, v, table, o, lse):
     programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         t5_bias_bwd_table[(programs,)](
-            do, q, k, v, table, delta, lse2, dtable_table,
+            do, q, k, v, table, lse_lo, delta, lse_hi, dtable_table,
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             table.stride(0), table.stride(1),
+            lse_lo.stride(0), lse_lo.stride(1),
             delta.stride(0), delta.stride(1),
-            lse2.stride(0), lse2.stride(1),
+            lse_hi.stride(0), lse_hi.stride(1),
             dtable_table.stride(0), dtable_table.stride(1), dtable_table.stride(2),
             Hq, Hkv, Nq, Nk,
             BLOCK_M=64, BLOCK_N=64,

@@ -104,7 +104,7 @@ def _standard(
     q: Tensor, k: Tensor, v: Tensor, spec: AttentionSpec, visible: Tensor, z: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Standard attention with P in the tensors' dtype and all else in fp32, dropping what ``z`` says."""
-    p, lse = softmax(q.float() @ k.float().mT * scale_of(spec), visible)
+    p, lse, _ = softmax(q.float() @ k.float().mT * scale_of(spec), visible)
     return ((p * z).to(q.dtype) @ v), lse
 
 

@@ -46,6 +46,8 @@ class Op:
     ptx: str | None = None  # inline assembly of NVIDIA GPUs for 16-bit elements; ``triton`` runs elsewhere
     out: str | None = None  # torch's function of this meaning that writes into ``out=`` (float tensors)
     beside_number: tuple[str, ...] = ()  # the derivatives of two arguments of which the other is a number
+    # The largest magnitude by those of the arguments, where it is not at an end of theirs or at 0
+    most: Callable[..., Any] | None = None
 
     @property
     def usage(self) -> str:
@@ -206,7 +208,7 @@ _TABLE = (
        "{0} // {1}", (None, None), iv.floordiv, "//", 40, cost=12),
     Op("mod", ("int", "int"), "int", "remainder with the divisor's sign, as in Python; by zero 0",
        lambda a, b: a % b if b else 0, _torch_divide("remainder"),
-       "{0} % {1}", (None, None), iv.mod, "%", 40, cost=12),
+       "{0} % {1}", (None, None), iv.mod, "%", 40, cost=12, most=lambda a, b: b),
     Op("neg", ("num",), "same", "negation", lambda a: -a, lambda t, a: -a,
        "-{0}", ("-1",), iv.neg, None, 50, public=False, out="neg"),
     Op("not", ("bool",), "bool", "negation", lambda a: not a, lambda t, a: ~a,
@@ -236,9 +238,9 @@ _TABLE = (
     Op("sqrt", ("float",), "float", "square root", _sqrt, lambda t, a: t.sqrt(a),
        "tl.sqrt({0})", ("0.5 / y",), cost=6, out="sqrt"),
     Op("sin", ("float",), "float", "sine", _trig(math.sin), lambda t, a: t.sin(a),
-       "tl.sin({0})", ("cos(a)",), cost=20, out="sin"),
+       "tl.sin({0})", ("cos(a)",), cost=20, out="sin", most=lambda a: 1.0),
     Op("cos", ("float",), "float", "cosine", _trig(math.cos), lambda t, a: t.cos(a),
-       "tl.cos({0})", ("-sin(a)",), cost=20, out="cos"),
+       "tl.cos({0})", ("-sin(a)",), cost=20, out="cos", most=lambda a: 1.0),
     Op("tanh", ("float",), "float", "hyperbolic tangent", math.tanh, lambda t, a: t.tanh(a),
        "1.0 - 2.0 / (1.0 + tl.exp2(2.8853900817779268 * {0}))", ("1 - y * y",), None, None, 30,
        cost=8, out="tanh",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from flashgen.expr import algebra as al
 from flashgen.expr import bits
 from flashgen.expr.nodes import Call, Const, Expr, Type, Var, integer, real, rewrite
+from flashgen.expr.reach import may_be_large
 
 if TYPE_CHECKING:
     from flashgen.spec.model import AttentionSpec
@@ -56,6 +57,14 @@ class AttentionIR:
     tf32: bool = False
     sink: Expr | None = None
     dropout: float = 0.0
+    large_score: bool = False  # whether it may be so large that its rounding counts, see ``expr/reach.py``
+    large_sink: bool = False
+    trained: bool = True  # whether a backward may follow
+
+    @property
+    def lse_in_two_parts(self) -> bool:
+        """Whether a forward leaves, beside ``lse``, what its rounding lost."""
+        return self.large_score and self.trained
 
     def input(self, name: str) -> Input:
         """The input called ``name``."""
@@ -105,4 +114,7 @@ def lower(spec: AttentionSpec) -> AttentionIR:
         tf32=spec.tf32,
         sink=None if spec.sink_expr is None else close(spec.sink_expr),
         dropout=spec.dropout,
+        large_score=may_be_large(spec.score_expr),
+        large_sink=spec.sink_expr is not None and may_be_large(spec.sink_expr),
+        trained=spec.backward,
     )

@@ -12,7 +12,7 @@ from flashgen.errors import PlanError
 from flashgen.plan.plan import KernelPlan, Plan, Workload
 from flashgen.plan.specialise import contiguous
 from flashgen.plan.target import load_target
-from flashgen.runtime.signature import makes_gradients
+from flashgen.runtime.signature import makes_gradients, signature
 
 from .programs import DTYPE, promising
 
@@ -130,7 +130,7 @@ class Clock:
         spec, schedule, left = a.of.spec, a.of.program.schedule, None
         if makes_gradients(schedule):
             forward = self._stage(self._forward(a)).everything
-            left = forward["o"], forward["lse"]
+            left = {n: forward[n] for n in ("o", *signature(spec.canonical_json()).lse_parts)}
         given = tensors(spec, schedule, a.work, DTYPES[DTYPE], left)
         for name in spec.inputs:
             given[name].fill_(a.work.Nk)

@@ -125,7 +125,7 @@ class Attention:
         elif seed is not None:
             raise TensorError(f"{self.signature.name} has no dropout for a seed: its field `dropout` is 0")
         if torch.compiler.is_compiling() or not transformed():
-            out, lse = op.attention(q, k, v, listed, spec, drawn)
+            out, lse, _ = op.attention(q, k, v, listed, spec, drawn)
         else:
             out, lse = transforms.attention(q, k, v, listed, spec, drawn)
         return (out, lse) if return_lse else out

@@ -19,27 +19,28 @@ from .check import check_learned, check_tangents, differentiated
 from .signature import signature
 
 
-def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+def setup_context(ctx: Any, inputs: tuple[Any, ...], output: op.Results) -> None:
     """Saves what the backward pass needs. Raises ``TensorError`` where a gradient would be lost."""
     q, k, v, listed, spec, seed = inputs
     sig = signature(spec)
     check_learned(sig, [t.requires_grad for t in (q, k, v, *listed)])
-    out, lse = output
+    out, lse, rest = output
     ctx.set_materialize_grads(False)
     ctx.spec, ctx.seeded = spec, seed is not None
-    ctx.save_for_backward(q, k, v, *listed, out, lse, *([seed] if seed is not None else []))
+    ctx.save_for_backward(q, k, v, *listed, out, lse, *rest, *([seed] if seed is not None else []))
 
 
-def backward(ctx: Any, dout: Tensor | None, dlse: Tensor | None) -> tuple[Any, ...]:
+def backward(ctx: Any, dout: Tensor | None, dlse: Tensor | None, _rest: Any) -> tuple[Any, ...]:
     """Gradients of the op's arguments."""
     sig = signature(ctx.spec)
     saved = list(ctx.saved_tensors)
     seed = saved.pop() if ctx.seeded else None
-    q, k, v, *inputs, out, lse = saved
+    q, k, v, *inputs = saved[: 3 + len(sig.inputs)]
+    out, lse, *rest = saved[3 + len(sig.inputs) :]
     if dout is None and dlse is None:
         return None, None, None, [None] * len(inputs), None, None
     rows = torch.zeros_like(out) if dout is None else dout
-    dq, dk, dv, learned = op.attention_backward(rows, dlse, q, k, v, inputs, out, lse, ctx.spec, seed)
+    dq, dk, dv, learned = op.attention_backward(rows, dlse, q, k, v, inputs, out, lse, rest, ctx.spec, seed)
     found = iter(learned)
     return dq, dk, dv, [next(found) if i.grad else None for i in sig.inputs], None, None
 
@@ -98,7 +99,7 @@ def _checked(overload: Any, derivative: Any, context: Any) -> Any:
     return checked
 
 
-_OPS = {6: op.attention, 10: op.attention_backward}
+_OPS = {6: op.attention, 11: op.attention_backward}
 torch.library.register_vmap("flashgen::attention", _over_batch, lib=op.library)
 torch.library.register_vmap("flashgen::attention_backward", _over_batch, lib=op.library)
 for _name, _derivative, _context in (

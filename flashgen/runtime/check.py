@@ -64,7 +64,7 @@ def check_call(sig: Signature, schedule: str, tensors: Sequence[Tensor]) -> dict
     lse = torch.float64 if q.dtype == torch.float64 else torch.float32
     rows = tuple(q.shape[:3])
     saved = {"do": ((*rows, sig.d_v), q.dtype), "o": ((*rows, sig.d_v), q.dtype)}
-    saved |= {"lse": (rows, lse), "dlse": (rows, lse), "seed": ((1,), torch.int64)}
+    saved |= dict.fromkeys(("lse", "lse_lo", "dlse"), (rows, lse)) | {"seed": ((1,), torch.int64)}
     for name in names:
         if name in saved and name not in sig.names:
             _like(name, given[name], *saved[name], q.device)

@@ -59,12 +59,12 @@ def max_one(n: int) -> int:
 
 
 def forward_results(sig: Signature, tensors: Mapping[str, Tensor]) -> dict[str, Made]:
-    """``o`` and ``lse``. The latter is fp32, fp64 for fp64 tensors."""
+    """``o``, ``lse`` and, where it has one, its low part: fp32, fp64 for fp64 tensors."""
     q = tensors["q"]
     lse = torch.float64 if q.dtype == torch.float64 else torch.float32
     return {
         "o": ((*q.shape[:3], sig.d_v), out_strides(q.shape, q.stride(), sig.d_v), q.dtype),
-        "lse": (tuple(q.shape[:3]), lse_strides(q.shape), lse),
+        **{name: (tuple(q.shape[:3]), lse_strides(q.shape), lse) for name in sig.lse_parts},
     }
 
 

@@ -23,12 +23,16 @@ if TYPE_CHECKING:
 
 FORWARD = (
     "attention(Tensor q, Tensor k, Tensor v, Tensor[] inputs, str spec, Tensor? seed) "
-    "-> (Tensor out, Tensor lse)"
+    "-> (Tensor out, Tensor lse, Tensor[] rest)"
 )
 BACKWARD = (
     "attention_backward(Tensor dout, Tensor? dlse, Tensor q, Tensor k, Tensor v, Tensor[] inputs, "
-    "Tensor out, Tensor lse, str spec, Tensor? seed) -> (Tensor dq, Tensor dk, Tensor dv, Tensor[] dinputs)"
+    "Tensor out, Tensor lse, Tensor[] rest, str spec, Tensor? seed) "
+    "-> (Tensor dq, Tensor dk, Tensor dv, Tensor[] dinputs)"
 )
+#: ``out``, ``lse`` and what a backward needs beside: of a spec whose score may be large, the low part of
+#: ``lse``. No gradient arrives there.
+Results: TypeAlias = tuple[Tensor, Tensor, list[Tensor]]
 #: dq, dk, dv and the gradients of learned inputs.
 Gradients: TypeAlias = tuple[Tensor, Tensor, Tensor, list[Tensor]]
 
@@ -41,9 +45,9 @@ _programs: dict[tuple[str, str, bool], CudaAttention | CpuAttention] = {}
 
 def _forward(
     q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str, seed: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    out, lse = _program(spec, "flash2", q.is_cuda)(q, k, v, *inputs, *_given(seed))
-    return out, lse
+) -> Results:
+    out, lse, *rest = _program(spec, "flash2", q.is_cuda)(q, k, v, *inputs, *_given(seed))
+    return out, lse, rest
 
 
 def _program(spec: str, schedule: str, on_cuda: bool) -> CudaAttention | CpuAttention:
@@ -71,13 +75,14 @@ def _backward(
     inputs: list[Tensor],
     out: Tensor,
     lse: Tensor,
+    rest: list[Tensor],
     spec: str,
     seed: Tensor | None,
 ) -> Gradients:
     program = _program(spec, backward_schedule(dlse is not None), q.is_cuda)
     rows = dout if dout.stride(-1) == 1 and dout.dtype == q.dtype else dout.to(q.dtype).contiguous()
     per_row = [t.contiguous().to(lse.dtype) for t in _given(dlse)]
-    saved = (out if out.stride(-1) == 1 else out.contiguous(), lse.contiguous())
+    saved = (out if out.stride(-1) == 1 else out.contiguous(), *(t.contiguous() for t in (lse, *rest)))
     dq, dk, dv, *learned = program(rows, *per_row, q, k, v, *inputs, *saved, *_given(seed))
     return dq, dk, dv, _as_given(learned, spec, inputs)
 
@@ -94,18 +99,16 @@ def _names(spec: str) -> tuple[str, ...]:
 
 def _refused(
     q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str, seed: Tensor | None
-) -> tuple[Tensor, Tensor]:
+) -> Results:
     dense(_names(spec), (q, k, v, *inputs))
     raise AssertionError("a tensor of no dense kind is dense")
 
 
-def _fake(
-    q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str, seed: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def _fake(q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str, seed: Tensor | None) -> Results:
     sig = signature(spec)
     made = forward_results(sig, check_call(sig, "flash2", (q, k, v, *inputs, *_given(seed))))
-    out, lse = (torch.empty_strided(*m[:2], dtype=m[2], device=q.device) for m in made.values())
-    return out, lse
+    out, lse, *rest = (torch.empty_strided(*m[:2], dtype=m[2], device=q.device) for m in made.values())
+    return out, lse, rest
 
 
 def _fake_backward(
@@ -117,13 +120,14 @@ def _fake_backward(
     inputs: list[Tensor],
     out: Tensor,
     lse: Tensor,
+    rest: list[Tensor],
     spec: str,
     seed: Tensor | None,
 ) -> Gradients:
     sig = signature(spec)
     schedule = backward_schedule(dlse is not None)
-    per_row = [t.to(lse.dtype) for t in _given(dlse)]
-    given = check_call(sig, schedule, (dout.to(q.dtype), *per_row, q, k, v, *inputs, out, lse, *_given(seed)))
+    per_row, matrices = [t.to(lse.dtype) for t in _given(dlse)], (q, k, v, *inputs)
+    given = check_call(sig, schedule, (dout.to(q.dtype), *per_row, *matrices, out, lse, *rest, *_given(seed)))
     made = backward_results(sig, given).values()
     dq, dk, dv, *learned = (torch.empty_strided(*m[:2], dtype=m[2], device=q.device) for m in made)
     return dq, dk, dv, _as_given(learned, spec, inputs)

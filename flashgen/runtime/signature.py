@@ -7,11 +7,14 @@ it directly keeps pydantic and the expression parser out of a warm start.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
-from flashgen.errors import Place, PlanError, SpecError
+from flashgen.errors import ExprError, Place, PlanError, SpecError
+from flashgen.expr.parse import parse
+from flashgen.expr.reach import may_be_large
+from flashgen.expr.scope import SCORE_SCOPE, InputType
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Signature:
     """Names, dims and dtypes of a spec's tensors. ``heads`` is (Hq, Hkv) where the spec fixes them.
 
     ``names`` are the inputs' in the order in which the op takes them; ``sink`` says whether there is one,
-    ``backward`` whether gradients may be asked for.
+    ``backward`` whether gradients may be asked for, ``lse_parts`` what a forward leaves for it of each row.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Signature:
     dropout: float = 0.0
     sink: bool = False
     backward: bool = True
+    lse_parts: tuple[str, ...] = ("lse",)
 
     @property
     def learned(self) -> tuple[str, ...]:
@@ -57,7 +61,7 @@ class Signature:
         if not makes_gradients(schedule):
             return (*matrices, *seed)
         dlse = ("dlse",) if through_lse(schedule) else ()
-        return ("do", *dlse, *matrices, "o", "lse", *seed)
+        return ("do", *dlse, *matrices, "o", *self.lse_parts, *seed)
 
 
 def backward_schedule(through_lse: bool, schedule: str = "backward") -> str:
@@ -80,7 +84,7 @@ def signature(spec: str) -> Signature:
     """The signature of a spec's canonical JSON. Raises ``SpecError`` for a text that is none."""
     try:
         return _read(json.loads(spec))
-    except (ValueError, TypeError, KeyError, AttributeError) as e:
+    except (ValueError, TypeError, KeyError, AttributeError, ExprError) as e:
         raise SpecError([(Place(), f"expected a spec's canonical JSON, got {spec[:60]!r}")]) from e
 
 
@@ -98,7 +102,17 @@ def _read(fields: dict[str, Any]) -> Signature:
         dropout=fields["dropout"],
         sink=fields["sink"] is not None,
         backward=fields["backward"],
+        lse_parts=("lse", "lse_lo") if fields["backward"] and _large(fields) else ("lse",),
     )
+
+
+def _large(fields: dict[str, Any]) -> bool:
+    """Whether the score may be large: as ``AttentionIR`` has it, from the text."""
+    if fields["score"] == "s":
+        return False
+    inputs = {n: InputType(len(i["shape"]), i["dtype"]) for n, i in (fields["inputs"] or {}).items()}
+    scope = replace(SCORE_SCOPE, inputs=inputs, constants=fields["constants"])
+    return may_be_large(parse(fields["score"], scope, want="float"))
 
 
 def without_dropout(spec: str) -> str:

@@ -27,7 +27,7 @@ def attention(
     """``op.attention`` of tensors that a transform wraps."""
     # Here, as the derivative is that of the op for the tensors that it is given.
     q, k, v = cast(spec, q, k, v)
-    out, lse = _Attention.apply(spec, seed, q, k, v, *inputs)  # type: ignore[no-untyped-call]
+    out, lse, *_ = _Attention.apply(spec, seed, q, k, v, *inputs)  # type: ignore[no-untyped-call]
     return out, lse
 
 
@@ -48,30 +48,31 @@ class _Transformed(torch.autograd.Function):
 
 class _Attention(_Transformed):
     @staticmethod
-    def forward(spec: str, seed: Tensor | None, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(spec: str, seed: Tensor | None, *tensors: Tensor) -> tuple[Tensor, ...]:
         q, k, v, *inputs = tensors
-        out, lse = op.attention(q, k, v, inputs, spec, seed)
-        return out, lse
+        out, lse, rest = op.attention(q, k, v, inputs, spec, seed)
+        return (out, lse, *rest)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         spec, seed, *tensors = inputs
         ctx.set_materialize_grads(False)
         ctx.spec, ctx.seeded = spec, seed is not None
         ctx.save_for_backward(*tensors, *output, *([seed] if seed is not None else []))
 
     @staticmethod
-    def backward(ctx: Any, dout: Tensor | None, dlse: Tensor | None) -> tuple[Any, ...]:
+    def backward(ctx: Any, dout: Tensor | None, dlse: Tensor | None, *_rest: None) -> tuple[Any, ...]:
         sig = signature(ctx.spec)
         # Here, as a level of transforms does not see what the others want.
         check_learned(sig, ctx.needs_input_grad[2:])
         saved = list(ctx.saved_tensors)
         seed = saved.pop() if ctx.seeded else None
-        *tensors, out, lse = saved
+        count = 3 + len(sig.inputs)
+        tensors, results = saved[:count], saved[count:]
         if dout is None and dlse is None:
             return (None,) * (2 + len(tensors))
-        rows = torch.zeros_like(out) if dout is None else dout
-        found = _Backward.apply(ctx.spec, seed, rows, dlse, out, lse, *tensors)  # type: ignore[no-untyped-call]
+        rows = torch.zeros_like(results[0]) if dout is None else dout
+        found = _Backward.apply(ctx.spec, seed, rows, dlse, len(results), *results, *tensors)  # type: ignore[no-untyped-call]
         learned = iter(found[3:])
         return (None, None, *found[:3], *(next(learned) if i.grad else None for i in sig.inputs))
 
@@ -92,12 +93,11 @@ class _Backward(_Transformed):
         seed: Tensor | None,
         dout: Tensor,
         dlse: Tensor | None,
-        out: Tensor,
-        lse: Tensor,
+        results: int,
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
-        q, k, v, *inputs = tensors
-        dq, dk, dv, learned = op.attention_backward(dout, dlse, q, k, v, inputs, out, lse, spec, seed)
+        (out, lse, *rest), (q, k, v, *inputs) = tensors[:results], tensors[results:]
+        dq, dk, dv, learned = op.attention_backward(dout, dlse, q, k, v, inputs, out, lse, rest, spec, seed)
         return (dq, dk, dv, *learned)
 
     @staticmethod

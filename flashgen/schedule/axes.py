@@ -33,6 +33,6 @@ def grid(*names: str) -> tuple[GridAxis, ...]:
 
 
 def statistic(name: str, guard: Expr | None) -> Load:
-    """One number of each row, ``lse`` or ``lse2`` (inf past the end, so that P = 0 there), ``delta``, ..."""
-    fill = math.inf if name.startswith("lse") else 0.0
+    """One number of each row, of ``lse`` (inf past the end, so that P = 0 there), ``delta``, ..."""
+    fill = math.inf if name in ("lse", "lse2", "lse_hi") else 0.0
     return Load(Tile(name, ROW, "acc"), name, IN_ROW, guard, fill)

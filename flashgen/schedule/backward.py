@@ -45,6 +45,7 @@ from .bounds import KEYS, QUERIES
 from .delta import row_statistics
 from .flash2 import program_scalars, tensors
 from .gradients import Learned, learned, line_sums
+from .lse import known, lse_parts
 from .recompute import Tiles, owned_keys
 from .terms import ZERO, index
 
@@ -74,7 +75,7 @@ def backward(ir: AttentionIR, through_lse: bool = False) -> Program:
 def gradient_tensors(
     ir: AttentionIR, found: list[Learned], through_lse: bool, *workspaces: Tensor
 ) -> tuple[Tensor, ...]:
-    """In the order of arguments: do, dlse, q, k, v, inputs, o, lse; then what is made."""
+    """In the order of arguments: do, dlse, q, k, v, inputs, o, lse and its low part; then what is made."""
     forward = {t.name: t for t in tensors(ir)}
     d, e, row = integer(ir.d_qk), integer(ir.d_v), (B, HQ, NQ)
     dlse = [Tensor("dlse", row, "acc", "saved")] if through_lse else []
@@ -83,10 +84,10 @@ def gradient_tensors(
         *dlse,
         *(t for t in forward.values() if t.role in ("q", "k", "v", "input")),
         Tensor("o", (*row, e), "elem", "saved"),
-        Tensor("lse", row, "acc", "saved"),
+        *(Tensor(name, row, "acc", "saved") for name in lse_parts(ir)),
         *dropout.seed_tensors(ir),
         Tensor("delta", row, "acc", "workspace"),
-        Tensor("lse2", row, "acc", "workspace"),
+        Tensor(known(ir)[0], row, "acc", "workspace"),
         *(g.space for g in found if g.space is not None),
         *workspaces,
         Tensor("dq", (*row, d), "elem", "out"),
@@ -114,7 +115,7 @@ def _query_kernel(ir: AttentionIR, found: list[Learned], through_lse: bool) -> K
         Coords(Tile("q", ROW, "int32"), index("q_lo")),
         *t.columns(),
         *t.given(ROWS_INSIDE),
-        *row_statistics(t.e_pieces, through_lse),
+        *row_statistics(ir, t.e_pieces, through_lse),
         *t.values.prologue,
         *t.bounds.scalars,
         *t.zeros("dq"),

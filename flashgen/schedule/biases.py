@@ -19,10 +19,11 @@ from flashgen.ir.program import (
 )
 
 from . import dropout
-from .axes import GROUP, HEAD_OF_GROUP, HQ, IN_ROW, KV_HEAD, PAIRS_INSIDE, ROWS_INSIDE, B, grid, statistic
+from .axes import GROUP, HEAD_OF_GROUP, HQ, IN_ROW, KV_HEAD, PAIRS_INSIDE, ROWS_INSIDE, B, grid
 from .bounds import KEYS
 from .flash2 import program_scalars
 from .gradients import Learned, bucket_sums
+from .lse import statistics
 from .pieces import MIN_PIECE
 from .recompute import Tiles, owned_keys
 from .terms import ZERO, call, index, tile
@@ -40,7 +41,7 @@ def dense_kernel(ir: AttentionIR, g: Learned, visited: type[Tiles] = Tiles) -> K
     inner: list[Stmt] = [
         *dropout.head(ir),
         *t.given(ROWS_INSIDE),
-        *(statistic(name, ROWS_INSIDE) for name in ("lse2", "delta")),
+        *statistics(ir, ROWS_INSIDE),
         *t.values.prologue,
         *t.bounds.scalars,
         *t.scores(partial=True),
@@ -97,7 +98,7 @@ def table_kernel(ir: AttentionIR, g: Learned, visited: type[Tiles] = Tiles) -> K
         *t.columns(),
         Coords(Tile("entry", ("entry",), "int32"), integer(0)),
         *t.given(ROWS_INSIDE),
-        *(statistic(name, ROWS_INSIDE) for name in ("lse2", "delta")),
+        *statistics(ir, ROWS_INSIDE),
         *t.values.prologue,
         *t.bounds.scalars,
         Map(table, real(0.0)),

@@ -33,11 +33,12 @@ from .axes import BLOCK_M, BLOCK_N, HQ, IN_ROW, KV_HEAD, NQ, ROW, ROWS_INSIDE, B
 from .bounds import KEYS, QUERIES, mask_bounds
 from .flash2 import accumulator, columns, columns_inside, precision, tensors
 from .loops import every_tile, visits
+from .lse import lse_stores, row_lse
 from .outer import LAST_KEY, bounded, key_limits
 from .pieces import Piece, pieces
 from .recompute import rows_of, rows_times_keys
 from .scrub import scrubbed
-from .softmax import Logit, S, first_sums, logit, online_softmax, row_lse, safe_inverse
+from .softmax import S, first_sums, logit, online_softmax, safe_inverse
 from .terms import call, index, tile
 from .values import Values
 
@@ -53,8 +54,7 @@ def flash1(ir: AttentionIR) -> Program:
     assert mask is not None
     bounds = mask_bounds(values.load_uniform(mask), QUERIES)
     visible = values.hoist(values.load_reads(bounds.visible))
-    t = logit(ir, values.load_reads(ir.score))
-    t = Logit(values.hoist(t.value), t.factor, t.may_be_minus_inf)
+    t = logit(ir, values.load_reads(ir.score)).hoisted(values)
 
     def step(partial: bool) -> list[Stmt]:
         guard = bounds.inside if partial else None
@@ -97,7 +97,7 @@ def flash1(ir: AttentionIR) -> Program:
         Fence(),
         *limits,
         every_tile(KEYS, (), tile_of_keys, "k_tile", "a tile of keys stays on chip while all queries pass"),
-        _finish(e_pieces),
+        _finish(ir, e_pieces),
     ]
     kernel = Kernel(
         name=f"{ir.name}_fwd",
@@ -141,7 +141,7 @@ def _updated(ir: AttentionIR, p: Piece, weights: Tile, rows: Expr | None) -> lis
     ]
 
 
-def _finish(e_pieces: tuple[Piece, ...]) -> Loop:
+def _finish(ir: AttentionIR, e_pieces: tuple[Piece, ...]) -> Loop:
     """O in the element type, and lse."""
     step: list[Stmt] = []
     for p in e_pieces:
@@ -154,8 +154,8 @@ def _finish(e_pieces: tuple[Piece, ...]) -> Loop:
         ]
     step += [
         *(statistic(name, ROWS_INSIDE) for name in STATISTICS),
-        row_lse(),
-        Store("lse", IN_ROW, Tile("lse_q", ROW, "acc"), ROWS_INSIDE),
+        *row_lse(ir),
+        *lse_stores(ir),
     ]
     return every_tile(QUERIES, (), step, "q_tile", "the results")
 

@@ -27,7 +27,7 @@ from flashgen.ir.program import (
 )
 
 from . import dropout
-from .axes import GROUP, HEAD_OF_GROUP, HQ, IN_ROW, KEYS_INSIDE, NQ, ROWS_INSIDE, B, grid, statistic
+from .axes import GROUP, HEAD_OF_GROUP, HQ, IN_ROW, KEYS_INSIDE, NQ, ROWS_INSIDE, B, grid
 from .backward import gradient_tensors
 from .biases import dense_kernel, table_kernel
 from .bounds import KEYS, QUERIES
@@ -35,6 +35,7 @@ from .delta import row_statistics
 from .flash2 import columns_inside, precision, program_scalars
 from .gradients import Learned, learned, line_sums
 from .loops import every_tile, visits
+from .lse import statistics
 from .outer import LAST_KEY, bounded, differs_by_head, key_limits
 from .pieces import Piece
 from .recompute import Tiles, rows_of
@@ -130,7 +131,7 @@ def _heads(body: list[Stmt], carried: tuple[str, ...] = ()) -> Loop:
 
 def _start(t: Tiles, through_lse: bool) -> Loop:
     """delta and lse of every row, and dQ = 0."""
-    step: list[Stmt] = [*t.loads("do", ROWS_INSIDE), *row_statistics(t.e_pieces, through_lse)]
+    step: list[Stmt] = [*t.loads("do", ROWS_INSIDE), *row_statistics(t.ir, t.e_pieces, through_lse)]
     for p in t.d_pieces:
         step += [Map(_dq(p), real(0.0)), _store(p)]
     return every_tile(QUERIES, (), step, "q_tile", "delta of every row, and nothing in dQ yet")
@@ -176,7 +177,7 @@ def _rows_kernel(ir: AttentionIR, rows: list[Learned]) -> Kernel:
         Coords(Tile("q", ("q",), "int32"), index("q_lo")),
         *t.columns(),
         *t.given(ROWS_INSIDE),
-        *(statistic(name, ROWS_INSIDE) for name in ("lse2", "delta")),
+        *statistics(ir, ROWS_INSIDE, sink=True),
         *t.values.prologue,
         *t.bounds.scalars,
         *sums.start,

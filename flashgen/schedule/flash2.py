@@ -29,8 +29,9 @@ from . import dropout
 from .axes import BLOCK_M, BLOCK_N, HKV, HQ, IN_ROW, KV_HEAD, NK, NQ, ROW, ROWS_INSIDE, B, grid
 from .bounds import KEYS, Bounds, mask_bounds
 from .loops import visits
+from .lse import lse_parts, lse_stores, row_lse
 from .pieces import Piece, pieces
-from .softmax import Logit, S, first_sums, logit, online_softmax, row_lse, safe_inverse
+from .softmax import Logit, S, first_sums, logit, online_softmax, safe_inverse
 from .terms import call, index, tile
 from .values import Values
 
@@ -43,8 +44,7 @@ def flash2(ir: AttentionIR) -> Program:
     mask = None if ir.mask is None else values.load_uniform(ir.mask)
     bounds = mask_bounds(mask)
     visible, seen = (values.hoist(values.load_reads(e)) for e in (bounds.visible, bounds.seen))
-    t = logit(ir, score)
-    t = Logit(values.hoist(t.value), t.factor, t.may_be_minus_inf)
+    t = logit(ir, score).hoisted(values)
 
     before = first_sums(ir, values)
     body: list[Stmt] = [
@@ -97,7 +97,7 @@ def tensors(ir: AttentionIR, *workspaces: Tensor) -> tuple[Tensor, ...]:
         *dropout.seed_tensors(ir),
         *workspaces,
         Tensor("o", (B, HQ, NQ, e), "elem", "out"),
-        Tensor("lse", (B, HQ, NQ), "acc", "out"),
+        *(Tensor(name, (B, HQ, NQ), "acc", "out") for name in lse_parts(ir)),
     )
 
 
@@ -212,7 +212,7 @@ def _step(
 
 def epilogue(ir: AttentionIR, e_pieces: tuple[Piece, ...]) -> list[Stmt]:
     """O = diag(l)^-1 O and lse = m + log l, in natural units; a row that saw nothing gives 0 and -inf."""
-    out: list[Stmt] = [safe_inverse(), row_lse()]
+    out: list[Stmt] = [safe_inverse(), *row_lse(ir)]
     for p in e_pieces:
         o = accumulator(p)
         final = Tile(f"{o.name}_elem", o.axes, "elem")
@@ -220,5 +220,4 @@ def epilogue(ir: AttentionIR, e_pieces: tuple[Piece, ...]) -> list[Stmt]:
             Map(final, call("mul", tile(o.name), tile("l_inv")), "O = diag(l)^-1 O"),
             Store("o", (*IN_ROW, index(p.name)), final, columns_inside(p, ROWS_INSIDE)),
         ]
-    out.append(Store("lse", IN_ROW, Tile("lse_q", ROW, "acc"), ROWS_INSIDE))
-    return out
+    return [*out, *lse_stores(ir)]

@@ -26,8 +26,10 @@ from flashgen.ir.attention import AttentionIR, Input
 from flashgen.ir.program import Loop, Map, Range, Reduce, Stmt, Store, Sum, Tensor, Tile
 
 from .axes import LENGTHS
+from .lse import sink_share
 from .probability import ScoreGradient
-from .terms import LOG2_E, call, index, scaled, tile
+from .softmax import sink_logit
+from .terms import call, index, tile
 from .values import Values
 
 Kind = Literal["row", "column", "dense", "table"]
@@ -161,9 +163,7 @@ def _of_sink(ir: AttentionIR, values: Values, g: Learned, total: Tile) -> list[S
     slope = derivative(ir.sink, g.read)
     if slope == ZERO:
         return []
-    logit = values.hoist(scaled(values.load_reads(ir.sink), LOG2_E))
-    weight = call("exp2", call("sub", logit, tile("lse2")))
-    lost = call("mul", weight, tile("delta"))
+    lost = call("mul", sink_share(ir, sink_logit(ir, values)), tile("delta"))
     if slope != ONE:
         lost = call("mul", lost, values.hoist(values.load_reads(slope)))
     return [

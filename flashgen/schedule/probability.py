@@ -1,6 +1,6 @@
 """P of a tile again, and the gradient of its scores: the part that every backward kernel shares.
 
-    P = exp2(t - lse2)          with t the score in base 2 and lse2 = log2(e) * lse
+    P = exp2(t - lse2)          with t the score in base 2 and lse2 = log2(e) * lse; see ``lse``
     dS = P * (Z * dP - delta)   the gradient of the score; times score' it is that of the dot's
 
 Hidden pairs get P = dS = 0 by selection, whatever stands in their keys. Parts that the score and its
@@ -10,7 +10,7 @@ derivative share (a tanh) are computed once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flashgen.expr.derive import ONE, derivative
 from flashgen.expr.nodes import Call, Const, Expr, Read, Var, real, substitute, walk
@@ -19,7 +19,7 @@ from flashgen.expr.share import operators, share
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import Map, Stmt, Tile
 
-from . import dropout
+from . import dropout, lse
 from .axes import statistic
 from .softmax import Logit, logit
 from .terms import call, scaled, tile
@@ -35,7 +35,7 @@ VISIBLE = Var("visible", "bool")
 
 @dataclass(frozen=True)
 class ScoreGradient:
-    """A score as its kernels need it: the base-2 logit, its derivatives by the dot and by learned reads (in
+    """A score as its kernels need it: the logit, its derivatives by the dot and by learned reads (in
     the order asked for), and what they share."""
 
     values: Values
@@ -63,10 +63,10 @@ class ScoreGradient:
             along = tuple(a for a in axes if a in self.values.level(part)) or axes
             out.append(Map(Tile(name, along, TILE_DTYPE[part.type]), part))
         if axes[1] == "q":
-            out.append(statistic("lse2", guard))
+            out += [statistic(name, guard) for name in lse.known(self.values.ir)]
         if visible is not None:
             out.append(Map(Tile("visible", axes, "bool"), visible, "pairs that see each other"))
-        p: Expr = call("exp2", call("sub", self.t.value, tile("lse2")))
+        p = lse.probability(self.values.ir, self.t.value)
         if visible is not None:
             p = call("where", VISIBLE, p, real(0.0))
         out.append(Map(Tile("p", axes, "acc"), p, "P = exp(S - lse)"))
@@ -111,9 +111,7 @@ def score_gradient(ir: AttentionIR, values: Values, reads: Sequence[Read] = ()) 
     parts, (value, slope, *by_read) = share(found, "t", _worth)
     for name, part in parts:
         values.axes[name] = values.level(part)
-    return ScoreGradient(
-        values, Logit(value, t.factor, t.may_be_minus_inf), slope, tuple(by_read), tuple(parts)
-    )
+    return ScoreGradient(values, replace(t, value=value), slope, tuple(by_read), tuple(parts))
 
 
 def _worth(e: Expr) -> bool:

@@ -54,9 +54,10 @@ from .flash2 import (
     weighted_values,
 )
 from .loops import every_tile, tile_start
+from .lse import lse_stores, row_lse
 from .pieces import Piece, pieces
 from .scrub import scrubbed
-from .softmax import S, first_sums, logit, row_lse, safe_inverse
+from .softmax import S, Units, first_sums, logit, safe_inverse
 from .terms import MINUS_INF, call, index, is_minus_inf, tile
 from .values import Values, needed_by
 
@@ -66,13 +67,12 @@ IN_MATRIX = (*IN_ROW, index("k"))
 LOAD_S = Load(S, "S", IN_MATRIX, PAIRS_INSIDE, float("-inf"))
 S_MAX = Reduce(Tile("s_max", ROW, "acc"), S, "k", "max")
 P_SUM = Reduce(Tile("p_sum", ROW, "acc"), P, "k", "sum")
-EXPONENT = call("exp2", call("sub", tile("s"), tile("m_ref")))
 ORDINALS = {2: "second", 3: "third"}
 
 
 def standard(ir: AttentionIR, passes: Literal[2, 3] = 2) -> Program:
-    """S, P and O by one kernel each; ``S`` holds base-2 logits, -inf where hidden. ``passes``: of the softmax
-    over each row of S."""
+    """S, P and O by one kernel each; ``S`` holds logits, -inf where hidden. ``passes``: of the softmax over
+    each row of S."""
     d_pieces, e_pieces = pieces(ir.d_qk, "d"), pieces(ir.d_v, "e")
     square = (B, HQ, NQ, NK)
     return Program(
@@ -103,7 +103,7 @@ def _scores_kernel(ir: AttentionIR, d_pieces: tuple[Piece, ...]) -> Kernel:
         *tile_start(KEYS, "k_tile"),
         *scores(ir, d_pieces, KEYS_INSIDE),
         *values.in_loop(t, *(() if mask is None else (mask,)), bounds=KEYS_INSIDE),
-        Map(S, t, "score, in base 2"),
+        Map(S, t, f"score{Units.of(ir).named}"),
     ]
     if mask is not None:
         body.append(Map(S, call("where", mask, tile("s"), MINUS_INF), "hidden pairs"))
@@ -117,7 +117,7 @@ def _softmax_kernel(ir: AttentionIR, passes: Literal[2, 3]) -> Kernel:
     probabilities: list[Stmt] = [
         LOAD_S,
         *dropout.drawn(ir, ("q", "k")),
-        Map(P_ELEM, dropout.kept(ir, call("mul", EXPONENT, tile("l_inv"))), "P = softmax(S)"),
+        Map(P_ELEM, dropout.kept(ir, call("mul", _weight(ir), tile("l_inv"))), "P = softmax(S)"),
         Store("P", IN_MATRIX, P_ELEM, PAIRS_INSIDE),
     ]
     body: list[Stmt] = [
@@ -127,13 +127,18 @@ def _softmax_kernel(ir: AttentionIR, passes: Literal[2, 3]) -> Kernel:
         *dropout.head(ir),
         *values.prologue,
         *before,
-        *(_max_and_sum() if passes == 2 else _max_then_sum(ir)),
+        *(_max_and_sum(ir) if passes == 2 else _max_then_sum(ir)),
         safe_inverse(),
-        row_lse(),
-        Store("lse", IN_ROW, Tile("lse_q", ROW, "acc"), ROWS_INSIDE),
+        *row_lse(ir),
+        *lse_stores(ir),
         every_tile(KEYS, (), probabilities, note=f"{ORDINALS[passes]} pass: probabilities"),
     ]
     return _kernel(ir, "softmax", "P = softmax(S) and lse, S and P in HBM.", body, ())
+
+
+def _weight(ir: AttentionIR) -> Expr:
+    """exp(S - m)"""
+    return call("exp2", Units.of(ir).exponent(tile("s"), tile("m_ref")))
 
 
 def _row(name: str, value: Expr, note: str = "") -> Map:
@@ -145,16 +150,16 @@ def _reference(m: Var) -> Map:
     return _row("m_ref", call("where", is_minus_inf(m), real(0.0), m))
 
 
-def _max_and_sum() -> list[Stmt]:
+def _max_and_sum(ir: AttentionIR) -> list[Stmt]:
     """m and l in one pass: l is rescaled whenever m grows."""
-    m, row_sum = tile("m"), tile("l")
-    rescaled = call("mul", row_sum, call("exp2", call("sub", m, tile("m_ref"))))
+    m, row_sum, units = tile("m"), tile("l"), Units.of(ir)
+    rescaled = call("mul", row_sum, call("exp2", units.between(m, tile("m_ref"))))
     both: list[Stmt] = [
         LOAD_S,
         S_MAX,
-        _row("m_new", call("max", m, tile("s_max"))),
+        _row("m_new", call("max", m, units.of_row(tile("s_max")))),
         _reference(tile("m_new")),
-        Map(P, EXPONENT),
+        Map(P, _weight(ir)),
         P_SUM,
         _row("l", call("add", rescaled, tile("p_sum"))),
         _row("m", tile("m_new")),
@@ -164,10 +169,10 @@ def _max_and_sum() -> list[Stmt]:
 
 def _max_then_sum(ir: AttentionIR) -> list[Stmt]:
     """m in one pass, l in the next: nothing is rescaled but what a sink has put there."""
-    m, row_sum = tile("m"), tile("l")
-    largest: list[Stmt] = [LOAD_S, S_MAX, _row("m", call("max", m, tile("s_max")))]
-    sums: list[Stmt] = [LOAD_S, Map(P, EXPONENT), P_SUM, _row("l", call("add", row_sum, tile("p_sum")))]
-    weight = call("mul", row_sum, call("exp2", call("sub", tile("m_sink"), tile("m_ref"))))
+    m, row_sum, units = tile("m"), tile("l"), Units.of(ir)
+    largest: list[Stmt] = [LOAD_S, S_MAX, _row("m", call("max", m, units.of_row(tile("s_max"))))]
+    sums: list[Stmt] = [LOAD_S, Map(P, _weight(ir)), P_SUM, _row("l", call("add", row_sum, tile("p_sum")))]
+    weight = call("mul", row_sum, call("exp2", units.between(tile("m_sink"), tile("m_ref"))))
     return [
         *([] if ir.sink is None else [_row("m_sink", m)]),
         every_tile(KEYS, ("m",), largest, note="first pass: row maximum"),

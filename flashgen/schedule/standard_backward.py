@@ -154,7 +154,7 @@ def _pairs_kernel(ir: AttentionIR, rows: list[Learned], through_lse: bool) -> Ke
         Coords(Tile("q", ("q",), "int32"), index("q_lo")),
         *t.columns(),
         *t.loads("do", ROWS_INSIDE),
-        *row_statistics(t.e_pieces, through_lse),
+        *row_statistics(ir, t.e_pieces, through_lse),
         *t.values.prologue,
         *t.bounds.scalars,
         *sums.start,

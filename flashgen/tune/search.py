@@ -4,16 +4,16 @@ and the model's choice timed again side by side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import Any
 
 import torch
 
-import flashgen
+from flashgen import __version__
 from flashgen.plan.plan import KernelPlan, Measured, Plan, Workload
+from flashgen.runtime import op
 from flashgen.runtime.cache import toolchain
 from flashgen.runtime.signature import makes_gradients, signature, through_lse
 from flashgen.runtime.source import choices
@@ -70,10 +70,10 @@ def tensors(
     schedule: str,
     work: Workload,
     dtype: torch.dtype,
-    left: tuple[torch.Tensor, torch.Tensor] | None = None,
+    left: Mapping[str, torch.Tensor] | None = None,
 ) -> dict[str, torch.Tensor]:
-    """What the program is given, by name: normal tensors, the same at every call; of a backward, with the
-    output and the logsumexp ``left`` by the forward (None: by a call)."""
+    """What the program is given, by name: normal tensors, the same at every call; of a backward, with what a
+    forward ``left``, its results by name (None: those of a call)."""
     gen = torch.Generator(device="cuda").manual_seed(SEED)
 
     def normal(heads: int, rows: int, d: int) -> torch.Tensor:
@@ -87,17 +87,19 @@ def tensors(
         **case.inputs(spec, "cuda"),
     }
     dropping = torch.tensor([SEED], device="cuda") if spec.dropout else None
+    text = spec.canonical_json()
     if makes_gradients(schedule):
-        inputs: dict[str, Any] = {n: given[n] for n in spec.inputs}
-        q, k, v = given["q"], given["k"], given["v"]
-        with torch.no_grad():
-            out, lse = left or flashgen.compile(spec)(q, k, v, return_lse=True, seed=dropping, **inputs)
-        given |= {"o": out, "lse": lse, "do": normal(work.Hq, work.Nq, spec.d_v)}
+        if left is None:
+            matrices, inputs = [given[n] for n in ("q", "k", "v")], [given[n] for n in spec.inputs]
+            with torch.no_grad():
+                out, lse, rest = op.attention(*matrices, inputs, text, dropping)
+            left = dict(zip(("o", *signature(text).lse_parts), (out, lse, *rest), strict=True))
+        given |= {**left, "do": normal(work.Hq, work.Nq, spec.d_v)}
         if through_lse(schedule):
-            given["dlse"] = torch.randn(lse.shape, generator=gen, device="cuda")
+            given["dlse"] = torch.randn(given["lse"].shape, generator=gen, device="cuda")
     if dropping is not None:
         given["seed"] = dropping
-    return {n: given[n] for n in signature(spec.canonical_json()).given(schedule)}
+    return {n: given[n] for n in signature(text).given(schedule)}
 
 
 def stage(spec: AttentionSpec, schedule: str, work: Workload, dtype: torch.dtype) -> Stage:
@@ -184,7 +186,7 @@ def tune(
         rankings.append(ranking)
         best = next(p for p, _ in found if p.kernels[kernel] == ranking.timed[0].plan)
         plan = plan.with_kernel(kernel, best)
-    versions = {"flashgen": flashgen.__version__, **{n: toolchain()[n] for n in ("triton", "torch")}}
+    versions = {"flashgen": __version__, **{n: toolchain()[n] for n in ("triton", "torch")}}
     measured = tuple(round(r.timed[0].measured_us, 2) for r in rankings)
     tuned = Tuned(
         spec=on.spec,

@@ -77,6 +77,7 @@ def gradient_floors(
     squares = pair.square() + rows[0].square() + rows[1].square()
     weight = d.p_kept
     lost = weight * (by_row.logit + p.operand + by_row.lse) + p.tiny * d.live
+    lost = torch.where(by_row.logit < 1, lost, d.live * (1.0 if d.kept is None else d.kept))
     count = d.live.to(d.p)
     errors = {
         "dq": _rss(pair, d.k)
@@ -133,7 +134,8 @@ def _errors(spec: AttentionSpec, d: Dense, do: Tensor, dl: Tensor, dtype: torch.
     z = 1.0 if d.kept is None else d.kept
     whole = (do * d.out).sum(-1, keepdim=True)
     stored = p.unit * whole.abs() + _norm(p.unit * do * d.out) + p.tiny * _norm(do)
-    weights = _norm(((logit + p.operand) * d.p + p.tiny) * z * (do @ d.v.mT))
+    moved = torch.where(logit < 1, (logit + p.operand) * d.p + p.tiny, d.live)
+    weights = _norm(moved * z * (do @ d.v.mT))
     sums = 4 * p.sums * (whole.abs() + dl[..., None].abs())
     return _Rows(logit, lse, whole - dl[..., None], stored + weights + sums)
 
@@ -202,7 +204,7 @@ def _of_sink(
         return []
     live = (d.sink != -torch.inf)[..., None]
     share = torch.where(live, torch.exp(d.sink - d.lse)[..., None], 0)
-    apart = share * rows.logit * rows.delta.abs()
+    apart = torch.where(rows.logit < 1, share * rows.logit, live.to(share)) * rows.delta.abs()
     together = (share * rows.lse * rows.delta, share * rows.delta_error)
     flow = _Flow(-share * rows.delta, apart, together)
     pairs = d.pairs.rows()

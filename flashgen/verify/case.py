@@ -16,7 +16,7 @@ from torch import Tensor
 from flashgen.expr.nodes import Call, Expr, Read, reads, walk
 from flashgen.spec.model import AttentionSpec
 
-from .inputs import ARRIVING, DISTRIBUTIONS, LAYOUTS, Draw
+from .inputs import ARRIVING, DISTRIBUTIONS, LAYOUTS, Draw, large
 from .oracle import scale_of
 from .pairs import Pairs
 from .run import PLANNED, Tile
@@ -32,6 +32,8 @@ class Case:
 
     ``layouts`` are of q, k, v. ``stride0`` broadcasts the spec's inputs over one of their dims.
     ``poison`` puts NaN and infinities into keys that the mask hides from every query.
+    ``large`` puts numbers as masks are made of, and as large as there are, into an input that is added to the
+    score or the sink.
     ``tile`` gives BLOCK_M and BLOCK_N instead of the planner. ``through`` says at which results a gradient
     arrives, ``dout`` is the layout of that of ``out``. ``dropout`` is the seed of a spec that has dropout.
     """
@@ -51,6 +53,7 @@ class Case:
     through: Literal["out", "lse", "both"] = "out"
     dout: str = "contiguous"
     dropout: int = 0
+    large: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values; ``Case(**values)`` after ``from_json``."""
@@ -125,6 +128,8 @@ class Case:
         if declared.dtype == "float":
             wide = self.seed % 2 or self.dtype in ("fp32", "fp64")
             x = (torch.randn(shape, generator=gen) / 2).to(torch.float32 if wide else DTYPES[self.dtype])
+            if self.large and name == added_input(spec):
+                x = large(x, self.seed)
         elif declared.dtype == "bool":
             x = torch.rand(shape, generator=gen) < 0.7
         else:
@@ -161,6 +166,23 @@ class Case:
         bad = torch.tensor([torch.nan, torch.inf, -torch.inf], dtype=k.dtype, device=k.device)
         bad = bad[torch.arange(self.seqlen_k, device=k.device) % 3][:, None]
         return torch.where(outside, bad, k), torch.where(outside, bad, v)
+
+
+def added_input(spec: AttentionSpec) -> str | None:
+    """A float input that is read once, as a term of the score or of the sink: two large terms may meet in an
+    infinity, where fp64 has none, and a large factor makes anything of ``s``."""
+    exprs = [e for e in (spec.score_expr, spec.sink_expr) if e is not None]
+    everywhere = [r.name for e in exprs for r in reads(e)]
+    terms = [r.name for e in exprs for r in _terms(e) if r.type == "float" and everywhere.count(r.name) == 1]
+    return terms[0] if terms else None
+
+
+def _terms(e: Expr) -> list[Read]:
+    if isinstance(e, Read):
+        return [e]
+    if not isinstance(e, Call) or e.op not in ("add", "sub", "neg", "where"):
+        return []
+    return [r for a in e.args[1 if e.op == "where" else 0 :] for r in _terms(a)]
 
 
 def _compares(e: Expr, name: str) -> bool:

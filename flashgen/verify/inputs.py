@@ -99,6 +99,33 @@ DISTRIBUTIONS: dict[str, Callable[[Draw], QKV]] = {
 }
 
 
+#: What a line of a bias may hold, along its last dim: None is the number that was drawn.
+LINES: tuple[tuple[float | None, ...], ...] = (
+    (None,),
+    (-1e9,),
+    (torch.finfo(torch.float32).min,),
+    (None, -1e9),
+    (torch.finfo(torch.float32).min, None, None),
+    (3e38, None, None, None, None),
+    (1e9,),
+)
+
+
+def large(x: Tensor, first: int) -> Tensor:
+    """``x`` with lines of numbers as masks are made of, and as large as fp32, or its dtype, holds; ``first``
+    is the first line's place in ``LINES``."""
+    if not x.numel():
+        return x
+    lines = x.clone().reshape(-1, x.shape[-1] if x.dim() else 1)
+    most = torch.finfo(x.dtype).max
+    for i, line in enumerate(lines):
+        kind = LINES[(first + i) % len(LINES)]
+        for at, value in enumerate(kind):
+            if value is not None:
+                line[at :: len(kind)] = max(-most, min(most, value))
+    return lines.view(x.shape)
+
+
 def contiguous(x: Tensor) -> Tensor:
     """Rows one after another."""
     return x.clone(memory_format=torch.contiguous_format)

@@ -28,7 +28,8 @@ class Truth:
     """What is right, and how far rounding may carry an honest implementation from it.
 
     ``out`` (B, Hq, Nq, Dv); ``lse`` (B, Hq, Nq); ``visible`` (B, Hq, Nq, Nk) bool.
-    ``magnitude`` (B, Hq, Nq, Dv) is P Z |V|, the scale of the error of a sum of products.
+    ``magnitude`` (B, Hq, Nq, Dv) is P Z |V|, the scale of the error of a sum of products; ``largest`` (B, Hq,
+    1, Dv) is the largest Z |V|, beyond which no P can carry it.
     ``condition`` (B, Hq, Nq): if every operation behind a logit is off by one ulp u, no visible logit of
     the row moves by more than about ``condition * u``. ``bounded`` (B, Hq, Nq): the same for relative
     errors of tanh and its like alone, which GPUs also have in coarse approximations.
@@ -38,6 +39,7 @@ class Truth:
     lse: Tensor
     visible: Tensor
     magnitude: Tensor
+    largest: Tensor
     condition: Tensor
     bounded: Tensor
 
@@ -46,7 +48,8 @@ class Truth:
 class Dense:
     """Everything on the way to the result. ``k`` and ``v`` are (B, Hq, Nk, …), a copy for every query head,
     0 where no row sees the key; ``p`` is before dropout, ``kept`` is Z or None. ``live`` are the pairs
-    which a mask shows and whose score is above -inf: gradients flow through no others."""
+    which a mask shows and whose score is above -inf: gradients flow through no others. ``rest`` is what
+    ``lse`` lost by its own rounding."""
 
     q: Tensor
     k: Tensor
@@ -60,6 +63,7 @@ class Dense:
     kept: Tensor | None
     out: Tensor
     lse: Tensor
+    rest: Tensor
 
     @property
     def p_kept(self) -> Tensor:
@@ -111,10 +115,10 @@ def dense(
     pairs = Pairs(s, group, given, dtype, live)
     score = pairs.score(spec.score_expr)
     sink = sink_of(spec, pairs)
-    p, lse = softmax(score, visible, sink)
+    p, lse, rest = softmax(score, visible, sink)
     kept = None if seed is None else dropout_factor(spec, shape, seed, dtype, q.device)
     out = weigh(p if kept is None else p * kept, v, visible)
-    return Dense(q, k, v, pairs, score, visible, live, sink, p, kept, out, lse)
+    return Dense(q, k, v, pairs, score, visible, live, sink, p, kept, out, lse, rest)
 
 
 @torch.no_grad()
@@ -145,8 +149,12 @@ def judged(spec: AttentionSpec, d: Dense) -> Truth:
             torch.maximum(x, y[..., 0].nan_to_num(0, 0, 0))
             for x, y in zip((moved, bounded), found, strict=True)
         )
-    magnitude = d.p_kept @ torch.nan_to_num(d.v, 0, 0, 0).abs()
-    return Truth(d.out, d.lse, d.visible, magnitude, moved, bounded)
+    size = torch.nan_to_num(d.v, 0, 0, 0).abs()
+    magnitude = d.p_kept @ size
+    largest = size.amax(2, keepdim=True) if size.shape[2] else size.sum(2, keepdim=True)
+    if d.kept is not None and d.kept.numel():
+        largest = largest * d.kept.max()
+    return Truth(d.out, d.lse, d.visible, magnitude, largest, moved, bounded)
 
 
 def _worst(moved: Tensor, visible: Tensor) -> Tensor:
@@ -180,17 +188,25 @@ def dropout_factor(
     return keep.to(dtype) / (1 - quantised(spec.dropout))
 
 
-def softmax(score: Tensor, visible: Tensor, sink: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """P and the natural logarithm of its denominator; a row with nothing to see has P = 0, lse = -inf."""
+def softmax(score: Tensor, visible: Tensor, sink: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """P, the natural logarithm of its denominator, and what that logarithm loses where it is rounded; a row
+    with nothing to see has P = 0, lse = -inf. Logits may be as large as numbers get: P is made from their
+    distances to the largest, not by way of the logarithm."""
     score = torch.where(visible, score, -torch.inf)
     logits = score if sink is None else torch.cat((score, sink[..., None]), -1)
     if logits.shape[-1] == 0:
-        return score, score.new_full(score.shape[:-1], -torch.inf)
+        nothing = score.new_full(score.shape[:-1], -torch.inf)
+        return score, nothing, torch.zeros_like(nothing)
     some = (logits != -torch.inf).any(-1)
     # Not of a row of -inf, whose derivative would be NaN.
-    lse = torch.logsumexp(torch.where(some[..., None], logits, 0), dim=-1)
-    p = torch.where(some[..., None], torch.exp(score - lse[..., None]), 0)
-    return p, torch.where(some, lse, -torch.inf)
+    logits = torch.where(some[..., None], logits, 0)
+    largest = logits.detach().amax(-1)
+    weights = torch.exp(logits - largest[..., None])
+    total = weights.sum(-1)
+    p = torch.where(some[..., None], weights[..., : score.shape[-1]] / total[..., None], 0)
+    lse = largest + total.log()
+    rest = torch.where(some, (largest - lse) + total.log(), 0).detach()
+    return p, torch.where(some, lse, -torch.inf), rest
 
 
 def weigh(p: Tensor, v: Tensor, visible: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from flashgen.expr.evaluate import steps
 from flashgen.expr.limits import INT_RANGE
 from flashgen.expr.nodes import Call, Const, Expr, Read, Var, real, rewrite, walk
 from flashgen.expr.ops import OPS
+from flashgen.expr.reach import LARGE
 
 #: Functions computed with an absolute, not only a relative, error of about one ulp of 1.
 BOUNDED = frozenset(("tanh", "sigmoid", "sin", "cos"))
@@ -140,11 +141,20 @@ def condition(e: Expr, score: Tensor, ulps: Tensor, pairs: Pairs) -> tuple[Tenso
             total += slope(node, Call("add", (node, real(_STEP)), "float")) * ulps
             continue
         off = Call("mul", (node, real(1 + _STEP)), "float")
-        total += slope(node, off)
+        total += slope(node, off) * ~_exact(node, pairs)
         if node.op in BOUNDED:
             bounded += slope(node, off)
             total += slope(node, Call("add", (node, real(_STEP)), "float"))
     return total, bounded
+
+
+def _exact(node: Call, pairs: Pairs) -> Tensor:
+    """Where a large result needs no rounding: fp32 holds what arithmetic makes of exact arguments. Small ones
+    may be multiplied by log2(e) first; so large, they are not."""
+    value = pairs.score(node)
+    if node.op not in ("add", "sub", "mul", "neg", "min", "max", "where"):
+        return torch.zeros_like(value, dtype=torch.bool)
+    return (value.abs() > LARGE) & (value.float().to(value) == value)
 
 
 def _moved(e: Expr, node: Expr, new: Expr) -> Expr:

@@ -37,9 +37,24 @@ def plain(
     ``round_scores`` stores S in the tensors' dtype, as ``q @ k.mT`` on half tensors does: more error,
     and infinities past 65504 in fp16. Bounds are taken without it, which is the stricter comparison.
     """
+    out, lse, _ = plain_results(spec, q, k, v, inputs, round_scores, seed)
+    return out, lse
+
+
+@torch.no_grad()
+def plain_results(
+    spec: AttentionSpec,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    inputs: Mapping[str, Tensor] | None = None,
+    round_scores: bool = False,
+    seed: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As ``plain``, and what ``lse`` lost by its rounding."""
     with _precision(spec.tf32):
-        out, lse = _attend(spec, q, k, v, inputs or {}, round_scores, seed)
-        return out.to(q.dtype), lse
+        out, lse, rest = _attend(spec, q, k, v, inputs or {}, round_scores, seed)
+        return out.to(q.dtype), lse, rest
 
 
 def plain_gradients(
@@ -57,13 +72,13 @@ def plain_gradients(
     given = inputs or {}
 
     def attend(q: Tensor, k: Tensor, v: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        out, lse = _attend(spec, q, k, v, inputs, False, seed)
+        out, lse, _ = _attend(spec, q, k, v, inputs, False, seed)
         return out.to(q.dtype), lse
 
     with _precision(spec.tf32):
         if dout is not None:
             with torch.no_grad():
-                out, lse = _attend(spec, q, k, v, given, False, seed)
+                out, lse, _ = _attend(spec, q, k, v, given, False, seed)
             # delta = rowsum(dO * O) - dlse: what O loses when it is stored counts as a gradient of lse.
             lost = (dout * (out - out.to(q.dtype))).nan_to_num(0, 0, 0).sum(-1).to(lse.dtype)
             dlse = lost if dlse is None else dlse + lost
@@ -78,8 +93,8 @@ def _attend(
     inputs: Mapping[str, Tensor],
     round_scores: bool,
     seed: int | None,
-) -> tuple[Tensor, Tensor]:
-    """``out`` before it is stored, and ``lse``."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``out`` before it is stored, ``lse``, and what that lost by its rounding."""
     dtype = q.dtype
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     group = max(q.shape[1] // max(k.shape[1], 1), 1)
@@ -97,10 +112,10 @@ def _attend(
     with torch.no_grad():
         live = visible & (Pairs(s, group, inputs, wide).score(spec.score_expr) != -torch.inf)
     pairs = Pairs(s, group, inputs, wide, live)
-    p, lse = softmax(pairs.score(spec.score_expr), visible, sink_of(spec, pairs))
+    p, lse, rest = softmax(pairs.score(spec.score_expr), visible, sink_of(spec, pairs))
     kept = None if seed is None else dropout_factor(spec, tuple(zero.shape), seed, wide, q.device)
     p = _Rounded.apply(p if kept is None else p * kept, dtype, wide)  # type: ignore[no-untyped-call]
-    return weigh(p, v, visible), lse
+    return weigh(p, v, visible), lse, rest
 
 
 class _Rounded(torch.autograd.Function):

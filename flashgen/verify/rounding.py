@@ -67,6 +67,9 @@ def floors(truth: Truth, dtype: torch.dtype, tf32: bool = False) -> tuple[Tensor
         logit = logit + APPROXIMATE * truth.bounded
     tiny = torch.finfo(dtype).smallest_normal  # results below it are rounded absolutely
     sums = 2 * p.sums * truth.visible.sum(-1).sqrt()
-    out = (max(p.unit, p.products) + sums + logit)[..., None] * truth.magnitude + tiny
+    # Where a logit may be off by more than 1, P may be anything.
+    off = (max(p.unit, p.products) + sums)[..., None] * truth.magnitude
+    moved = logit[..., None] * truth.magnitude
+    out = off + torch.where(logit[..., None] < 1, moved, truth.largest) + tiny
     size = truth.lse.nan_to_num(0, 0, 0).abs()
     return out, logit + ROUNDINGS * p.sums * 2 + (ROUNDINGS + 1) * p.sums * size

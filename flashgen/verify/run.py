@@ -5,6 +5,7 @@ at given tile sides. Each returns ``out`` and ``lse``; each has a ``…_backward
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -14,12 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor
 
-from flashgen.runtime.signature import backward_schedule
+from flashgen.runtime.signature import backward_schedule, signature
 from flashgen.spec.model import AttentionSpec
 
 from .gradients import gradients_of, learned
-from .oracle import oracle
-from .plain import plain
+from .oracle import dense
+from .plain import plain_results
 
 if TYPE_CHECKING:
     from flashgen.driver import Lowered
@@ -97,7 +98,8 @@ def generated(
             return q.new_empty(*q.shape[:3], spec.d_v), q.new_empty(q.shape[:3], dtype=torch.float32)
         text = spec.canonical_json()
         module = _module(text, schedule, NAMES[q.dtype], tile, interpreted, num_warps, num_stages, order)
-        out, lse = module.forward(q, k, v, *(inputs[name] for name in spec.inputs), *_seed(seed, q).values())
+        read = (inputs[name] for name in spec.inputs)
+        out, lse, *_ = module.forward(q, k, v, *read, *_seed(seed, q).values())
         return out, lse
 
     return run
@@ -139,9 +141,9 @@ def program_backward(tile: Tile, schedule: str = "backward") -> RunBackward:
     ) -> dict[str, Tensor]:
         from flashgen.ir import interpret
 
-        do, above, o, lse = _saved(spec, q, k, v, inputs, dout, dlse, seed)
+        do, above, left = _saved(spec, q, k, v, inputs, dout, dlse, seed)
         source = _lowered(spec.canonical_json(), backward_schedule(dlse is not None, schedule)).program
-        tensors = {"do": do, **above, "q": q, "k": k, "v": v, **inputs, "o": o, "lse": lse}
+        tensors = {"do": do, **above, "q": q, "k": k, "v": v, **inputs, **left}
         sides = {"BLOCK_M": tile[0], "BLOCK_N": tile[1]}
         found = interpret.run(source, sides, {**tensors, **_seed(seed, q)}, check=True)
         return _stored(found, inputs)
@@ -173,11 +175,12 @@ def generated_backward(
         given = {"q": q, "k": k, "v": v} | {n: inputs[n] for n in learned(spec)}
         if q.numel() == 0:
             return {"d" + n: x.new_zeros(x.shape) for n, x in given.items()}
-        do, above, o, lse = _saved(spec, q, k, v, inputs, dout, dlse, seed)
+        do, above, left = _saved(spec, q, k, v, inputs, dout, dlse, seed)
         text, name = spec.canonical_json(), backward_schedule(dlse is not None, schedule)
         module = _module(text, name, NAMES[q.dtype], tile, interpreted, num_warps, num_stages, order)
         read = [inputs[name] for name in spec.inputs]
-        found = module.backward(do, *above.values(), q, k, v, *read, o, lse, *_seed(seed, q).values())
+        saved = (*left.values(), *_seed(seed, q).values())
+        found = module.backward(do, *above.values(), q, k, v, *read, *saved)
         return _stored(dict(zip(("d" + n for n in given), found, strict=True)), inputs)
 
     return run
@@ -192,15 +195,19 @@ def _saved(
     dout: Tensor | None,
     dlse: Tensor | None,
     seed: int | None,
-) -> tuple[Tensor, dict[str, Tensor], Tensor, Tensor]:
-    """dO, dlse if there is one, O and lse as a backward takes them; an honest forward made the last two."""
+) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    """dO, dlse if there is one, and O with the parts of lse as a backward takes them, which an honest forward
+    made."""
     if q.dtype == torch.float64:
-        o, lse = oracle(spec, q, k, v, inputs, seed=seed)
+        found = dense(spec, q, k, v, inputs, seed=seed)
+        o, lse, rest = found.out, found.lse, found.rest
     else:
-        o, lse = plain(spec, q, k, v, inputs, seed=seed)
+        o, lse, rest = plain_results(spec, q, k, v, inputs, seed=seed)
+    parts = signature(spec.canonical_json()).lse_parts
+    left = {"o": o, **dict(zip(parts, (lse, rest * math.log2(math.e)), strict=False))}
     do = torch.zeros_like(o) if dout is None else dout
     do = do if do.stride(-1) == 1 else do.contiguous()
-    return do, {} if dlse is None else {"dlse": dlse.contiguous()}, o, lse
+    return do, {} if dlse is None else {"dlse": dlse.contiguous()}, left
 
 
 def _stored(found: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

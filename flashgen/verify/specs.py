@@ -20,7 +20,7 @@ from flashgen.expr.parse import parse
 from flashgen.expr.scope import MASK_SCOPE
 from flashgen.spec.model import AttentionSpec
 
-from .case import Case
+from .case import Case, added_input
 from .inputs import ARRIVING, DISTRIBUTIONS, LAYOUTS
 from .run import PLANNED, Tile
 
@@ -277,6 +277,7 @@ def _case(
         through=draw(through) if spec.backward else "out",
         dout=draw(st.sampled_from(tuple(ARRIVING))) if spec.backward else "contiguous",
         dropout=draw(st.one_of(st.sampled_from(SEEDS), st.integers(0, 2**63 - 1))) if spec.dropout else 0,
+        large=added_input(spec) is not None and draw(st.integers(0, 3)) == 3,
     )
 
 

@@ -90,13 +90,17 @@ def test_the_op_checks_too() -> None:
         op.attention(*qkv(dv=24), [], text, None)
     q, k, v = qkv(dv=24)
     listed = list(inputs_of_biased(q, k).values())
-    out, lse = op.attention(q, k, v, listed, text, None)
+    out, lse, rest = op.attention(q, k, v, listed, text, None)
+    assert [t.shape for t in rest] == [lse.shape]
     for name, wrong in {"do": out[:1], "o": out[..., :8], "dlse": lse[0]}.items():
         given = {"do": out, "dlse": lse, "o": out, name: wrong}
+        saved = (given["o"], lse, rest)
         with pytest.raises(TensorError, match=rf"{name} is .*expected torch.float32 of shape \[2, 4, 9"):
-            op.attention_backward(given["do"], given["dlse"], q, k, v, listed, given["o"], lse, text, None)
+            op.attention_backward(given["do"], given["dlse"], q, k, v, listed, *saved, text, None)
     with pytest.raises(TensorError, match=r"lse is torch.float64 .*expected torch.float32"):
-        op.attention_backward(out, None, q, k, v, listed, out, lse.double(), text, None)
+        op.attention_backward(out, None, q, k, v, listed, out, lse.double(), rest, text, None)
+    with pytest.raises(TensorError, match=r"biased takes 10 tensors .*'lse_lo'\], got 9"):
+        op.attention_backward(out, None, q, k, v, listed, out, lse, [], text, None)
 
 
 @pytest.mark.parametrize("spec", ["", "{}", "[]", "not json", '{"name": "x"}'])

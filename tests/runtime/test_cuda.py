@@ -70,8 +70,8 @@ def attention(spec: flashgen.AttentionSpec) -> CudaAttention:
 def test_a_launch_gets_every_pointer_stride_and_length(device: Device) -> None:
     q, k, v = (t.bfloat16() for t in qkv(dv=24))
     inputs = inputs_of_biased(q, k)
-    out, lse = attention(biased())(q, k, v, *inputs.values())
-    given = {"q": q, "k": k, "v": v, **inputs, "o": out, "lse": lse}
+    out, lse, low = attention(biased())(q, k, v, *inputs.values())
+    given = {"q": q, "k": k, "v": v, **inputs, "o": out, "lse": lse, "lse_lo": low}
     kernel, (programs, stream, arguments) = device.ran[0], device.launched[0]
     assert stream == 77
     assert programs == kernel.programs({"B": 2, "Hq": 4, "Hkv": 2, "Nq": 9, "Nk": 13})

@@ -123,13 +123,14 @@ LAYOUTS = {
 def test_strides_are_the_fake_kernels(layout: str) -> None:
     q, k, v = (LAYOUTS[layout](t.double()) for t in qkv())
     text = plain().canonical_json()
-    out, lse = op.attention(q, k, v, [], text, None)
+    out, lse, rest = op.attention(q, k, v, [], text, None)
+    assert rest == []
     dout, dlse = cotangents(q, 16)
     for rows in (dout, permuted(dout), torch.ones(()).double().expand_as(dout)):
-        real = op.attention_backward(rows, dlse, q, k, v, [], out, lse, text, None)[:3]
+        real = op.attention_backward(rows, dlse, q, k, v, [], out, lse, [], text, None)[:3]
         with FakeTensorMode() as mode:
             r, d, *matrices, o, s = (mode.from_tensor(t) for t in (rows, dlse, q, k, v, out, lse))
-            fake = op.attention_backward(r, d, *matrices, [], o, s, text, None)[:3]
+            fake = op.attention_backward(r, d, *matrices, [], o, s, [], text, None)[:3]
         for a, b in zip(real, fake, strict=True):
             assert (a.shape, a.stride(), a.dtype) == (b.shape, b.stride(), b.dtype)
     if layout in ("contiguous", "transposed"):

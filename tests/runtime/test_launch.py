@@ -35,7 +35,8 @@ def tensors(dtype: torch.dtype = torch.bfloat16, **sizes: int) -> dict[str, torc
     """A call of ``biased`` with its results."""
     q, k, v = (t.to(dtype) for t in qkv(dv=24, **sizes))
     o, lse = q.new_empty(*q.shape[:3], 24, device="meta"), q.new_empty(q.shape[:3], device="meta")
-    return {"q": q, "k": k, "v": v, **inputs_of_biased(q, k), "o": o, "lse": lse.float()}
+    rows = dict.fromkeys(("lse", "lse_lo"), lse.float())
+    return {"q": q, "k": k, "v": v, **inputs_of_biased(q, k), "o": o, **rows}
 
 
 def kinds(given: dict[str, torch.Tensor]) -> dict[str, Kind]:
@@ -205,10 +206,11 @@ def test_the_interpreter_runs_the_module_as_the_runtime_launches_it() -> None:
         "    for a, b in zip(found, want, strict=True):\n"
         "        torch.testing.assert_close(a, b, atol=2e-5, rtol=2e-5)\n"
         "        assert a.stride() == b.stride()\n"
-        "saved = op.attention(q, k, v, inputs, text, seed)\n"
+        "out, lse, rest = op.attention(q, k, v, inputs, text, seed)\n"
+        "saved = (out, lse, *rest)\n"
         "same(interpreted('flash2', q, k, v, *inputs, seed), saved)\n"
         "do, dlse = torch.randn_like(saved[0]), torch.randn_like(saved[1])\n"
-        "dq, dk, dv, found = op.attention_backward(do, dlse, q, k, v, inputs, *saved, text, seed)\n"
+        "dq, dk, dv, found = op.attention_backward(do, dlse, q, k, v, inputs, out, lse, rest, text, seed)\n"
         "given = (do, dlse, q, k, v, *inputs, *saved, seed)\n"
         "same(interpreted('backward_lse', *given), [dq, dk, dv, *found])\n"
     )

@@ -69,11 +69,12 @@ def test_out_keeps_the_order_of_q(order: tuple[int, int, int]) -> None:
 def test_fake_strides_are_the_real_ones(view: object) -> None:
     q, k, v = qkv(hkv=1)
     q = view(q)  # type: ignore[operator]
-    spec = plain().canonical_json()
-    real = op.attention(q, k, v, [], spec, None)
+    spec = plain(score="s * 1e6").canonical_json()
+    out, lse, rest = op.attention(q, k, v, [], spec, None)
     with FakeTensorMode() as mode:
-        fake = op.attention(*(mode.from_tensor(t) for t in (q, k, v)), [], spec, None)
-    for a, b in zip(real, fake, strict=True):
+        fake, fake_lse, fake_rest = op.attention(*(mode.from_tensor(t) for t in (q, k, v)), [], spec, None)
+    assert len(rest) == 1
+    for a, b in zip((out, lse, *rest), (fake, fake_lse, *fake_rest), strict=True):
         assert (a.shape, a.stride(), a.dtype) == (b.shape, b.stride(), b.dtype)
 
 

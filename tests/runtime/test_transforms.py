@@ -214,9 +214,9 @@ def test_opcheck_of_the_forward() -> None:
 def test_opcheck_of_the_backward(dropout: float, lse: bool) -> None:
     q, k, v, *listed = call().values()
     text, seed = learned(dropout=dropout).canonical_json(), torch.tensor([7]) if dropout else None
-    out, sums = op.attention(q, k, v, listed, text, seed)
+    out, sums, rest = op.attention(q, k, v, listed, text, seed)
     dout, dlse = cotangents(q, 24)
-    given = (dout, dlse if lse else None, q, k, v, listed, out, sums, text, seed)
+    given = (dout, dlse if lse else None, q, k, v, listed, out, sums, rest, text, seed)
     torch.library.opcheck(op.attention_backward, given)
 
 
