@@ -18,6 +18,7 @@ from flashgen.errors import PlanError
 from flashgen.ir.attention import AttentionIR, lower
 from flashgen.ir.program import Program
 from flashgen.ir.verify import verify_ir, verify_program
+from flashgen.ir.widths import sized
 from flashgen.schedule.backward import backward
 from flashgen.schedule.flash1 import flash1
 from flashgen.schedule.flash1_backward import flash1_backward
@@ -69,7 +70,7 @@ def lower_spec(spec: AttentionSpec, schedule: str = "flash2") -> Lowered:
         )
     ir = lower(spec)
     verify_ir(ir)
-    program = SCHEDULES[schedule](ir)
+    program = sized(SCHEDULES[schedule](ir))
     verify_program(program)
     return Lowered(spec, ir, program)
 
