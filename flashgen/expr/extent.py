@@ -130,7 +130,7 @@ class Known:
         return [n for n, way in found if not within(way, limit)]
 
     def on_the_way(self, e: Call) -> Extent:
-        """What holds the int arguments of ``e``, its value, and what is computed in between."""
+        """What holds the int arguments of ``e``, its value, and what is computed in between; 0 of no ints."""
         return _on_the_way(e, [self.extent(a) for a in e.args], self.extent(e))
 
     def _measure(self, e: Expr, found: list[tuple[Expr, Extent]]) -> Extent:
@@ -141,8 +141,7 @@ class Known:
         own = BIT
         if e.type == "int":
             own = self._called(e, parts)
-        if any(n.type == "int" for n in (e, *e.args)):
-            found.append((e, _on_the_way(e, parts, own)))
+        found.append((e, _on_the_way(e, parts, own)))
         return own
 
     def _leaf(self, e: Expr) -> Extent:
@@ -165,7 +164,7 @@ def _on_the_way(e: Call, parts: list[Extent], own: Extent) -> Extent:
     if e.type == "int":
         ints.append(own)
     if e.op not in ("floordiv", "mod", "cdiv"):
-        return hull(*ints)
+        return hull(*ints) if ints else (0, 0)
     a, b = parts
     most = max(abs(b[0]), abs(b[1]))
     fixed = b[0] == b[1] > 0

@@ -17,7 +17,6 @@ from .library import LIBRARY, Function
 from .nodes import FALSE, TRUE, Const, Expr, Read, Type, Var, children, integer, real, walk
 from .ops import INFIX, OPS
 from .scope import MASK_SCOPE, SCORE_SCOPE, InputType, Scope
-from .text import to_text
 from .tokens import Token
 
 __all__ = ["FUNCTIONS", "MASK_SCOPE", "SCORE_SCOPE", "InputType", "Scope", "parse"]
@@ -44,9 +43,6 @@ def parse(text: str, scope: Scope, *, want: Type) -> Expr:
     e = build.promote(part.expr) if want == "float" else part.expr
     if e.type != want:
         raise ExprError(messages.unwanted(e.type, want), part.start)
-    if (large := build.too_large(e)) is not None:
-        shown = to_text(large)
-        raise ExprError(messages.too_large(shown, build.magnitude(large)), max(text.find(shown), 0))
     return e
 
 

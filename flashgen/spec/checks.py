@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pydantic import BaseModel, ValidationError
 
 from flashgen.errors import ExprError
+from flashgen.expr import messages
+from flashgen.expr.build import magnitude, too_large
 from flashgen.expr.limits import INT_LIMIT
 from flashgen.expr.nodes import Const, Expr, Type, Var, reads
 from flashgen.expr.parse import parse
 from flashgen.expr.scope import MASK_SCOPE, SCORE_SCOPE, SINK_SCOPE, InputType, Scope
+from flashgen.expr.text import to_text
 
 from . import learned
 from .names import gradient_name_problem, spec_name_problem, value_name_problem
@@ -117,6 +120,11 @@ def _expression(
         expr = parse(text, scope, want=want)
     except ExprError as error:
         problems.append(Problem((field,), error.message, error.offset))
+        return None
+    if (large := too_large(expr)) is not None:
+        shown = to_text(large)
+        says = messages.too_large(shown, magnitude(large))
+        problems.append(Problem((field,), says, max(text.find(shown), 0)))
         return None
     for read in reads(expr):
         for axis, index in enumerate(read.index):
