@@ -19,6 +19,7 @@ from flashgen.ir.attention import AttentionIR, lower
 from flashgen.ir.live import live
 from flashgen.ir.program import Program
 from flashgen.ir.verify import verify_ir, verify_program
+from flashgen.ir.widths import sized
 from flashgen.schedule.backward import backward
 from flashgen.schedule.flash1 import flash1
 from flashgen.schedule.flash1_backward import flash1_backward
@@ -70,7 +71,7 @@ def lower_spec(spec: AttentionSpec, schedule: str = "flash2") -> Lowered:
         )
     ir = lower(spec)
     verify_ir(ir)
-    program = live(SCHEDULES[schedule](ir))
+    program = sized(live(SCHEDULES[schedule](ir)))
     verify_program(program)
     return Lowered(spec, ir, program)
 

@@ -10,7 +10,7 @@ schedule  flash2: 1 kernel(s)
 plan      padded_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 eb5751a12a10420fe70d236bea17ca21f5227b330278a482fbda5ab4cbcd80d7
+code      sha256 1a26b907e38a21b15cf9fa8b6b31eabc50e1f4a094dd27e4289545fc9e9379c8
 """
 
 import torch
@@ -76,8 +76,7 @@ def padded_fwd(
     q0 = tl.load(
         q_base + q_range[:, None] * stride_q_n + d0[None, :], mask=q[:, None] < Nq, other=0.0
     )
-    lengths_b = tl.load(lengths_ptr + b.to(tl.int64) * stride_lengths_b)
-    lengths_b = tl.minimum(tl.maximum(lengths_b, -(2**30)), 2**30).to(tl.int32)
+    lengths_b = tl.load(lengths_ptr + b.to(tl.int64) * stride_lengths_b).to(tl.int32)
     # no row of this tile sees a key from here on
     k_end = tl.maximum(0, tl.minimum(Nk, lengths_b))
     full_hi = k_end // BLOCK_N

@@ -13,7 +13,7 @@ plan      padded_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 12
 plan      padded_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 4618b49346a02549e7925bd956f6a981d0ca5c1176a08e31b1a85967ddfef90f
+code      sha256 1eba4f51e873fb6321f5feb794abb505c6c2b665cd94d8183eb35570b518f4e5
 """
 
 import torch
@@ -132,8 +132,7 @@ def padded_bwd_dq(
         + q_lo.to(tl.int64)
     )
     tl.store(lse2_base + q_range, lse2, mask=q < Nq)
-    lengths_b = tl.load(lengths_ptr + b.to(tl.int64) * stride_lengths_b)
-    lengths_b = tl.minimum(tl.maximum(lengths_b, -(2**30)), 2**30).to(tl.int32)
+    lengths_b = tl.load(lengths_ptr + b.to(tl.int64) * stride_lengths_b).to(tl.int32)
     # no row of this tile sees a key from here on
     k_end = tl.maximum(0, tl.minimum(Nk, lengths_b))
     full_hi = k_end // BLOCK_N
@@ -294,8 +293,7 @@ def padded_bwd_dkv(
     for i_head in range(0, Hq // Hkv):
         # a query head of the group
         h = i_head + hkv * (Hq // Hkv)
-        lengths_b = tl.load(lengths_ptr + b.to(tl.int64) * stride_lengths_b)
-        lengths_b = tl.minimum(tl.maximum(lengths_b, -(2**30)), 2**30).to(tl.int32)
+        lengths_b = tl.load(lengths_ptr + b.to(tl.int64) * stride_lengths_b).to(tl.int32)
         # no query sees a key of this tile from here on
         q_end = tl.where(k_lo < lengths_b, Nq, 0)
         full_hi = tl.where(k_hi < lengths_b, Nq, 0) // BLOCK_M

@@ -10,7 +10,7 @@ schedule  flash2: 1 kernel(s)
 plan      prefix_lm_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 3cbd462476a03e8a3930e38e9ce5573b748b3221a0ddd1298e8f2ed10a0aa6a2
+code      sha256 7b5bae81b162c51aced9cdc7a0d40f01de5d9a815a542835ff2ed9f6358e344c
 """
 
 import torch
@@ -84,8 +84,7 @@ def prefix_lm_fwd(
     q0 = tl.load(
         q_base + q_range[:, None] * stride_q_n + d0[None, :], mask=q[:, None] < Nq, other=0.0
     )
-    prefix_len_b = tl.load(prefix_len_ptr + b.to(tl.int64) * stride_prefix_len_b)
-    prefix_len_b = tl.minimum(tl.maximum(prefix_len_b, -(2**30)), 2**30).to(tl.int32)
+    prefix_len_b = tl.load(prefix_len_ptr + b.to(tl.int64) * stride_prefix_len_b).to(tl.int32)
     qpos = q + Nk - Nq
     # no row of this tile sees a key from here on
     k_end = tl.maximum(

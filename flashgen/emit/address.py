@@ -13,17 +13,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flashgen.expr import algebra as al
-from flashgen.expr.limits import INT_RANGE
 from flashgen.expr.nodes import Const, Expr, Var, integer, variables
 from flashgen.ir.program import Tensor, Tile
 
 from .facts import literal
-from .text import PRODUCT, Printer, held, subscript
+from .text import PRODUCT, Printer, subscript
 
 #: A literal extent up to this is gathered with 32-bit offsets (its strides are checked at launch).
 SMALL = 1 << 16
 #: How elements of an input become what their tile holds, whatever its dtype, by the tile's dtype.
-CASTS = {"acc": ".to(tl.float32)", "fp32": ".to(tl.float32)"}
+CASTS = {"acc": ".to(tl.float32)", "fp32": ".to(tl.float32)", "int32": ".to(tl.int32)"}
 _LETTERS = {"B": "b", "Hq": "h", "Hkv": "h"}
 
 
@@ -138,11 +137,6 @@ def _wide(e: Expr, out: Printer) -> str:
     if isinstance(e, Var) and e.name not in out.facts.in_loop:
         return f"{e.name}.to(tl.int64)"
     return f"tl.cast({out.text(e)}, tl.int64)"
-
-
-def narrowed(name: str) -> str:
-    """Loaded ints of any width as 32-bit ones, held to their range before they are cut."""
-    return f"tl.minimum(tl.maximum({name}, {held(-INT_RANGE)}), {held(INT_RANGE)}).to(tl.int32)"
 
 
 def storage(tile: Tile) -> str:

@@ -30,8 +30,9 @@ from flashgen.ir.program import (
     Tile,
     statements,
 )
+from flashgen.ir.widths import tile_dtype
 
-from .address import CASTS, Address, Addresses, narrowed, storage
+from .address import CASTS, Address, Addresses, storage
 from .descriptor import Descriptor, describe
 from .facts import ZERO, Facts
 from .layout import Line
@@ -209,10 +210,7 @@ class Body:
         self.facts.tiles[s.dst.name] = s.dst
         self.facts.known.pop(s.dst.name, None)
         facts = {"dst": s.dst.name, "address": address, "mask": a.guard, "fill": fill, "cast": cast}
-        lines = [*lines, self.node("load", s.dst.name, s.note, **facts)]
-        if tensor.role == "input" and s.dst.dtype == "int32":
-            lines.append(self.node("map", s.dst.name, "", dst=s.dst.name, value=narrowed(s.dst.name)))
-        return lines
+        return [*lines, self.node("load", s.dst.name, s.note, **facts)]
 
     def _seed(self, s: Load) -> list[Line]:
         """The seed as the two 32-bit words of a key."""
@@ -282,9 +280,7 @@ class Body:
     def _part(self, name: str, value: Expr, of: Tile) -> Line:
         """A part of a value that is used more than once, as a tile of its own."""
         axes = tuple(a for a in of.axes if a in self.facts.axes(value))
-        return self._map(
-            Map(Tile(name, axes, {"float": "acc", "int": "int32"}.get(value.type, "bool")), value)
-        )
+        return self._map(Map(Tile(name, axes, tile_dtype(value, self.facts.extents)), value))
 
     def _constant(self, value: Const, dst: Tile) -> str:
         shape = self._shape(dst.axes)

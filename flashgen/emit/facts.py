@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from flashgen.expr import algebra as al
+from flashgen.expr.extent import Known
 from flashgen.expr.interval import Interval, interval
 from flashgen.expr.nodes import Expr, Var, integer, substitute, variables
 from flashgen.ir.program import Kernel, Tile
@@ -18,7 +19,8 @@ class Facts:
     """Grows as statements are printed; a loop's own names are dropped when it ends (``copy``).
 
     ``known`` holds intervals, ``starts`` the first element number of each ``Coords`` tile, ``in_loop``
-    the scalars defined inside a loop, ``inline`` the text of tiles printed where they are used.
+    the scalars defined inside a loop, ``inline`` the text of tiles printed where they are used, ``extents``
+    the numbers between which ints lie.
     """
 
     tiles: dict[str, Tile] = field(default_factory=dict)
@@ -26,6 +28,7 @@ class Facts:
     starts: dict[str, Expr] = field(default_factory=dict)
     in_loop: set[str] = field(default_factory=set)
     inline: dict[str, str] = field(default_factory=dict)
+    extents: Known = field(default_factory=Known)
 
     @classmethod
     def of(cls, kernel: Kernel) -> Facts:
@@ -39,7 +42,12 @@ class Facts:
     def copy(self) -> Facts:
         """The facts at the start of a loop's body."""
         return Facts(
-            dict(self.tiles), dict(self.known), dict(self.starts), set(self.in_loop), dict(self.inline)
+            dict(self.tiles),
+            dict(self.known),
+            dict(self.starts),
+            set(self.in_loop),
+            dict(self.inline),
+            self.extents,
         )
 
     def define(self, name: str, value: Expr) -> None:
@@ -47,6 +55,7 @@ class Facts:
         if value.type == "int":
             low, high = self.interval(value)
             self.known[name] = (ZERO if self.non_negative(value) else low, high)
+            self.extents = self.extents.knowing(name, value)
 
     def interval(self, e: Expr) -> Interval:
         """The interval of ``e`` under everything known; a loop's scalars stand for nothing outside."""

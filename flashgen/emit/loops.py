@@ -24,6 +24,7 @@ from flashgen.ir.program import (
     Store,
     statements,
 )
+from flashgen.ir.widths import counting
 
 from .facts import ZERO
 from .layout import Line, indented
@@ -42,6 +43,7 @@ def loop(body: Body, s: Loop) -> list[Line]:
     hoisted = _hoist(body, s)
     named = dict(body.named)
     body.facts.in_loop |= {s.var, "i"}
+    body.facts.extents = counting(s, body.facts.extents)
     if all(outer_facts.non_negative(r.lo) for r in s.domain):
         body.facts.known[s.var] = (ZERO, None)
     inside = head + body.lines(s.body)

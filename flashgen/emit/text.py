@@ -1,8 +1,9 @@
 """Expressions as Triton text: minimal parentheses, broadcast by the names of axes.
 
-What an operator looks like stands in the table ``expr.ops`` (column ``triton``). Two things need more
+What an operator looks like stands in the table ``expr.ops`` (column ``triton``). Three things need more
 than the table. Triton's ``//`` and ``%`` truncate where the language floors, so they are corrected
-unless the operands are proven non-negative. And tiles in ``elem`` precision are widened to fp32 first.
+unless the operands are proven non-negative. Ints that 32 bits might not hold are computed in 64
+(``expr.widths``). And tiles in ``elem`` precision are widened to fp32 first.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from math import isinf, isnan
 from typing import Literal
 
 from flashgen.expr import algebra as al
-from flashgen.expr.limits import INT_RANGE
+from flashgen.expr.extent import INT32, INT64, within
 from flashgen.expr.nodes import Call, Const, Expr, Var, integer, rewrite
 from flashgen.expr.ops import OPS
+from flashgen.expr.widths import is_wide, widened
 from flashgen.plan.plan import Plan
 
 from .facts import Facts
 
-ATOM, POSTFIX, POWER, UNARY, PRODUCT, SUM, SHIFT, AND = 100, 90, 60, 50, 40, 30, 25, 20
+ATOM, POSTFIX, UNARY, PRODUCT, SUM, SHIFT, AND = 100, 90, 50, 40, 30, 25, 20
 
 #: ``ptx`` texts are inline assembly of NVIDIA GPUs: approximations good enough for 16-bit elements.
 Dialect = Literal["exact", "ptx"]
@@ -31,7 +33,8 @@ def dialect(plan: Plan) -> Dialect:
     return "ptx" if plan.inline_ptx and plan.dtype in ("fp16", "bf16") else "exact"
 
 
-INT_MAX = 2**31 - 1
+#: What an int is converted to.
+_WIDTHS = {"wide": "tl.int64", "narrow": "tl.int32"}
 #: Text and how tightly it binds.
 Piece = tuple[str, int]
 
@@ -66,7 +69,10 @@ class Printer:
 
     def text(self, e: Expr, axes: tuple[str, ...] = (), tighter_than: int = 0) -> str:
         """``e`` over ``axes``, in parentheses where it binds no tighter than asked."""
-        return wrap(self._print(rewrite(e, folded), axes), tighter_than)
+        return self._text(widened(rewrite(e, folded), self.facts.extents), axes, tighter_than)
+
+    def _text(self, e: Expr, axes: tuple[str, ...] = (), tighter_than: int = 0) -> str:
+        return wrap(self._print(e, axes), tighter_than)
 
     def _print(self, e: Expr, axes: tuple[str, ...], clamped: bool = False) -> Piece:
         """``clamped``: the value is used as max(value, something not negative)."""
@@ -80,21 +86,18 @@ class Printer:
         if e.op in ("min", "max", "where"):
             return self._choice(e, axes, clamped)
         if e.op == "float" and not self.facts.is_tile(e):
-            return f"tl.cast({self.text(e.args[0])}, tl.float32)", ATOM
+            return f"tl.cast({self._text(e.args[0])}, tl.float32)", ATOM
+        if e.op in _WIDTHS:
+            part = self._print(e.args[0], axes, clamped)
+            if not self.facts.is_tile(e):
+                return f"tl.cast({part[0]}, {_WIDTHS[e.op]})", ATOM
+            return fill(OPS[e.op].triton, [part], ATOM)
         if e.op == "add" and isinstance(e.args[1], Const) and e.args[1].value < 0:
             return self._print(Call("sub", (e.args[0], Const(-e.args[1].value, e.type)), e.type), axes)
-        if e.op in ("add", "sub") and e.type == "int":
-            return fill(OPS[e.op].triton, [self._addend(a, axes) for a in e.args], OPS[e.op].precedence)
         op = OPS[e.op]
         template = (op.ptx if self.dialect == "ptx" else None) or op.triton
         precedence = op.precedence if template == op.triton else ATOM
         return fill(template, [self._print(a, axes) for a in e.args], precedence)
-
-    def _addend(self, e: Expr, axes: tuple[str, ...]) -> Piece:
-        """A term of a sum of ints. A literal beyond every length means no bound; the sum must not wrap."""
-        if isinstance(e, Const) and abs(e.value) >= INT_RANGE:
-            return held(INT_RANGE if e.value > 0 else -INT_RANGE), POWER if e.value > 0 else UNARY
-        return self._print(e, axes)
 
     def _var(self, e: Var, axes: tuple[str, ...]) -> str:
         tile = self.facts.tiles.get(e.name)
@@ -127,13 +130,20 @@ class Printer:
             return self._division(Call("floordiv", (up, b), "int"), axes, clamped)
         if n is not None and n > 0 and n & (n - 1) == 0:
             if e.op == "mod":
-                return f"{self.text(a, axes, SUM)} & {n - 1}", AND
-            return f"{self.text(a, axes, SUM)} >> {n.bit_length() - 1}", SHIFT
-        top, by = self.text(a, axes, PRODUCT - 1), self.text(b, axes, PRODUCT)
-        mod = f"({top} % {by} + {self.text(b, axes, SUM)}) % {by}"
+                return f"{self._text(a, axes, SUM)} & {n - 1}", AND
+            return f"{self._text(a, axes, SUM)} >> {n.bit_length() - 1}", SHIFT
+        top, by = self._text(a, axes, PRODUCT - 1), self._text(b, axes, PRODUCT)
+        if n is not None and n > 0 and e.op == "floordiv" and not self._holds_less(a, n):
+            return f"{top} // {by} - tl.where({top} % {by} < 0, 1, 0)", SUM
+        mod = f"({top} % {by} + {self._text(b, axes, SUM)}) % {by}"
         if e.op == "mod":
             return mod, PRODUCT
-        return f"({self.text(a, axes, SUM - 1)} - {mod}) // {by}", PRODUCT
+        return f"({self._text(a, axes, SUM - 1)} - {mod}) // {by}", PRODUCT
+
+    def _holds_less(self, e: Expr, n: int) -> bool:
+        """Whether the bits of ``e`` also hold ``e - n``."""
+        low, high = self.facts.extents.extent(e)
+        return within((low - n, high), INT64 if is_wide(e, self.facts.extents) else INT32)
 
 
 def folded(e: Expr) -> Expr | None:
@@ -153,18 +163,12 @@ def constant(e: Const) -> Piece:
     if e.type == "bool":
         return str(bool(value)), ATOM
     if e.type == "int":
-        value = max(-INT_MAX, min(int(value), INT_MAX))  # beyond it compares alike with every int
+        value = int(value)
         return str(value), ATOM if value >= 0 else UNARY
     value = float(value)
     if isinf(value) or isnan(value):
         return f'float("{value}")', ATOM
     return repr(value), ATOM if str(value)[0] != "-" else UNARY
-
-
-def held(n: int) -> str:
-    """A power of two, or its negative, as it is written."""
-    text = f"2**{abs(n).bit_length() - 1}"
-    return text if n > 0 else f"-({text})"
 
 
 def wrap(piece: Piece, tighter_than: int) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from . import algebra as al
 from .interval import interval
+from .limits import MOST_SHIFT
 from .nodes import Call, Const, Expr, integer
-from .ops import MOST_SHIFT
 
 #: The largest power of two that is a 32-bit integer.
 MOST_POWER = 30

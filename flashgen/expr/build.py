@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from . import algebra as al
+from . import extent as ex
 from .evaluate import evaluate_python
-from .limits import INT_LIMIT
+from .limits import MOST_SHIFT
 from .nodes import Call, Const, Expr, Read, Type, Var, real, rewrite, substitute, walk
-from .ops import MOST_SHIFT, OPS, Op, Takes
+from .ops import OPS, Op, Takes
 
 
 class Mismatch(Exception):
@@ -74,12 +75,31 @@ def unsound(e: Expr) -> str | None:
             return f"`{OPS[e.op].symbol}` by {count} gives zero: a count is 0 … {MOST_SHIFT}"
     if e.op == "div" and not varies(e.args[1]) and evaluate_python(e.args[1], {}) == 0:
         return "`/` by zero is infinite or NaN for every pair; infinity is written `inf`"
-    if e.type == "int":
-        fixed = _constant(e)
-        terms, rest = al.affine(e)
-        if any(abs(n) >= INT_LIMIT for n in (*terms.values(), rest if fixed is None else fixed)):
-            return "the integers here come to 2^31 or more, which does not fit 32 bits; use floats: `1e10`"
     return None
+
+
+def real_products(e: Expr) -> Expr:
+    """``e`` as it is meant: a product of ints that becomes a float is one of floats, however large."""
+
+    def rule(n: Expr) -> Expr | None:
+        if isinstance(n, Call) and n.op == "float" and isinstance(of := n.args[0], Call) and of.op == "mul":
+            return Call("mul", tuple(real_products(promote(a)) for a in of.args), "float")
+        return None
+
+    return rewrite(e, rule)
+
+
+def too_large(e: Expr) -> Expr | None:
+    """The smallest part of ``e`` that 64 bits might not hold; None where they hold all. What is rearranged or
+    corrected on the way counts."""
+    found = ex.LANGUAGE.leaving(real_products(e), ex.INT64)
+    return found[0] if found else None
+
+
+def magnitude(e: Expr) -> int:
+    """The largest magnitude on the way to ``e``, an operator's."""
+    low, high = ex.LANGUAGE.on_the_way(e) if isinstance(e, Call) else ex.LANGUAGE.extent(e)
+    return max(-low, high)
 
 
 def _constant(e: Expr) -> int | None:

@@ -121,6 +121,10 @@ def where(c: Interval, a: Interval, b: Interval) -> Interval:
     return _both(al.minimum, a[0], b[0]), _both(al.maximum, a[1], b[1])
 
 
+def same(a: Interval) -> Interval:
+    return a
+
+
 def as_int(a: Interval) -> Interval:
     return integer(0), integer(1)
 

@@ -1,12 +1,20 @@
-"""How far integers reach. Kernels compute them in 32 bits."""
+"""How far numbers reach.
+
+Integers are exact. Inputs hold 32-bit values, positions and lengths are checked at each call, so how large a
+value can get follows from its expression (``extent``): in 32 bits where it fits, else in 64; what could leave
+those is refused with the spec.
+"""
 
 from __future__ import annotations
 
-#: Int inputs are held to [-INT_RANGE, INT_RANGE] when read, and so is a literal that is added: the sum of
-#: one of them and positions or lengths does not pass 32 bits.
-INT_RANGE = 2**30
+#: Sequences, batches and heads of a call number fewer.
+MOST_LENGTH = 2**28
+#: Tiles have at most so many rows: row numbers of a tile pass the length by less.
+MOST_SIDE = 2**16
 
-#: What is written in an expression, and what its constants come to, is below this in magnitude.
+#: A shift by any other count than 0 … MOST_SHIFT is 0, in every form.
+MOST_SHIFT = 31
+#: What is written in an expression is below this in magnitude.
 INT_LIMIT = 2**31
 #: The largest fp32 and with it the largest float literal.
 FLOAT_LIMIT = 3.4028234663852886e38

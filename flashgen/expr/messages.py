@@ -160,3 +160,11 @@ def unexpected(found: str, before: str) -> str:
 def precedence(symbol: str, fixed: str) -> str:
     """For ``k < 4 | causal``, where the ``|`` takes the 4."""
     return f"comparisons bind looser than `{symbol}`, so put them in parentheses: `{clip(fixed, 80)}`"
+
+
+def too_large(shown: str, most: int) -> str:
+    """That 64 bits might not hold what ``shown`` comes to."""
+    return (
+        f"`{clip(shown)}` can come to {most:.1e}, and integers are computed exactly in 64 bits, up to 9.2e18 "
+        "(inputs hold 32); reduce a part with `% m` or `clip(x, low, high)`, or use floats: `float(x) * y`"
+    )

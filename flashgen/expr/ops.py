@@ -2,9 +2,9 @@
 
 ``python`` is the meaning on plain numbers; ``torch`` is the same on tensors and numbers, with at least
 one tensor (called with the torch module first; ``evaluate`` sees to it); ``triton`` is the printed text,
-``interval`` the proof rule for loop bounds, ``derivative`` one text per argument in the language itself
-(``a, b, c`` are the arguments, ``y`` the result; None: no derivative exists). ``result`` and ``takes``
-type a call:
+``interval`` the proof rule for loop bounds, ``extent`` that for 32 bits, ``derivative`` one text per
+argument in the language itself (``a, b, c`` are the arguments, ``y`` the result; None: no derivative
+exists). ``result`` and ``takes`` type a call:
 
 ========== ==================================================================
 ``same``   int if every number is int, else float (ints are promoted)
@@ -21,7 +21,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from . import extent as ex
 from . import interval as iv
+from .limits import MOST_SHIFT
 
 Takes = Literal["num", "int", "float", "bool"]
 
@@ -48,6 +50,7 @@ class Op:
     beside_number: tuple[str, ...] = ()  # the derivatives of two arguments of which the other is a number
     # The largest magnitude by those of the arguments, where it is not at an end of theirs or at 0
     most: Callable[..., Any] | None = None
+    extent: ex.Rule | None = None  # of an int result; None: no more bits than its arguments take, or 32
 
     @property
     def usage(self) -> str:
@@ -125,10 +128,6 @@ def _torch_divide(name: str) -> Callable[..., Any]:
     return f
 
 
-#: A shift by any other count than 0 … MOST_SHIFT is 0, in every form.
-MOST_SHIFT = 31
-
-
 def _shift(shifted: Callable[[int, int], int]) -> Callable[[int, int], int]:
     return lambda a, n: shifted(a, n) if 0 <= n <= MOST_SHIFT else 0
 
@@ -191,41 +190,43 @@ _TABLE = (
        "{0} & {1}", (None, None), iv.bit_and, "&", 20),
     Op("shift_left", ("int", "int"), "int", f"`a * 2 ** n` for `n` from 0 to {MOST_SHIFT}, else 0",
        _shift(lambda a, n: a << n), _torch_shift("bitwise_left_shift"),
-       "{0} << {1}", (None, None), iv.shift_left, "<<", 25),
+       "{0} << {1}", (None, None), iv.shift_left, "<<", 25, extent=ex.shift_left),
     Op("shift_right", ("int", "int"), "int", f"`a // 2 ** n` for `n` from 0 to {MOST_SHIFT}, else 0",
        _shift(lambda a, n: a >> n), _torch_shift("bitwise_right_shift"),
        "{0} >> {1}", (None, None), iv.shift_right, ">>", 25),
     Op("add", ("num", "num"), "same", "sum", lambda a, b: a + b, lambda t, a, b: a + b,
-       "{0} + {1}", ("1", "1"), iv.add, "+", 30, out="add"),
+       "{0} + {1}", ("1", "1"), iv.add, "+", 30, out="add", extent=ex.add),
     Op("sub", ("num", "num"), "same", "difference", lambda a, b: a - b, lambda t, a, b: a - b,
-       "{0} - {1}", ("1", "-1"), iv.sub, "-", 30, out="sub"),
+       "{0} - {1}", ("1", "-1"), iv.sub, "-", 30, out="sub", extent=ex.sub),
     Op("mul", ("num", "num"), "same", "product", lambda a, b: a * b, lambda t, a, b: a * b,
-       "{0} * {1}", ("b", "a"), iv.mul, "*", 40, out="mul"),
+       "{0} * {1}", ("b", "a"), iv.mul, "*", 40, out="mul", extent=ex.mul),
     Op("div", ("num", "num"), "float", "quotient", _div, lambda t, a, b: a / b,
        "{0} / {1}", ("1 / b", "-y / b"), None, "/", 40, cost=8, out="div"),
     Op("floordiv", ("int", "int"), "int", "quotient rounded down, as in Python; by zero 0",
        lambda a, b: a // b if b else 0, _torch_divide("floor_divide"),
-       "{0} // {1}", (None, None), iv.floordiv, "//", 40, cost=12),
+       "{0} // {1}", (None, None), iv.floordiv, "//", 40, cost=12, extent=ex.floordiv),
     Op("mod", ("int", "int"), "int", "remainder with the divisor's sign, as in Python; by zero 0",
        lambda a, b: a % b if b else 0, _torch_divide("remainder"),
-       "{0} % {1}", (None, None), iv.mod, "%", 40, cost=12, most=lambda a, b: b),
+       "{0} % {1}", (None, None), iv.mod, "%", 40, cost=12, extent=ex.mod, most=lambda a, b: b),
     Op("neg", ("num",), "same", "negation", lambda a: -a, lambda t, a: -a,
-       "-{0}", ("-1",), iv.neg, None, 50, public=False, out="neg"),
+       "-{0}", ("-1",), iv.neg, None, 50, public=False, out="neg", extent=ex.neg),
     Op("not", ("bool",), "bool", "negation", lambda a: not a, lambda t, a: ~a,
        "~{0}", (), iv.logical_not, None, 50, public=False),
     Op("bit_not", ("int",), "int", "the other bits, `-x - 1`", lambda a: ~a, lambda t, a: ~a,
        "~{0}", (None,), iv.bit_not, None, 50, public=False),
     Op("where", ("bool", "num", "num"), "same", "`a` where the condition holds, else `b`",
        lambda c, a, b: a if c else b, lambda t, c, a, b: t.where(c, a, b),
-       "tl.where({0}, {1}, {2})", (None, "where(a, 1.0, 0.0)", "where(a, 0.0, 1.0)"), iv.where),
+       "tl.where({0}, {1}, {2})", (None, "where(a, 1.0, 0.0)", "where(a, 0.0, 1.0)"), iv.where,
+       extent=ex.where),
     Op("min", ("num", "num"), "same", "the smaller", _minmax(min), _torch_minmax("minimum", "max"),
        "tl.minimum({0}, {1})", _chosen("<=", "where(a == b, 0.5, 1.0)"), iv.minimum, out="minimum",
-       beside_number=_chosen("<=", "1.0")),
+       extent=ex.minimum, beside_number=_chosen("<=", "1.0")),
     Op("max", ("num", "num"), "same", "the larger", _minmax(max), _torch_minmax("maximum", "min"),
        "tl.maximum({0}, {1})", _chosen(">=", "where(a == b, 0.5, 1.0)"), iv.maximum, out="maximum",
-       beside_number=_chosen(">=", "1.0")),
+       extent=ex.maximum, beside_number=_chosen(">=", "1.0")),
     Op("abs", ("num",), "same", "magnitude", abs, lambda t, a: a.abs(),
-       "tl.abs({0})", ("where(a == 0.0, 0.0, where(a < 0.0, -1.0, 1.0))",), iv.absolute, out="abs"),
+       "tl.abs({0})", ("where(a == 0.0, 0.0, where(a < 0.0, -1.0, 1.0))",), iv.absolute, out="abs",
+       extent=ex.absolute),
     Op("exp", ("float",), "float", "e to the power", _exp, lambda t, a: t.exp(a),
        "tl.exp({0})", ("y",), cost=5, out="exp"),
     Op("exp2", ("float",), "float", "2 to the power", _or_inf(math.exp2), lambda t, a: t.exp2(a),
@@ -251,11 +252,16 @@ _TABLE = (
     Op("floor", ("float",), "int", "the largest integer not above, held to 32 bits; of NaN 0",
        _floor, _torch_floor, "tl.floor({0}).to(tl.int32)", (None,), cost=2),
     Op("int", ("bool",), "int", "1 where the condition holds, else 0", int,
-       lambda t, a: a.to(t.int64), "({0}).to(tl.int32)", (None,), iv.as_int),
+       lambda t, a: a.to(t.int64), "({0}).to(tl.int32)", (None,), iv.as_int, extent=lambda a: a),
     Op("float", ("num",), "float", "the integer as a float", float,
        lambda t, a: a.to(t.get_default_dtype()), "({0}).to(tl.float32)", ("1",)),
     Op("cdiv", ("int", "int"), "int", "quotient rounded up", lambda a, b: -(-a // b),
-       lambda t, a, b: -(-a // b), "tl.cdiv({0}, {1})", (None, None), public=False),
+       lambda t, a, b: -(-a // b), "tl.cdiv({0}, {1})", (None, None), public=False,
+       extent=ex.cdiv),
+    Op("wide", ("int",), "int", "the same, in 64 bits", lambda a: a, lambda t, a: a,
+       "({0}).to(tl.int64)", (None,), iv.same, public=False, extent=lambda a: a),
+    Op("narrow", ("int",), "int", "the same, in the 32 bits that hold it", lambda a: a, lambda t, a: a,
+       "({0}).to(tl.int32)", (None,), iv.same, public=False, extent=lambda a: a),
 )  # fmt: skip
 
 OPS: dict[str, Op] = {op.name: op for op in _TABLE}

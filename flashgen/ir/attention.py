@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from flashgen.expr import algebra as al
 from flashgen.expr import bits
-from flashgen.expr.nodes import Call, Const, Expr, Type, Var, integer, real, rewrite
+from flashgen.expr import extent as ex
+from flashgen.expr.build import real_products
+from flashgen.expr.nodes import FALSE, TRUE, Call, Const, Expr, Type, Var, integer, real, rewrite
 from flashgen.expr.reach import may_be_large
 
 if TYPE_CHECKING:
@@ -77,19 +79,45 @@ def dim(symbol: str | int) -> Expr:
 
 
 def close(e: Expr) -> Expr:
-    """``e`` without ``qpos``, integer parts in canonical form.
-
-    A product of ints that becomes a float is one of floats: 32 bits may not hold it.
-    """
+    """``e`` without ``qpos``, integer parts in canonical form as far as 64 bits hold that, and without
+    comparisons that extents decide."""
 
     def rule(n: Expr) -> Expr | None:
         if n == Var("qpos", "int"):
             return QPOS
         if isinstance(n, Call) and n.op == "float":
             return _promoted(n.args[0])
-        return al.simplify(al.guarded(bits.plain(n))) if n.type == "int" else None
+        if n.type != "int":
+            return _decided(n)
+        canonical = al.simplify(al.guarded(bits.plain(n)))
+        return None if ex.LANGUAGE.leaving(canonical, ex.INT64) else canonical
 
-    return rewrite(e, rule)
+    return rewrite(real_products(e), rule)
+
+
+def _decided(e: Expr) -> Expr | None:
+    """A condition without what always holds or never does: a window as large as integers get is none."""
+    if not isinstance(e, Call) or e.type != "bool":
+        return None
+    match e.op:
+        case "and":
+            return al.both(*e.args)
+        case "or":
+            return al.either(*e.args)
+        case "not":
+            return al.negate(*e.args)
+    if any(a.type != "int" for a in e.args):
+        return None
+    low, high = ex.sub(*(ex.LANGUAGE.extent(a) for a in e.args))
+    holds, fails = {
+        "lt": (high < 0, low >= 0),
+        "le": (high <= 0, low > 0),
+        "gt": (low > 0, high <= 0),
+        "ge": (low >= 0, high < 0),
+        "eq": (low == high == 0, low > 0 or high < 0),
+        "ne": (low > 0 or high < 0, low == high == 0),
+    }[e.op]
+    return TRUE if holds else FALSE if fails else None
 
 
 def _promoted(e: Expr) -> Expr:
@@ -101,13 +129,14 @@ def _promoted(e: Expr) -> Expr:
 
 def lower(spec: AttentionSpec) -> AttentionIR:
     """The meaning of a valid spec."""
+    mask = TRUE if spec.mask_expr is None else close(spec.mask_expr)
     return AttentionIR(
         name=spec.name,
         d_qk=spec.d_qk,
         d_v=spec.d_v,
         scale=spec.scale if spec.scale is not None else spec.d_qk**-0.5,
         score=close(spec.score_expr),
-        mask=None if spec.mask_expr is None else close(spec.mask_expr),
+        mask=None if mask == TRUE else mask,
         inputs=tuple(
             Input(name, tuple(dim(s) for s in i.shape), i.dtype, i.grad) for name, i in spec.inputs.items()
         ),

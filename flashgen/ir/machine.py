@@ -17,7 +17,6 @@ from typing import Any, TypeAlias
 import torch
 
 from flashgen.expr.evaluate import evaluate_torch
-from flashgen.expr.limits import INT_RANGE
 from flashgen.expr.nodes import Const, Expr, Read, Var
 from flashgen.expr.ops import Op
 
@@ -196,9 +195,7 @@ class Machine:
             self._count(self.traffic.read, s.src, guard, s.dst)
         if s.src in self.written:
             tile = tile.clone()  # what a program stores later must not show in what it has loaded
-        if s.dst.dtype == "int32":  # saturated as kernels do, then 64-bit: nothing wraps
-            tile = tile.clamp(-INT_RANGE, INT_RANGE).to(torch.int64)
-        return tile
+        return tile.to(torch.int64) if s.dst.dtype == "int32" else tile  # what kernels widen where they must
 
     def _as_tensor(self, e: Expr, axes: tuple[str, ...]) -> torch.Tensor:
         value = torch.as_tensor(self.over(e, axes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flashgen.expr.extent import Known
 from flashgen.expr.nodes import Call, Expr, Read, reads, variables, walk
 from flashgen.expr.ops import OPS
 
@@ -22,6 +23,7 @@ from .program import (
     Store,
     Tile,
 )
+from .widths import counting, tile_dtype
 
 LANGUAGE = {"s", "b", "h", "hkv", "q", "k", "Nq", "Nk"}
 LENGTHS = {"B", "Hq", "Hkv", "Nq", "Nk"}
@@ -78,6 +80,7 @@ class _KernelVerifier:
         self.axes = {a.name for a in kernel.axes}
         self.scalars = LENGTHS | SIDES | {a.name for a in kernel.grid}
         self.tiles: dict[str, Tile] = {}
+        self.extents = Known()
 
     def check(self) -> None:
         self.block(self.kernel.body)
@@ -91,6 +94,7 @@ class _KernelVerifier:
             case Scalar():
                 self.uses(s.value, ())
                 self.scalars.add(s.name)
+                self.extents = self.extents.knowing(s.name, s.value)
             case Coords():
                 require(len(s.dst.axes) == 1, f"coords {s.dst.name} need one axis")
                 self.uses(s.start, ())
@@ -103,6 +107,7 @@ class _KernelVerifier:
                 self.access(s.dst, s.index, s.guard, s.value.axes)
             case Map():
                 self.uses(s.value, s.dst.axes)
+                self.holds(s)
                 self.define(s.dst)
             case Dot():
                 self.dot(s)
@@ -128,6 +133,13 @@ class _KernelVerifier:
         before = self.tiles.get(t.name)
         require(before in (None, t), f"tile {t.name} is defined twice with different shapes")
         self.tiles[t.name] = t
+
+    def holds(self, s: Map) -> None:
+        """An int tile has the bits that its values need."""
+        if s.value.type == "int":
+            needed = tile_dtype(s.value, self.extents)
+            require(s.dst.dtype == needed, f"{s.dst.name} is {s.dst.dtype}, its values take {needed}")
+            self.extents = self.extents.knowing(s.dst.name, s.value)
 
     def known(self, t: Tile) -> None:
         require(
@@ -172,10 +184,11 @@ class _KernelVerifier:
             written = [d for d in s.body if not isinstance(d, Loop) and name == _defined(d)]
             inner = any(isinstance(d, Loop) and name in d.carried for d in s.body)
             require(len(written) == 1 or inner, f"{name} is carried and assigned {len(written)} times")
-        outside = dict(self.tiles), set(self.scalars)
+        outside = dict(self.tiles), set(self.scalars), self.extents
         self.scalars.add(s.var)
+        self.extents = counting(s, self.extents)
         self.block(s.body)
-        self.tiles, self.scalars = outside
+        self.tiles, self.scalars, self.extents = outside
 
 
 def _defined(s: Stmt) -> str | None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from flashgen.errors import PlanError
 from flashgen.expr.evaluate import evaluate_torch
-from flashgen.expr.limits import INT_RANGE
 from flashgen.expr.nodes import Expr, Read
 
 from .count_amount import Amount, Over, Span
@@ -127,6 +126,6 @@ def _reader(inputs: Mapping[str, torch.Tensor], names: Mapping[str, int]) -> Rea
             return False if node.type == "bool" else 0
         at = [torch.as_tensor(i).clamp(0, n - 1) for i, n in zip(index, source.shape, strict=True)]
         found = source[tuple(at)]
-        return found if node.type == "bool" else found.clamp(-INT_RANGE, INT_RANGE).to(torch.int64)
+        return found if node.type == "bool" else found.to(torch.int64)
 
     return read

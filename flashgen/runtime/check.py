@@ -15,6 +15,7 @@ from torch._C import _functorch
 from torch.autograd import forward_ad
 
 from flashgen.errors import TensorError
+from flashgen.expr.limits import MOST_LENGTH
 from flashgen.expr.words import instead
 
 from .signature import InputDecl, Signature
@@ -250,6 +251,10 @@ def _matrix(sig: Signature, name: str, t: Tensor, q: Tensor) -> None:
 
 
 def _sizes(sig: Signature, q: Tensor, k: Tensor, v: Tensor) -> None:
+    for name, t in (("q", q), ("k", k)):
+        for n, what in zip(t.shape[:3], ("batch", "heads", "seqlen"), strict=True):
+            if isinstance(n, int) and n > MOST_LENGTH:  # a symbol is looked at when it is a number
+                raise TensorError(f"{name} has {what} {n}; at most {MOST_LENGTH} are indexed in 32 bits")
     for name, t in (("k", k), ("v", v)):
         if t.shape[0] != q.shape[0]:
             raise TensorError(f"{name} has batch {t.shape[0]} and q {q.shape[0]}; they must be equal")

@@ -9,6 +9,7 @@ from flashgen.ir.interpret import run
 from flashgen.plan.plan import Plan, Workload
 
 from .check import DTYPES, check_call
+from .integers import check_integers
 from .layout import nothing, nothing_to_do, results_of
 from .signature import signature
 from .source import best_plan, lowered
@@ -26,6 +27,7 @@ class CpuAttention:
     def __call__(self, *given: Tensor) -> list[Tensor]:
         """Raises ``TensorError`` for tensors that do not fit, before anything runs."""
         tensors = check_call(self.signature, self.schedule, given)
+        check_integers(self.signature, tensors)
         q, k = tensors["q"], tensors["k"]
         made = results_of(self.signature, self.schedule, tensors)
         places = {n: torch.empty_strided(shape, stride, dtype=d) for n, (shape, stride, d) in made.items()}

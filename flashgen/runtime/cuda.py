@@ -21,6 +21,7 @@ from .arguments import check_reach, values
 from .check import check_call
 from .descriptor import Descriptor, described
 from .device import target_of
+from .integers import check_values
 from .layout import Made, nothing, nothing_to_do, results_of
 from .record import Record, value
 from .signature import signature
@@ -45,6 +46,8 @@ class CudaAttention:
         self._variants = Variants(spec, self.signature.names, schedule)
         self._calls: dict[object, Call] = {}
         self._lock = threading.RLock()
+        names = self.signature.given(schedule)
+        self._ints = [(i.name, names.index(i.name)) for i in self.signature.inputs if i.type == "int"]
 
     def __call__(self, *tensors: Tensor) -> list[Tensor]:
         """Raises ``TensorError`` for tensors that do not fit, ``PlanError`` where no kernel exists."""
@@ -62,6 +65,8 @@ class CudaAttention:
                 if len(self._calls) >= LAYOUTS:
                     del self._calls[next(iter(self._calls))]
                 self._calls[key] = call
+        for name, place in self._ints:
+            check_values(name, tensors[place])
         return call(pointers)
 
     def _prepare(self, tensors: Sequence[Tensor]) -> Call:

@@ -17,6 +17,7 @@ from flashgen.plan.plan import Workload
 
 from .arguments import values
 from .check import check_call
+from .integers import check_integers
 from .layout import nothing, nothing_to_do, results_of
 from .module import load
 from .record import Record, value
@@ -36,6 +37,7 @@ def run_interpreted(record: Record, sig: Signature, *given: Tensor) -> list[Tens
         raise FlashgenError("Triton's interpreter runs in a process started with TRITON_INTERPRET=1")
     schedule = record.plan.schedule
     tensors = check_call(sig, schedule, given)
+    check_integers(sig, tensors)
     q, k = tensors["q"], tensors["k"]
     if q.dtype == torch.bfloat16:
         raise FlashgenError("Triton's interpreter computes bfloat16 wrongly; use float16 or float32")

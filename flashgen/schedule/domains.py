@@ -21,6 +21,7 @@ from typing import TypeAlias
 
 from flashgen.expr import algebra as al
 from flashgen.expr.bits import ALIKE, spread
+from flashgen.expr.extent import LANGUAGE
 from flashgen.expr.interval import Interval, interval
 from flashgen.expr.nodes import FALSE, TRUE, Call, Expr, Var, integer, larger_than, variables
 from flashgen.ir.program import Range
@@ -32,6 +33,8 @@ MAX_SPANS = 4
 MOST_SPANS = 6
 #: An end of a span with more nodes is given up.
 MOST_NODES = 32
+#: An end may come to so much: there is room to round it to whole tiles in 64 bits.
+MOST_END = (-(2**62), 2**62)
 #: So many different predicates are solved for one mask; the rest of it is given up.
 MOST_STEPS = 64
 #: More loops than this, or ends with more nodes, cost more than full tiles save.
@@ -117,11 +120,7 @@ class Solver:
         if len(spans) > MOST_SPANS:
             return (Span(ZERO, self.length),)
         ends = [
-            Span(
-                ZERO if larger_than(s.lo, MOST_NODES) else s.lo,
-                self.length if larger_than(s.hi, MOST_NODES) else s.hi,
-            )
-            for s in spans
+            Span(ZERO if _too_large(s.lo) else s.lo, self.length if _too_large(s.hi) else s.hi) for s in spans
         ]
         return spans if tuple(ends) == spans else _join(tuple(ends), ())
 
@@ -190,8 +189,13 @@ def _invert(atom: Expr, c: int, rest: Expr) -> Expr | None:
 
 def _shortened(spans: Spans) -> Spans:
     """A subset of ``spans`` within the limits."""
-    small = [s for s in spans if not larger_than(s.lo, MOST_NODES) and not larger_than(s.hi, MOST_NODES)]
+    small = [s for s in spans if not _too_large(s.lo) and not _too_large(s.hi)]
     return tuple(small[:MOST_SPANS])
+
+
+def _too_large(end: Expr) -> bool:
+    """Whether an end is too much to compute, or so large by rearranging that 64 bits might not hold it."""
+    return larger_than(end, MOST_NODES) or bool(LANGUAGE.leaving(end, MOST_END))
 
 
 def _nonempty(spans: list[Span]) -> Spans:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pydantic import BaseModel, ValidationError
 
 from flashgen.errors import ExprError
+from flashgen.expr import messages
+from flashgen.expr.build import magnitude, too_large
 from flashgen.expr.limits import INT_LIMIT
 from flashgen.expr.nodes import Const, Expr, Read, Type, Var, reads
 from flashgen.expr.parse import parse
@@ -116,10 +118,16 @@ def _expression(
         constants=dict(spec.constants),
     )
     try:
-        return parse(text, scope, want=want)
+        expr = parse(text, scope, want=want)
     except ExprError as error:
         problems.append(Problem((field,), error.message, error.offset))
         return None
+    if (large := too_large(expr)) is not None:
+        shown = to_text(large)
+        says = messages.too_large(shown, magnitude(large))
+        problems.append(Problem((field,), says, max(text.find(shown), 0)))
+        return None
+    return expr
 
 
 def _indices(spec: AttentionSpec, exprs: Mapping[str, Expr | None]) -> list[Problem]:

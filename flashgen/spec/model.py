@@ -103,8 +103,8 @@ class InputSpec(_Part):
     """Sizes, outermost first: batch, heads, kv_heads, seqlen_q, seqlen_k or a whole number. `[]` is one
     number for all, read by its bare name."""
     dtype: Annotated[Literal["float", "int", "bool"], choice("float", "int", "bool", other=KINDS)] = "float"
-    """float (fp16, bf16 and fp32 tensors fit), int (int32, int64) or bool. Ints are 32-bit in kernels and
-    saturate at -2^30 and 2^30, so ids should lie between."""
+    """float (fp16, bf16 and fp32 tensors fit), int (int32, int64) or bool. Ints are exact; int64 tensors hold
+    values that fit int32, which is checked."""
     grad: Flag = False
     """Whether the input is learned: calls return its gradient. Float inputs only."""
 

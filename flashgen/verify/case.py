@@ -23,6 +23,8 @@ from .run import PLANNED, Tile
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
 INTS = (torch.int32, torch.int64)
+#: What int inputs count from: usually 0, now and then an edge of 32 bits, a Unix time, half of the range.
+BASES = (0, 0, 0, 0, 2**31 - 1, -(2**31), 1_700_000_000, 2**30)
 LARGEST = 6e4  # of an element, so that every dtype holds it
 
 
@@ -133,13 +135,17 @@ class Case:
         elif declared.dtype == "bool":
             x = torch.rand(shape, generator=gen) < 0.7
         else:
-            low, high = self._int_range(spec, name)
-            x = torch.randint(low, high, shape, generator=gen).to(INTS[self.seed // 2 % 2])
+            low, high, base = self._int_range(spec, name)
+            x = torch.randint(low, high, shape, generator=gen)
+            if base:  # not all of them: what is far apart is compared too
+                moved = base - x.abs() if base > 0 else base + x.abs()
+                x = torch.where(torch.rand(shape, generator=gen) < 0.8, moved, x)
+            x = x.to(INTS[self.seed // 2 % 2])
         return x.to(device).expand(full)
 
-    def _int_range(self, spec: AttentionSpec, name: str) -> tuple[int, int]:
-        """Half-open: valid where it indexes another input, few values where it is compared for equality
-        (documents), else a length, some of them past the ends."""
+    def _int_range(self, spec: AttentionSpec, name: str) -> tuple[int, int, int]:
+        """Half-open, and what it counts from: valid where it indexes another input, few values where it is
+        compared for equality (documents), else a length, some of them past the ends."""
         exprs = [e for e in (spec.score_expr, spec.mask_expr) if e is not None]
         limit: list[int] = []
         for outer in (r for e in exprs for r in reads(e)):
@@ -148,10 +154,11 @@ class Case:
                     n = spec.inputs[outer.name].shape[position]
                     limit.append(n if isinstance(n, int) else self.sizes()[n])
         if limit:
-            return 0, max(min(limit), 1)
+            return 0, max(min(limit), 1), 0
+        base = BASES[self.seed // 4 % len(BASES)]
         if any(_compares(n, name) for e in exprs for n in walk(e)):
-            return 0, 3
-        return -1, self.seqlen_k + 2
+            return 0, 3, base
+        return -1, self.seqlen_k + 2, base
 
     def _poisoned(
         self, spec: AttentionSpec, k: Tensor, v: Tensor, inputs: Mapping[str, Tensor]

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flashgen.expr.build import real_products
 from flashgen.expr.evaluate import steps
-from flashgen.expr.limits import INT_RANGE
 from flashgen.expr.nodes import Call, Const, Expr, Read, Var, real, rewrite, walk
 from flashgen.expr.ops import OPS
 from flashgen.expr.reach import LARGE
@@ -50,7 +50,7 @@ class Pairs:
     def value(self, e: Expr) -> Tensor:
         """``e`` at every pair, broadcast to (B, Hq, Nq, Nk)."""
         slots: list[Any] = []
-        for step in steps(e):
+        for step in steps(real_products(e)):
             n = step.node
             args = [slots[i] for i in step.args]
             if isinstance(n, Const):
@@ -117,10 +117,11 @@ class Pairs:
 
 
 def _taken(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """An input as expressions see it: floats in ``dtype``, ints held to their range."""
+    """An input as expressions see it: floats in ``dtype``, ints as they are; the spec says that 64 bits hold
+    what is made of 32."""
     if x.dtype == torch.bool:
         return x
-    return x.to(dtype) if x.is_floating_point() else x.clamp(-INT_RANGE, INT_RANGE).long()
+    return x.to(dtype) if x.is_floating_point() else x.long()
 
 
 def condition(e: Expr, score: Tensor, ulps: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:

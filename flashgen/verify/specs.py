@@ -102,6 +102,17 @@ ATOMS: tuple[st.SearchStrategy[Term], ...] = (
             doc_k=(("batch", "seqlen_k"), "int"),
         )
     ),
+    st.just(
+        _term(
+            "(at_k[b, k] <= at_q[b, q]) & (at_q[b, q] - at_k[b, k] < 20)",
+            at_q=(("batch", "seqlen_q"), "int"),
+            at_k=(("batch", "seqlen_k"), "int"),
+        )
+    ),
+    st.builds(lambda n: _term(f"at_k[b, k] // {n} != h", at_k=(("batch", "seqlen_k"), "int")), _STEPS),
+    st.just(_term("(q * 100000000) % 7 <= (k * 100000000) % 7")),
+    st.just(_term("k + length[b] < 5", length=(("batch",), "int"))),
+    st.just(_term("k < length[b] - 1", length=(("batch",), "int"))),
     st.just(_term("keep[b, k]", keep=(("batch", "seqlen_k"), "bool"))),
     st.just(_term("allowed[h, q, k]", allowed=(("heads", "seqlen_q", "seqlen_k"), "bool"))),
 )

@@ -43,6 +43,14 @@ SPECS: dict[str, dict[str, Any]] = {
             "keep": {"shape": ["batch", "seqlen_k"], "dtype": "bool"},
         },
     },
+    "times": {
+        "head_dim": 16,
+        "mask": "(at[b, qpos] - at[b, k] < 86400) & (at[b, k] // since[b] % 7 != 3)",
+        "inputs": {
+            "at": {"shape": ["batch", "seqlen_k"], "dtype": "int"},
+            "since": {"shape": ["batch"], "dtype": "int"},
+        },
+    },
     "pair_bias": {
         "head_dim": 16,
         "score": "s + bias[b, h, q, k]",

@@ -23,6 +23,8 @@ CASES = [
     ("capped_window", "fp16", "cuda", 80, 32, (64, 32), "cp.async", "flash2"),
     ("documents", "bf16", "cuda", 90, 32, (64, 32), "ld.global", "flash2"),
     ("bits", "bf16", "cuda", 90, 32, (64, 32), "xor.b32", "flash2"),
+    ("times", "bf16", "cuda", 90, 32, (64, 64), "sub.s64", "flash2"),
+    ("times", "fp16", "cuda", 80, 32, (64, 32), "sub.s64", "backward"),
     ("plain", "fp32", "cuda", 90, 32, (64, 32), "fma.rn.f32", "flash2"),
     ("slopes", "bf16", "hip", "gfx942", 64, (64, 32), "mfma", "flash2"),
     ("causal_d48", "bf16", "cuda", 90, 32, (64, 64), "wgmma", "standard_backward"),

@@ -18,7 +18,8 @@ from flashgen.emit.text import Printer, fill, subscript
 from flashgen.expr import algebra as al
 from flashgen.expr import bits
 from flashgen.expr.evaluate import evaluate_python
-from flashgen.expr.nodes import Call, Expr, Var, integer, real, rewrite
+from flashgen.expr.extent import INT64, LANGUAGE
+from flashgen.expr.nodes import Call, Expr, Var, integer, real, rewrite, substitute
 from flashgen.expr.share import share
 from flashgen.ir.program import Tile
 
@@ -32,19 +33,23 @@ def printer(**facts: Any) -> Printer:
 
 
 class Number:
-    """An int32 or a bool as Triton computes with it: ``//`` and ``%`` truncate."""
+    """An int of 32 or 64 bits, or a bool, as Triton computes with it: ``//`` and ``%`` truncate, the wider
+    operand's bits hold the result (which must not wrap), and a literal takes those of what it meets."""
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Any, bits: int | None = None) -> None:
         self.value = value.value if isinstance(value, Number) else value
+        self.bits = value.bits if isinstance(value, Number) and bits is None else bits
+        if self.bits and not -(2 ** (self.bits - 1)) <= self.value < 2 ** (self.bits - 1):
+            raise OverflowError(f"{self.value} in {self.bits} bits")
 
-    def to(self, _: object) -> Number:
-        return Number(int(self.value))
+    def to(self, bits: int) -> Number:
+        return Number(int(self.value), bits)
 
     def __neg__(self) -> Number:
-        return Number(-self.value)
+        return Number(-self.value, self.bits)
 
     def __invert__(self) -> Number:
-        return Number(not self.value if isinstance(self.value, bool) else ~self.value)
+        return Number(not self.value if isinstance(self.value, bool) else ~self.value, self.bits)
 
 
 def _quotient(a: int, b: int) -> int:
@@ -53,8 +58,10 @@ def _quotient(a: int, b: int) -> int:
 
 def _operator(f: Callable[[Any, Any], Any], swap: bool = False) -> Callable[[Any, Any], Number]:
     def g(a: Any, b: Any) -> Number:
-        x, y = Number(a).value, Number(b).value
-        return Number(f(y, x) if swap else f(x, y))
+        bits = max((n.bits or 0 for n in (Number(a), Number(b))), default=0)
+        x, y = (Number(n, bits or None).value for n in (a, b))
+        found = f(y, x) if swap else f(x, y)
+        return Number(found, None if isinstance(found, bool) else bits or None)
 
     return g
 
@@ -77,18 +84,25 @@ for _name, _f in _BINARY.items():
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     setattr(Number, f"__{_name}__", _operator(getattr(operator, _name)))
 
+
+def _where(c: Any, a: Any, b: Any) -> Number:
+    return _operator(lambda x, y: x if Number(c).value else y)(a, b)
+
+
 TL = SimpleNamespace(
-    int32=None,
+    int32=32,
+    int64=64,
+    cast=lambda a, bits: Number(a).to(bits),
     minimum=_operator(min),
     maximum=_operator(max),
-    abs=lambda a: Number(abs(Number(a).value)),
-    where=lambda c, a, b: Number(a if Number(c).value else b),
-    cdiv=_operator(lambda a, b: _quotient(a + b - 1, b)),
+    abs=lambda a: Number(abs(Number(a).value), Number(a).bits),
+    where=_where,
+    cdiv=lambda a, b: (a + b - 1) // b,
 )
 
 
 def run(text: str, values: dict[str, int]) -> Any:
-    return Number(eval(text, {"tl": TL, **{n: Number(v) for n, v in values.items()}})).value
+    return Number(eval(text, {"tl": TL, **{n: Number(v, 32) for n, v in values.items()}})).value
 
 
 @given(
@@ -100,6 +114,21 @@ def test_printed_integers_floor_although_triton_truncates(e: Expr, values: dict[
     e = rewrite(e, lambda n: al.guarded(bits.plain(n)))
     expected = evaluate_python(e, values)
     assert run(printer().text(e), values) == expected
+
+
+INT32 = st.sampled_from((-(2**31), 2**31 - 1, 0, -1, 7)) | st.integers(-(2**31), 2**31 - 1)
+
+
+@given(
+    expressions("int", floats=False) | expressions("bool", floats=False),
+    st.fixed_dictionaries(dict.fromkeys(("x", "y", "z"), INT32) | {n: st.integers(0, 2**28) for n in "hbk"}),
+)
+def test_printed_integers_do_not_wrap(e: Expr, values: dict[str, int]) -> None:
+    """``x``, ``y`` and ``z`` are any 32-bit numbers, as what is read is."""
+    read = {"q": "x", "Nq": "y", "qpos": "z", "Nk": "x", "hkv": "k"}
+    e = rewrite(substitute(e, {n: Var(x, "int") for n, x in read.items()}), al.guarded)
+    if not LANGUAGE.leaving(e, INT64):
+        assert run(printer().text(e), values) == evaluate_python(e, values)
 
 
 @given(
@@ -130,6 +159,16 @@ def call(op: str, *args: Expr, kind: str = "int") -> Call:
         (call("floordiv", index("qpos"), integer(8)), "qpos >> 3"),
         (call("mod", index("qpos"), integer(8)), "qpos & 7"),
         (call("mod", index("qpos"), integer(7)), "(qpos % 7 + 7) % 7"),
+        (call("mod", index("read"), integer(7)), "(read % 7 + 7) % 7"),
+        (
+            call("floordiv", index("read"), integer(7)),
+            "read // 7 - tl.where(read % 7 < 0, 1, 0)",
+        ),
+        (call("sub", index("read"), index("k")), "tl.cast(read, tl.int64) - k"),
+        (
+            call("max", call("min", call("sub", index("read"), integer(9)), index("Nk")), integer(0)),
+            "tl.cast(tl.maximum(tl.minimum(tl.cast(read, tl.int64) - 9, Nk), 0), tl.int32)",
+        ),
         (call("max", integer(0), call("floordiv", index("qpos"), integer(7))), "tl.maximum(0, qpos // 7)"),
         (call("sub", index("q"), call("sub", index("k"), integer(1))), "q - (k - 1)"),
         (call("mul", call("add", index("q"), index("k")), integer(2)), "(q + k) * 2"),
