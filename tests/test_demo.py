@@ -39,5 +39,5 @@ def test_a_wrong_result_is_told() -> None:
     wrong = measure.run(spec, case, lambda q, k, v: (q.clone(), q[..., 0].float()))
     assert wrong.findings
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(main._table([("somewhere", case, wrong)]))
+    console.print(main.errors_table([("somewhere", case, wrong)]))
     assert "missed" in console.export_text()

@@ -59,4 +59,4 @@ def command(
             out().print(line, markup=False)
         out().print()
     # Words are wrapped at the console's width, as its tables are.
-    out().print(explain(lowered.program, gpu, kind, work, ranked), soft_wrap=False)
+    out().print(explain(lowered.program, gpu, kind, work, ranked), soft_wrap=False, crop=False)

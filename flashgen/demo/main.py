@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.syntax import Syntax
-from rich.table import Table
+from rich.text import Text
 from ruamel.yaml import YAML
 from torch import Tensor
 
 import flashgen
 from flashgen.driver import emit_source, lower_spec
 from flashgen.emit.source import Source
+from flashgen.grid import Cell, Grid, grid
 from flashgen.plan.confirm import confirmed, ranking
 from flashgen.plan.explain import explain
 from flashgen.plan.plan import Plan
@@ -81,7 +82,7 @@ def demo(out: Path, console: Console) -> bool:
     results = list(_runs(spec, interpreted, chosen, on_gpu, console))
 
     part(5, "Its errors against a dense fp64 computation of what the spec means")
-    console.print(_table(results))
+    console.print(errors_table(results), soft_wrap=False, crop=False)
     for name, case, result in results:
         for finding in result.findings:
             console.print(f"[red]{name} {case.dtype}[/]: {finding}")
@@ -104,7 +105,7 @@ def _plan(spec: AttentionSpec, target: str, dtype: str, console: Console) -> tup
     console.print(f"[dim]compiling the best candidates for {target} (no such GPU is needed) …[/]")
     kernels = range(len(lowered.program.kernels))
     ranked = tuple(ranking(lowered.program, i, gpu, dtype, work, emit) for i in kernels)
-    console.print(explain(lowered.program, gpu, dtype, work, ranked), soft_wrap=False)
+    console.print(explain(lowered.program, gpu, dtype, work, ranked), soft_wrap=False, crop=False)
     plan = confirmed(lowered.program, gpu, dtype, work, emit)
     return emit(plan).text, emit(plan.portable()).text
 
@@ -129,18 +130,19 @@ def _runs(
                 yield name, case, measure.run(spec, case, call, "cuda" if on_gpu else "cpu")
 
 
-def _table(results: list[tuple[str, Case, Result]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("what ran", "dtype", "error of", "max", "mean", "row rms", "bounds", "seconds"):
-        table.add_column(column, no_wrap=True)
+def errors_table(results: list[tuple[str, Case, Result]]) -> Grid:
+    """Two rows for each result: flashgen's errors and those of plain PyTorch."""
+    rows: list[tuple[Cell, ...]] = []
     for name, case, r in results:
-        ok = "[red]missed[/]" if r.findings else "[green]kept[/]"
-        for who, e in (("flashgen", r.ours), ("plain PyTorch", r.plain)):
-            ours = who == "flashgen"
+        kept = Text("missed", "red") if r.findings else Text("kept", "green")
+        for who, e, rest in (
+            ("flashgen", r.ours, (kept, f"{r.seconds:.1f}")),
+            ("PyTorch", r.plain, ()),
+        ):
             errors = (f"{x:.1e}" for x in (e.max, e.mean, e.row_rms))
-            lead, tail = (name, case.dtype), (ok, f"{r.seconds:.1f}")
-            table.add_row(*(lead if ours else ("", "")), who, *errors, *(tail if ours else ("", "")))
-    return table
+            rows.append((name, case.dtype, who, *errors, *rest))
+    heads = ("what ran", "dtype", "errors of", "max", "mean", "row rms", "bounds", "s")
+    return grid(heads, rows, ("dtype", "errors of", "bounds"), keys=("errors of",), shared=2)
 
 
 def _relative(path: Path) -> Path:
