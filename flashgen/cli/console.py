@@ -41,11 +41,13 @@ def err() -> Console:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[str], None]]:
-    """A line on stderr while work goes on, changed by what is given; once, where stderr is no terminal."""
+def progress(what: str, quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """A line on stderr while work goes on, changed by what is given; once, where stderr is no terminal, or
+    not at all where work of a few seconds is ``quiet``."""
     console = err()
     if not console.is_terminal:
-        console.print(f"{what} ...", markup=False)
+        if not quiet:
+            console.print(f"{what} ...", markup=False)
         yield lambda line: None
         return
     with console.status(Text(what)) as status:

@@ -1,4 +1,5 @@
-"""Why this plan: the choice, what binds it, formulas with their numbers, what was rejected and why.
+"""Why this plan: three lines for everybody, then the choice, what binds it, formulas with their numbers, what
+was rejected and why.
 
 Everything shown is read off the program and the target; ``rich`` renders it, plainly where the output is
 no terminal.
@@ -30,6 +31,7 @@ from .plan import KernelPlan, Plan, Workload
 from .resources import Tiling, blocks_per_sm, on_chip_bytes, registers, spilled, tiling
 from .search import LONG, Candidate, best_of_each, candidates, check_dtype, choose, promise
 from .size import counted, show_amount, show_size
+from .summary import Summary, interpreted, summarised
 from .target import Target
 
 #: What loops over tiles are called, beside loops over heads, batches or entries.
@@ -43,17 +45,20 @@ PASS_CAUSES = ("dots", "operands", "issue", "exp", "L2", "waits", "spills")
 
 def explain(
     program: Program, target: Target, dtype: str = "bf16", workload: Workload | None = None,
-    ranked: Sequence[list[Candidate]] | None = None,
+    ranked: Sequence[list[Candidate]] | None = None, derivatives: Sequence[str] = (),
 ) -> RenderableType:  # fmt: skip
     """The explanation of the plan for ``program`` on ``target``.
 
     ``ranked``: candidates of each kernel in order, where some were compiled (``confirm.rankings``).
+    ``derivatives``: what a backward is made of, in lines.
     Raises ``PlanError`` as ``choose`` does.
     """
     check_dtype(target, dtype)
     w = workload or LONG
     if target.backend == "interpreter":
-        return _interpreter(program, choose(program, target, dtype, w), target)
+        said = interpreted(program, target, dtype, w)
+        plan = _interpreter(program, choose(program, target, dtype, w), target)
+        return Group(*_opening(said, derivatives), Prose(plan))
     parts: list[RenderableType] = [_head(program, target, dtype, w)]
     notes = target.notes() + capacity_notes(program, target, dtype, w)
     parts += [Text(f"note: {note}", style="yellow") for note in notes]
@@ -69,7 +74,15 @@ def explain(
             parts.append(Text(trade))
     for f, best, tried in zip(kernels, chosen, found, strict=True):
         parts += _kernel(f, best, tried, target, dtype, w)
-    return Group(*(Prose(p) if isinstance(p, Text) else p for p in parts))
+    opening = _opening(summarised(program, target, dtype, w, chosen), derivatives)
+    return Group(*opening, *(Prose(p) if isinstance(p, Text) else p for p in parts))
+
+
+def _opening(said: Summary, derivatives: Sequence[str]) -> Iterator[RenderableType]:
+    """The three lines, and the derivatives below."""
+    for lines in (said.lines, derivatives):
+        if lines:
+            yield from (Prose(Text("\n".join(lines))), Text())
 
 
 def _head(program: Program, target: Target, dtype: str, w: Workload) -> Text:
