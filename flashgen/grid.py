@@ -19,7 +19,7 @@ Cell: TypeAlias = str | Text
 #: Columns between two columns.
 GAP = 2
 #: A column of words is worth standing in if so many of them fit side by side.
-COMFORT = 20
+COMFORT = 18
 #: The narrowest terminal in which a table is parted.
 PARTED = 72
 #: Columns that the values of a block keep, beside its names; with fewer they begin further to the left.
@@ -87,7 +87,8 @@ class Grid:
             head, cells = Text(self.heads[i]), [row[i] for row in rows]
             whole[i] = max(t.cell_len for t in (head, *cells))
             if self._wraps(i):
-                least[i] = max(min(whole[i], COMFORT), *map(_longest, (head, *cells)))
+                most = max((t.cell_len for t in cells), default=0)
+                least[i] = max(min(most, COMFORT), *map(_longest, (head, *cells)))
             else:  # a heading of several words may stand in several lines
                 least[i] = max([_longest(head), *(t.cell_len for t in cells)])
         left = width - sum(least.values()) - GAP * (len(columns) - 1)

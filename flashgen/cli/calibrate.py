@@ -10,6 +10,7 @@ import typer
 from flashgen.grid import Grid, grid
 
 from .console import bar, out, wide
+from .files import check_file
 
 if TYPE_CHECKING:
     from flashgen.calibrate.fit import Error, Fit
@@ -52,6 +53,8 @@ def command(
     from flashgen.calibrate.write import sourced, write
 
     names = tuple(fitted.replace(" ", "").split(",")) if fitted is not None else FITTED
+    check_file(output)
+    check_file(measurements)
     with bar() as tell:
         if measurements is not None and measurements.exists():
             found = Measurements.read(measurements)

@@ -12,6 +12,7 @@ import typer
 from flashgen.errors import FlashgenError, PlanError
 
 from .console import out, progress, wide
+from .files import check_folder
 
 
 def command(
@@ -59,6 +60,7 @@ def command(
     for t in targets:
         if t.backend != "triton":
             raise PlanError(f"{t.name} has no compiler: its kernels are interpreted; name GPUs")
+    check_folder(output)
     known_specs = [load_spec(find(name)) for name in specs or gallery()]
     waiting = list(work(known_specs, targets, wanted, sample, dtype))
     until = time.monotonic() + seconds

@@ -66,6 +66,7 @@ def compare(
     """
     rows: list[Row] = []
     for g in targets:
+        tell(g.name)
         dtype = next((d for d in dtypes if g.supports(d)), dtypes[0])
         try:
             rows += _on(program, g, dtype, workload, emit, lambda line, g=g: tell(f"{g.name}: {line}"))  # type: ignore[misc]

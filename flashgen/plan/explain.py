@@ -244,7 +244,7 @@ def _visited(f: KernelFacts, t: Tiling, cost: Cost, w: Workload) -> list[str]:
 
 def _next_best(best: Candidate, found: list[Candidate]) -> Grid:
     """The most promising others: those that were compiled, then the rest, each by time."""
-    heads = ("sides, warps, stages", "us", "SRAM", "regs", "spill B", "blocks/SM", "bound by")
+    heads = ("sides, warps, stages", "us", "SRAM", "regs", "spill B", "blocks an SM", "bound by")
     rows = []
     others = [c for c in found if c is not best and c.cost and not c.rejected]
     others.sort(key=lambda c: (c.measured is None, promise(c)))

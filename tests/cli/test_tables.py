@@ -184,7 +184,7 @@ def test_words_go_on_below_and_numbers_stand_to_the_right() -> None:
 
 
 def test_what_does_not_fit_is_a_block_a_row() -> None:
-    assert lines(MINE, 36) == [
+    assert lines(MINE, 34) == [
         "Times",
         "target: h100",
         "us:     12,345.6",
