@@ -112,6 +112,12 @@ def test_a_phone_shows_it_whole_and_legibly(
     assert found["wide"] == []
     assert found["faint"] == []
     assert (found["lightness"] < 0.1) == (scheme == "dark")
+    # A table that goes on has a shadow at its edge, which stays, and a cover of it, which scrolls along.
+    shaded = page.run(
+        "return [...document.querySelectorAll('.scroll')].filter((n) => n.scrollWidth > n.clientWidth)"
+        ".map((n) => getComputedStyle(n).backgroundAttachment)"
+    )
+    assert set(shaded) == {"local, local, scroll, scroll"}
 
 
 def test_the_slider_moves_everything(chromium: Any, pages: dict[str, str]) -> None:
