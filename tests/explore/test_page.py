@@ -112,8 +112,7 @@ def test_a_phone_shows_it_whole_and_legibly(
     assert found["wide"] == []
     assert found["faint"] == []
     assert (found["lightness"] < 0.1) == (scheme == "dark")
-    # A table that goes on has a shadow at its edge, which stays, and a cover of it, which scrolls along.
-    shaded = page.run(
+    shaded = page.run(  # shadows stay at the edges, what covers them scrolls along
         "return [...document.querySelectorAll('.scroll')].filter((n) => n.scrollWidth > n.clientWidth)"
         ".map((n) => getComputedStyle(n).backgroundAttachment)"
     )
