@@ -18,10 +18,11 @@ from rich.text import Text
 Cell: TypeAlias = str | Text
 #: Columns between two columns.
 GAP = 2
-#: A column of words is worth standing in if so many of them fit side by side.
-COMFORT = 18
 #: The narrowest terminal in which a table is parted.
 PARTED = 72
+#: A column of words is worth standing in if so much of it fits; in a narrower terminal, where a block has
+#: more room for it, if so much does.
+COMFORT, NARROW_COMFORT = 18, 36
 #: Columns that the values of a block keep, beside its names; with fewer they begin further to the left.
 VALUES, HANG = 24, 4
 
@@ -83,12 +84,13 @@ class Grid:
     ) -> dict[int, int] | None:
         """The widths of ``columns`` within ``width``; None where something would have to be cut."""
         whole, least = {}, {}
+        comfort = COMFORT if width >= PARTED else NARROW_COMFORT
         for i in columns:
             head, cells = Text(self.heads[i]), [row[i] for row in rows]
             whole[i] = max(t.cell_len for t in (head, *cells))
             if self._wraps(i):
                 most = max((t.cell_len for t in cells), default=0)
-                least[i] = max(min(most, COMFORT), *map(_longest, (head, *cells)))
+                least[i] = max(min(most, comfort), *map(_longest, (head, *cells)))
             else:  # a heading of several words may stand in several lines
                 least[i] = max([_longest(head), *(t.cell_len for t in cells)])
         left = width - sum(least.values()) - GAP * (len(columns) - 1)

@@ -6,6 +6,7 @@ import ast
 import io
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -172,24 +173,25 @@ def lines(table: Grid, width: int) -> list[str]:
 
 
 def test_words_go_on_below_and_numbers_stand_to_the_right() -> None:
-    assert lines(MINE, 44) == [
+    long = replace(MINE, rows=(("h100", "12,345.6", f"{'words ' * 9}that may go on below"), MINE.rows[1]))
+    assert lines(long, 72) == [
         "Times",
         "target        us  why",
-        "─" * 44,
-        "h100    12,345.6  words that may go on in a",
-        "                  second line",
+        "─" * 72,
+        "h100    12,345.6  words words words words words words words words words",
+        "                  that may go on below",
         "               7  red",
         "note: none",
     ]
 
 
 def test_what_does_not_fit_is_a_block_a_row() -> None:
-    assert lines(MINE, 34) == [
+    assert lines(MINE, 44) == [
         "Times",
         "target: h100",
         "us:     12,345.6",
-        "why:    words that may go on in a",
-        "        second line",
+        "why:    words that may go on in a second",
+        "        line",
         "",
         "target: h100",
         "us:     7",
