@@ -110,7 +110,7 @@ def _speed(target: Target, dtype: str, costs: Sequence[Cost], compiled: bool) ->
     tflops = sum(c.flops for c in costs) / max(us, 1e-9) / 1e6
     peak = target.number(f"{dtype}_rate")
     time = f"{us:,.1f} us" if us < 1000 else f"{us / 1000:,.2f} ms"
-    said = f"{time} predicted{'' if compiled else ', before compiling'}: {tflops:,.0f} TFLOP/s"
+    said = f"{time} predicted{' as compiled' if compiled else ''}: {tflops:,.0f} TFLOP/s"
     return f"{said}, {100 * tflops / peak:.0f}% of the data sheet's {peak:,.0f}"
 
 

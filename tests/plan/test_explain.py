@@ -48,9 +48,7 @@ def test_it_names_the_choice_and_what_binds() -> None:
 def test_it_begins_with_what_everybody_understands() -> None:
     chosen, speed, limit, empty, head, *_ = text("causal").splitlines()
     assert re.fullmatch(r"Chosen: \w+ on h100, bf16: tiles of \d+ queries x \d+ keys, \d+ warps", chosen)
-    assert re.fullmatch(
-        r"Speed:  [\d.,]+ [um]s predicted, before compiling: \d+ TFLOP/s, \d+% of the data sheet's 989", speed
-    )
+    assert re.fullmatch(r"Speed:  [\d.,]+ [um]s predicted: \d+ TFLOP/s, \d+% of the data sheet's 989", speed)
     assert re.fullmatch(r"Limit:  fetching tiles from the L2 cache; \d blocks? an SM, limited by .*", limit)
     assert (empty, head[:7]) == ("", "Plan of")
     said = summary(program(128, "causal"), load_target("h100"))
