@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from flashgen.cli.app import COMMANDS
 from flashgen.demo import main, measure
 from flashgen.driver import emit_source, lower_spec, plan_for
 from flashgen.plan.target import load_target
@@ -33,11 +34,19 @@ def test_the_portable_form_of_a_kernel_runs_in_the_interpreter(tmp_path: Path) -
     assert 0 < result.ours.max < 1e-2
 
 
+def test_it_ends_with_commands_that_there_are() -> None:
+    assert len(main.NEXT) == 3
+    for command, what in main.NEXT.items():
+        assert command.split()[:1] == ["flashgen"]
+        assert command.split()[1] in COMMANDS
+        assert len(f"  {command:<35}  {what}") <= 80
+
+
 def test_a_wrong_result_is_told() -> None:
     spec = load_spec(gallery()[main.settings()["spec"]])
     case = Case(1, 2, 1, 20, 30, "fp32")
     wrong = measure.run(spec, case, lambda q, k, v: (q.clone(), q[..., 0].float()))
     assert wrong.findings
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(main._table([("somewhere", case, wrong)]))
+    console.print(main.errors_table([("somewhere", case, wrong)]))
     assert "missed" in console.export_text()

@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 import flashgen
+from flashgen.grid import Cell, grid
 
 from .markdown import markdown
 
@@ -167,33 +168,36 @@ class Report:
         console.print(", ".join(f"{k} {v}" for k, v in self.environment().items()), highlight=False)
         contenders = list(dict.fromkeys(t.contender for t in self.timings))
         if contenders:
-            table = Table(
-                "case", *contenders, title="milliseconds (TFLOP/s) [largest error]", title_justify="left"
-            )
+            rows: list[tuple[Cell, ...]] = []
             for case in dict.fromkeys((t.suite, t.case) for t in self.timings):
                 cells = {t.contender: _cell(t) for t in self.timings if (t.suite, t.case) == case}
-                table.add_row(" ".join(case), *(cells.get(c, "") for c in contenders))
-            console.print(table)
+                rows.append((" ".join(case), *(cells.get(c, "") for c in contenders)))
+            title = "milliseconds (TFLOP/s) [largest error]"
+            console.print(grid(("case", *contenders), rows, contenders, title), crop=False)
         if self.errors:
-            table = Table("case", "of", "max", "mean", "row rms", title="errors", title_justify="left")
-            for e in self.errors:
-                table.add_row(e.case, e.contender, f"{e.max:.2e}", f"{e.mean:.2e}", f"{e.row_rms:.2e}")
-            console.print(table)
+            rows = [
+                (e.case, e.contender, f"{e.max:.2e}", f"{e.mean:.2e}", f"{e.row_rms:.2e}")
+                for e in self.errors
+            ]
+            heads = ("case", "of", "max", "mean", "row rms")
+            console.print(grid(heads, rows, ("of",), "errors", shared=1), crop=False)
         if self.figures:
-            table = Table("case", "figure", "value", "goal", "", title="figures", title_justify="left")
-            for f in self.figures:
-                mark = {None: "", True: "[green]met[/]", False: "[red]missed[/]"}[self.met(f)]
-                table.add_row(f"{f.suite} {f.case}", f.what, f"{f.value:.4g} {f.unit}", f.goal_text, mark)
-            console.print(table)
+            marks = {None: Text(), True: Text("met", "green"), False: Text("missed", "red")}
+            rows = [
+                (f"{f.suite} {f.case}", f.what, f"{f.value:.4g} {f.unit}", f.goal_text, marks[self.met(f)])
+                for f in self.figures
+            ]
+            heads = ("case", "figure", "value", "goal", "met")
+            console.print(grid(heads, rows, ("figure",), "figures"), crop=False)
         for problem in self.problems:
             console.print(f"[yellow]![/] {problem}", highlight=False)
         goals = [met for met in map(self.met, self.figures) if met is not None]
         console.print(f"{sum(goals)} of {len(goals)} goals met, {len(self.problems)} remarks")
 
 
-def _cell(t: Timing) -> str:
+def _cell(t: Timing) -> Text:
     if t.ms is None:
-        return t.note
+        return Text(t.note)
     flops = f" ({t.tflops:.0f})" if t.tflops else ""
-    error = f" [dim]{t.error:.1e}[/]" if t.error is not None else ""
-    return f"{t.ms:.4f}{flops}{error}"
+    error = f" {t.error:.1e}" if t.error is not None else ""
+    return Text.assemble(f"{t.ms:.4f}{flops}", (error, "dim"))

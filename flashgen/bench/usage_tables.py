@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from statistics import median
 
+from flashgen.grid import Grid, grid
 from flashgen.plan.plan import MAX_SPILL_BYTES
 
-from .markdown import table
+from . import markdown as document
 from .usage import Usage
 
 #: What makes a row of the table, from fine to coarse.
@@ -66,15 +67,25 @@ def _share(true: Sequence[bool]) -> str:
     return f"{int(1000 * sum(true) / len(true)) / 10:g}%"
 
 
-def markdown(found: Sequence[Usage], by: str = "schedule") -> str:
-    """The table, and the kinds of errors that candidates without numbers had."""
+def table(found: Sequence[Usage], by: str = "schedule") -> Grid:
+    """The table for a terminal; below it the kinds of errors that candidates without numbers had."""
+    words = ("dtype", "of", "spill, median and most")
+    return grid(HEAD, rows(found, by), words, note="\n".join(_errors(found)))
+
+
+def _errors(found: Sequence[Usage]) -> list[str]:
     errors: dict[str, int] = {}
     for u in found:
         if u.error:
             key = f"{u.target}: {u.error}"
             errors[key] = errors.get(key, 0) + 1
-    lines = [f"- {n:,} candidates of {said}" for said, n in sorted(errors.items())]
-    return table(HEAD, rows(found, by)) + "\n" + ("\n" + "\n".join(lines) + "\n" if lines else "")
+    return [f"- {n:,} candidates of {said}" for said, n in sorted(errors.items())]
+
+
+def markdown(found: Sequence[Usage], by: str = "schedule") -> str:
+    """The same for a document."""
+    lines = _errors(found)
+    return document.table(HEAD, rows(found, by)) + "\n" + ("\n" + "\n".join(lines) + "\n" if lines else "")
 
 
 def csv_text(found: Sequence[Usage]) -> str:

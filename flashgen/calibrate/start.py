@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from flashgen.plan.named import is_named
 from flashgen.plan.target import Target, load_target, target_names
 
 from .fit import with_values
@@ -42,10 +43,11 @@ def reported(properties: object) -> dict[str, float]:
 def nearest(device: Device, targets: Sequence[Target]) -> tuple[Target, bool]:
     """The target of the device's own name, architecture and number of SMs, and True; else the nearest
     architecture's, and False."""
-    squeezed = device.name.lower().replace(" ", "")
-    near = sorted(targets, key=lambda t: (*_distance(t.arch, device.arch), t.name not in squeezed))[0]
+    near = sorted(
+        targets, key=lambda t: (*_distance(t.arch, device.arch), not is_named(t.name, device.name))
+    )[0]
     sms = device.reported.get("sms", near.number("sms"))
-    return near, near.arch == device.arch and near.name in squeezed and near.number("sms") == sms
+    return near, near.arch == device.arch and is_named(near.name, device.name) and near.number("sms") == sms
 
 
 def _distance(mine: str, other: str) -> tuple[bool, int]:

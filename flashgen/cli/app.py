@@ -18,6 +18,7 @@ from flashgen import __version__
 from flashgen.errors import FlashgenError
 
 from .console import print_error
+from .streams import told_once
 
 #: In the order of the help.
 COMMANDS = (
@@ -86,4 +87,5 @@ for _name in COMMANDS:
 
 def main() -> None:
     """The entry point of ``flashgen`` and ``python -m flashgen``."""
-    app(prog_name="flashgen")
+    with told_once():
+        app(prog_name="flashgen")

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+
+from flashgen.grid import Grid, grid
 
 from .console import bar, out, wide
+from .files import check_file
 
 if TYPE_CHECKING:
     from flashgen.calibrate.fit import Error, Fit
@@ -51,6 +53,8 @@ def command(
     from flashgen.calibrate.write import sourced, write
 
     names = tuple(fitted.replace(" ", "").split(",")) if fitted is not None else FITTED
+    check_file(output)
+    check_file(measurements)
     with bar() as tell:
         if measurements is not None and measurements.exists():
             found = Measurements.read(measurements)
@@ -70,34 +74,30 @@ def command(
     path = output or Path(f"{start.name}_calibrated.yaml")
     write(new, path)
     out().print(f"{found.device.name} ({found.device.arch}), {found.device.versions}", markup=False)
-    wide(_numbers(result))
+    wide(numbers(result))
     wide(_errors(result, found))
     out().print(f"wrote {path}: `flashgen explain SPEC --target {path}` plans with it", markup=False)
 
 
-def _numbers(f: Fit) -> Table:
-    table = Table("number", "unit", title="from the kernels, the copy and the product", title_justify="left")
-    for name in ("before", "after"):
-        table.add_column(name, justify="right")
+def numbers(f: Fit) -> Grid:
+    """The fitted numbers before and after."""
+    rows = []
     for name in dict.fromkeys((*f.names, "sustained", "hbm_sustained")):
         old, new = f.start.numbers[name], f.target.numbers[name]
-        table.add_row(name, old.unit, f"{old.value:g}", f"{new.value:g}")
-    return table
+        rows.append((name, old.unit, f"{old.value:g}", f"{new.value:g}"))
+    heads = ("number", "unit", "before", "after")
+    return grid(heads, rows, ("unit",), "from the kernels, the copy and the product")
 
 
-def _errors(f: Fit, found: Measurements) -> Table:
+def _errors(f: Fit, found: Measurements) -> Grid:
     from flashgen.calibrate.fit import error
 
-    title = f"predicted / measured, {len(found.rows)} kernels"
-    table = Table(
-        "numbers", "geometric mean", "rms", "worst", "worst case", title=title, title_justify="left"
-    )
-    for name, e in (("before", f.before), ("after", f.after)):
-        table.add_row(name, *_cells(e))
+    rows = [(name, *_cells(e)) for name, e in (("before", f.before), ("after", f.after))]
     for mask, d in dict.fromkeys((r.mask, r.head_dim) for r in found.rows):
         part = [r for r in found.rows if (r.mask, r.head_dim) == (mask, d)]
-        table.add_row(f"after, {mask or 'no mask'}, D={d}", *_cells(error(f.target, part)))
-    return table
+        rows.append((f"after, {mask or 'no mask'}, D={d}", *_cells(error(f.target, part))))
+    heads = ("numbers", "geometric mean", "rms", "worst", "worst case")
+    return grid(heads, rows, ("worst case",), f"predicted / measured, {len(found.rows)} kernels")
 
 
 def _cells(e: Error) -> tuple[str, ...]:

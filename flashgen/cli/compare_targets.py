@@ -60,5 +60,6 @@ def command(
         with progress("compiling candidates") as tell:
             rows = compare(lowered.program, gpus, dtypes, work, lambda p: emit_source(lowered, p), tell)
     else:
-        rows = compare(lowered.program, gpus, dtypes, work)
+        with progress("planning", quiet=True) as tell:
+            rows = compare(lowered.program, gpus, dtypes, work, tell=tell)
     wide(comparison(lowered.program, rows, work))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.status import Status
 from rich.text import Text
 
 from flashgen.errors import FlashgenError, Place, SpecError
+from flashgen.grid import Grid, Prose
 
 #: Columns of a wide table where the output is no terminal.
 WIDTH = 140
@@ -27,10 +29,10 @@ def out() -> Console:
     return Console(highlight=False, soft_wrap=True)
 
 
-def wide(table: RenderableType) -> None:
-    """Print a table of many columns: as wide as a terminal is, or ``WIDTH`` where there is none."""
-    width = None if out().is_terminal else WIDTH
-    Console(highlight=False, width=width).print(table)
+def wide(table: Grid | Prose) -> None:
+    """Print a table, or words beside it: as wide as a terminal is, or as COLUMNS says, or else ``WIDTH``."""
+    known = out().is_terminal or "COLUMNS" in os.environ
+    Console(highlight=False, width=None if known else WIDTH).print(table, crop=False)
 
 
 def err() -> Console:
@@ -39,11 +41,13 @@ def err() -> Console:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[str], None]]:
-    """A line on stderr while work goes on, changed by what is given; once, where stderr is no terminal."""
+def progress(what: str, quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """A line on stderr while work goes on, changed by what is given; once, where stderr is no terminal, or
+    not at all where work of a few seconds is ``quiet``."""
     console = err()
     if not console.is_terminal:
-        console.print(f"{what} ...", markup=False)
+        if not quiet:
+            console.print(f"{what} ...", markup=False)
         yield lambda line: None
         return
     with console.status(Text(what)) as status:

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from .console import out as stdout
+from .console import progress
+from .files import check_folder
 
 
 def command(
@@ -16,5 +18,6 @@ def command(
     """Take a spec of the gallery, explain its plan, write its kernel, run it, and show its errors."""
     from flashgen.demo.main import demo
 
-    if not demo(out, stdout()):
+    check_folder(out)
+    if not demo(out, stdout(), progress):
         raise typer.Exit(1)

@@ -54,9 +54,8 @@ def command(
         with progress(f"compiling candidates for {gpu.name}") as tell:
             emit = partial(emit_source, lowered)
             ranked = rankings(lowered.program, gpu, kind, work, emit, tell=tell)
-    if "backward" in lowered.program.schedule:
-        for line in derivative_lines(known):
-            out().print(line, markup=False)
-        out().print()
+    derivatives = derivative_lines(known) if "backward" in lowered.program.schedule else ()
+    with progress(f"planning for {gpu.name}", quiet=True):
+        said = explain(lowered.program, gpu, kind, work, ranked, derivatives)
     # Words are wrapped at the console's width, as its tables are.
-    out().print(explain(lowered.program, gpu, kind, work, ranked), soft_wrap=False)
+    out().print(said, soft_wrap=False, crop=False)

@@ -12,6 +12,7 @@ from flashgen.errors import PlanError
 
 from .build import write
 from .console import out, progress
+from .files import check_file
 from .given import (
     Backward,
     Batch,
@@ -70,13 +71,15 @@ def command(
     if gpu.backend == "interpreter":
         raise PlanError(f"{gpu.name} has no SRAM to explore: name a GPU, such as h100")
     work = workload(known, seqlen, seqlen_q, batch, heads)
+    path = output or Path("out") / known.name / "explore.html"
+    for written in (path, png, svg):
+        check_file(written)
     lowered = lower_spec(known, algorithm(schedule, backward))
     asked = Question(lowered, gpu, kind, work)
     ranked = None
     if confirm:
         with progress(f"compiling candidates for {gpu.name}") as tell:
             ranked = rankings(lowered.program, gpu, kind, work, partial(emit_source, lowered), tell=tell)
-    path = output or Path("out") / known.name / "explore.html"
     name = file_name(known.canonical_json(), lowered.program.schedule, kind, gpu.name, work)
     with progress("drawing") as tell:
         if pictures:

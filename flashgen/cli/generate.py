@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .console import out
+from .console import out, progress
 
 
 def command() -> None:
@@ -10,7 +10,8 @@ def command() -> None:
     from flashgen.generate.refresh import checkout, refresh
 
     root = checkout()
-    changed = list(refresh(root))
+    with progress("making them anew", quiet=True):
+        changed = list(refresh(root))
     for path in changed:
         out().print(
             f"wrote {path.relative_to(root)}" if path.exists() else f"removed {path.relative_to(root)}"

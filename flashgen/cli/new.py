@@ -7,13 +7,13 @@ from pathlib import Path
 import typer
 
 from flashgen.errors import FlashgenError
-from flashgen.resources import folder
 from flashgen.spec.names import spec_name_problem
 
 from .console import out
 
 TEMPLATE = """\
-# yaml-language-server: $schema={schema}
+# yaml-language-server: $schema=schema.json
+# Editors complete and check with it: `flashgen schema -o schema.json` writes it, beside this file.
 #
 # What one attention computes:  out = softmax(score where mask, else -inf) v
 # Check it:    flashgen check {name}.yaml
@@ -67,7 +67,7 @@ def command(name: str = typer.Argument(..., help="Names the spec and its file, N
     if problem := spec_name_problem(name):
         raise FlashgenError(problem)
     path = Path(f"{name}.yaml")
-    text = TEMPLATE.format(name=name, schema=folder("specs") / "schema.json")
+    text = TEMPLATE.format(name=name)
     try:
         with path.open("x", encoding="utf-8") as file:  # x: never over a file that exists
             file.write(text)

@@ -9,6 +9,7 @@ import typer
 
 from .build import write
 from .console import bar, out
+from .files import check_folder
 
 
 def command(
@@ -24,6 +25,7 @@ def command(
     from flashgen.paper.page import files
     from flashgen.paper.tables import Section
 
+    check_folder(output)
     clock = clock_at_hand()
     with bar() as tell:
 

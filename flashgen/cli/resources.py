@@ -11,7 +11,8 @@ import typer
 
 from flashgen.errors import FlashgenError, PlanError
 
-from .console import out, progress
+from .console import out, progress, wide
+from .files import check_folder
 
 
 def command(
@@ -43,7 +44,7 @@ def command(
     that a second run goes on where the first ended.
     """
     from flashgen.bench.usage import measure, work
-    from flashgen.bench.usage_tables import GROUPS, csv_text, markdown
+    from flashgen.bench.usage_tables import GROUPS, csv_text, markdown, table
     from flashgen.driver import SCHEDULES
     from flashgen.plan.target import load_target
     from flashgen.spec import load_spec
@@ -59,15 +60,15 @@ def command(
     for t in targets:
         if t.backend != "triton":
             raise PlanError(f"{t.name} has no compiler: its kernels are interpreted; name GPUs")
+    check_folder(output)
     known_specs = [load_spec(find(name)) for name in specs or gallery()]
     waiting = list(work(known_specs, targets, wanted, sample, dtype))
     until = time.monotonic() + seconds
     with progress(f"compiling {len(waiting):,} candidates") as tell:
         found = measure(waiting, jobs, until, lambda n: tell(f"{n:,} done"))
-    text = markdown(found, by)
-    out().print(text, markup=False, end="")
+    wide(table(found, by))
     if len(found) < len(waiting):
         out().print(f"\n{len(waiting) - len(found):,} of {len(waiting):,} were not started in {seconds:g} s")
     if output is not None:
-        write(output, {"resources.csv": csv_text(found), "resources.md": text})
+        write(output, {"resources.csv": csv_text(found), "resources.md": markdown(found, by)})
         out().print(f"wrote {output}/resources.csv and resources.md", markup=False)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
-from .console import out, wide
+from flashgen.grid import Prose
+
+from .console import wide
 
 
 def command(
@@ -23,7 +26,7 @@ def command(
     wide(targets_table(targets))
     for t in targets:
         for name, what in t.missing().items():
-            out().print(f"{t.name}: no {name}, so no {what}", markup=False)
+            wide(Prose(Text(f"{t.name}: no {name}, so no {what}")))
     for t in targets:
         if t.note:
-            out().print(f"{t.name}: {t.note}", markup=False)
+            wide(Prose(Text(f"{t.name}: {t.note}")))

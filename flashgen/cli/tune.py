@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from flashgen.errors import PlanError
+from flashgen.grid import Grid, grid
 
-from .console import bar, out
+from .console import bar, out, wide
+from .files import check_folder
 from .given import Backward, Batch, Heads, Seqlen, SeqlenQ, Spec, workload
 
 if TYPE_CHECKING:
@@ -58,11 +59,12 @@ def command(
     if dtype is not None and dtype not in able:
         raise PlanError(f"{known.name} is declared for {', '.join(able)}, not for {dtype}")
     work = workload(known, seqlen, seqlen_q, batch, heads)
+    check_folder(folder)
     schedule = "backward" if backward else "flash2"
     with bar() as tell:
         tuned, rankings = tune(known, schedule, work, DTYPES[dtype or able[0]], top or None, jobs, tell)
     for r in rankings:
-        out().print(_table(r))
+        wide(candidates_table(r))
         for plan, why in r.failed:
             out().print(f"  {plan}: {why}", markup=False, highlight=False)
     before, after = sum(tuned.untuned_us), sum(tuned.plan.measured_us)
@@ -73,16 +75,16 @@ def command(
     out().print(f"wrote {path}{used}", markup=False, soft_wrap=True)
 
 
-def _table(r: Ranking) -> Table:
-    table = Table(title=f"{r.kernel}: {len(r.timed)} candidates timed", title_justify="left")
-    for name in ("plan", "us", "of the fastest", "predicted us", "registers", "spilled B", "shared B"):
-        table.add_column(name, justify="left" if name == "plan" else "right")
+def candidates_table(r: Ranking) -> Grid:
+    """The fastest candidates of a kernel, and what the model had chosen."""
+    rows = []
     shown = [*r.timed[:SHOWN], *([] if r.chosen in r.timed[:SHOWN] else [r.chosen])]
     for t in shown:
         m = t.compiled
-        table.add_row(
+        rows.append((
             f"{t.plan}{' (untuned choice)' if t.plan == r.chosen.plan else ''}", f"{t.measured_us:,.1f}",
             f"{t.measured_us / r.timed[0].measured_us:.3f}", f"{t.predicted_us:,.1f}", str(m.registers),
             str(m.spill_bytes), f"{m.smem_bytes:,}",
-        )  # fmt: skip
-    return table
+        ))  # fmt: skip
+    heads = ("plan", "us", "of the fastest", "predicted us", "registers", "spilled B", "shared B")
+    return grid(heads, rows, title=f"{r.kernel}: {len(r.timed)} candidates timed")

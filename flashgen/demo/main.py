@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from rich.console import Console
 from rich.syntax import Syntax
-from rich.table import Table
+from rich.text import Text
 from ruamel.yaml import YAML
 from torch import Tensor
 
 import flashgen
 from flashgen.driver import emit_source, lower_spec
 from flashgen.emit.source import Source
-from flashgen.plan.confirm import confirmed, ranking
+from flashgen.grid import Cell, Grid, grid
+from flashgen.plan.confirm import proved, rankings
 from flashgen.plan.explain import explain
 from flashgen.plan.plan import Plan
 from flashgen.plan.search import LONG
@@ -34,6 +36,14 @@ from .measure import Result
 
 #: What runs, and the key of its cases in ``demo.yaml``.
 ON_GPU = {"GPU kernel": "cuda"}
+#: Commands to go on with, and what each does.
+NEXT = {
+    "flashgen new my_attention": "writes a commented spec to start from",
+    "flashgen verify my_attention.yaml": "compares it with an fp64 computation",
+    "flashgen build my_attention.yaml": "writes its kernel, to read and paste",
+}
+#: Shows what is worked on meanwhile, and takes how far it is.
+Working: TypeAlias = Callable[[str], AbstractContextManager[Callable[[str], None]]]
 ON_CPU = {"interpreted kernel": "interpreted", "tile program": "cpu"}
 
 
@@ -43,8 +53,9 @@ def settings() -> dict[str, Any]:
     return loaded
 
 
-def demo(out: Path, console: Console) -> bool:
-    """Run the demo, writing into ``out``; True when every result is within its bounds."""
+def demo(out: Path, console: Console, working: Working) -> bool:
+    """Run the demo, writing into ``out`` and telling by ``working`` what takes a while; True when every
+    result is within its bounds."""
     start = time.perf_counter()
     chosen = settings()
     on_gpu = torch.cuda.is_available()
@@ -61,7 +72,7 @@ def demo(out: Path, console: Console) -> bool:
 
     target = default_target() if on_gpu else chosen["target"]
     part(2, f"Its plan for {target}")
-    source, portable = _plan(spec, target, chosen["dtype"], console)
+    source, portable = _plan(spec, target, chosen["dtype"], console, working)
 
     part(3, "Its kernel")
     out.mkdir(parents=True, exist_ok=True)
@@ -78,10 +89,11 @@ def demo(out: Path, console: Console) -> bool:
         )
 
     part(4, "It runs " + ("on this GPU" if on_gpu else "without a GPU: the kernel in Triton's interpreter"))
-    results = list(_runs(spec, interpreted, chosen, on_gpu, console))
+    results = list(_runs(spec, interpreted, chosen, on_gpu, working))
+    console.print("done: " + ", ".join(f"{name} in {case.dtype}" for name, case, _ in results))
 
     part(5, "Its errors against a dense fp64 computation of what the spec means")
-    console.print(_table(results))
+    console.print(errors_table(results), soft_wrap=False, crop=False)
     for name, case, result in results:
         for finding in result.findings:
             console.print(f"[red]{name} {case.dtype}[/]: {finding}")
@@ -90,10 +102,16 @@ def demo(out: Path, console: Console) -> bool:
         "[green]Every result is within its bounds[/]" if right else "[red]A result is out of its bounds[/]"
     )
     console.print(f"\n{verdict} ({time.perf_counter() - start:.0f} s in all).")
+
+    part(6, "What to do next")
+    for command, what in NEXT.items():
+        console.print(f"  {command:<35}  {what}", markup=False)
     return right
 
 
-def _plan(spec: AttentionSpec, target: str, dtype: str, console: Console) -> tuple[str, str]:
+def _plan(
+    spec: AttentionSpec, target: str, dtype: str, console: Console, working: Working
+) -> tuple[str, str]:
     """Print the confirmed plan with its reasons; the sources of its kernel and of the portable one."""
     lowered, gpu = lower_spec(spec), load_target(target)
     work = replace(LONG, Hq=spec.heads.q, Hkv=spec.heads.kv) if spec.heads else LONG
@@ -101,16 +119,15 @@ def _plan(spec: AttentionSpec, target: str, dtype: str, console: Console) -> tup
     def emit(plan: Plan) -> Source:
         return emit_source(lowered, plan)
 
-    console.print(f"[dim]compiling the best candidates for {target} (no such GPU is needed) …[/]")
-    kernels = range(len(lowered.program.kernels))
-    ranked = tuple(ranking(lowered.program, i, gpu, dtype, work, emit) for i in kernels)
-    console.print(explain(lowered.program, gpu, dtype, work, ranked), soft_wrap=False)
-    plan = confirmed(lowered.program, gpu, dtype, work, emit)
+    with working(f"compiling the best candidates for {target} (no such GPU is needed)") as tell:
+        ranked = rankings(lowered.program, gpu, dtype, work, emit, tell=tell)
+    console.print(explain(lowered.program, gpu, dtype, work, ranked), soft_wrap=False, crop=False)
+    plan = proved(lowered.program, gpu, dtype, work, ranked)
     return emit(plan).text, emit(plan.portable()).text
 
 
 def _runs(
-    spec: AttentionSpec, kernel: Path, chosen: dict[str, Any], on_gpu: bool, console: Console
+    spec: AttentionSpec, kernel: Path, chosen: dict[str, Any], on_gpu: bool, working: Working
 ) -> Iterator[tuple[str, Case, Result]]:
     """Each case of each backend with its result; without a GPU the written file runs in the interpreter."""
     attention = flashgen.compile(spec)
@@ -122,25 +139,27 @@ def _runs(
     for name, key in (ON_GPU if on_gpu else ON_CPU).items():
         for case in (Case(**fields) for fields in chosen[key]):
             shape = f"{case.heads}/{case.kv_heads} heads, {case.seqlen_q} queries, {case.seqlen_k} keys"
-            console.print(f"[dim]{name}: {case.dtype}, {shape} …[/]")
-            if key == "interpreted":
-                yield name, case, measure.interpreted(spec, case, kernel)
-            else:
-                yield name, case, measure.run(spec, case, call, "cuda" if on_gpu else "cpu")
+            with working(f"{name}: {case.dtype}, {shape}"):
+                if key == "interpreted":
+                    result = measure.interpreted(spec, case, kernel)
+                else:
+                    result = measure.run(spec, case, call, "cuda" if on_gpu else "cpu")
+            yield name, case, result
 
 
-def _table(results: list[tuple[str, Case, Result]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("what ran", "dtype", "error of", "max", "mean", "row rms", "bounds", "seconds"):
-        table.add_column(column, no_wrap=True)
+def errors_table(results: list[tuple[str, Case, Result]]) -> Grid:
+    """Two rows for each result: flashgen's errors and those of plain PyTorch."""
+    rows: list[tuple[Cell, ...]] = []
     for name, case, r in results:
-        ok = "[red]missed[/]" if r.findings else "[green]kept[/]"
-        for who, e in (("flashgen", r.ours), ("plain PyTorch", r.plain)):
-            ours = who == "flashgen"
+        kept = Text("missed", "red") if r.findings else Text("kept", "green")
+        for who, e, rest in (
+            ("flashgen", r.ours, (kept, f"{r.seconds:.1f}")),
+            ("PyTorch", r.plain, ()),
+        ):
             errors = (f"{x:.1e}" for x in (e.max, e.mean, e.row_rms))
-            lead, tail = (name, case.dtype), (ok, f"{r.seconds:.1f}")
-            table.add_row(*(lead if ours else ("", "")), who, *errors, *(tail if ours else ("", "")))
-    return table
+            rows.append((name, case.dtype, who, *errors, *rest))
+    heads = ("what ran", "dtype", "errors of", "max", "mean", "row rms", "bounds", "s")
+    return grid(heads, rows, ("dtype", "errors of", "bounds"), keys=("errors of",), shared=2)
 
 
 def _relative(path: Path) -> Path:

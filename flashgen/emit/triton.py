@@ -159,13 +159,13 @@ def _manifest(
         "target": plan.target,
         "dtype": plan.dtype,
         "code": digest,
-        "spec": provenance.spec_json,
-        "plan": plan.to_json(),
+        "spec": json.loads(provenance.spec_json),
+        "plan": json.loads(plan.to_json()),
         "tensors": [tensor(t) for t in program.tensors],
         "kernels": [
             {
                 "name": k.name,
-                "args": [[a.name, a.kind, a.tensor, a.dim, a.value, a.reach, list(a.block)] for a in k.args],
+                "args": [asdict(a) for a in k.args],
                 "sides": dict(k.sides),
                 "num_warps": k.num_warps,
                 "num_stages": k.num_stages,

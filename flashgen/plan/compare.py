@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from flashgen.errors import PlanError
+from flashgen.grid import Cell, Grid, grid
 from flashgen.ir.program import Program
 
 from .call import call_text, capacity_notes
@@ -26,13 +25,13 @@ COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("sms", "SMs", lambda x: f"{x:,.0f}"),
     ("clock", "GHz", lambda x: f"{x:.2f}"),
     ("smem_per_block", "SRAM a block", lambda x: show_size(int(x))),
-    ("smem_per_sm", "an SM", lambda x: show_size(int(x))),
+    ("smem_per_sm", "SRAM an SM", lambda x: show_size(int(x))),
     ("l2", "L2", lambda x: show_size(int(x))),
     ("hbm_rate", "DRAM GB/s", lambda x: f"{x:,.0f}"),
     ("hbm_capacity", "DRAM GB", lambda x: f"{x / 1e9:,.0f}"),
     ("fp16_rate", "fp16 TFLOP/s", lambda x: f"{x:,.0f}"),
-    ("bf16_rate", "bf16", lambda x: f"{x:,.0f}"),
-    ("fp32_rate", "fp32", lambda x: f"{x:,.0f}"),
+    ("bf16_rate", "bf16 TFLOP/s", lambda x: f"{x:,.0f}"),
+    ("fp32_rate", "fp32 TFLOP/s", lambda x: f"{x:,.0f}"),
 )
 
 
@@ -67,6 +66,7 @@ def compare(
     """
     rows: list[Row] = []
     for g in targets:
+        tell(g.name)
         dtype = next((d for d in dtypes if g.supports(d)), dtypes[0])
         try:
             rows += _on(program, g, dtype, workload, emit, lambda line, g=g: tell(f"{g.name}: {line}"))  # type: ignore[misc]
@@ -97,26 +97,24 @@ def _on(
     return rows
 
 
-def comparison(program: Program, rows: Sequence[Row], w: Workload) -> Table:
+def comparison(program: Program, rows: Sequence[Row], w: Workload) -> Grid:
     """The rows as a table; several kernels on one target end with the sum of their times. Below it, which
     targets have no memory for the call's tensors."""
     name, title = program.name, f"{program.name}: {call_text(program, w)}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("target", "dtype", "kernel", "plan", "us", "TFLOP/s", "bound by", "SRAM", "blocks/SM"):
-        right = heading in ("us", "TFLOP/s", "SRAM", "blocks/SM")
-        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+    heads = ("target", "dtype", "kernel", "plan", "us", "TFLOP/s", "bound by", "SRAM", "blocks/SM")
+    cells: list[tuple[Cell, ...]] = []
     for i, r in enumerate(rows):
         if r.plan is None:
-            table.add_row(r.target.name, r.dtype, "", Text(f"refused: {r.refused}", style="yellow"))
+            cells.append((r.target.name, r.dtype, "", Text(f"refused: {r.refused}", style="yellow")))
             continue
         smem = f"{show_size(r.smem)} of {show_size(r.target.smem_bytes)}"
         where = f"{r.per_sm} ({r.limit})"
         kernel = r.kernel.removeprefix(f"{name}_")
         times = f"{r.us:,.0f}", f"{r.tflops:,.0f}"
-        table.add_row(r.target.name, r.dtype, kernel, r.plan.short(), *times, r.bound, smem, where)
+        cells.append((r.target.name, r.dtype, kernel, r.plan.short(), *times, r.bound, smem, where))
         mine = [x for x in rows if x.target is r.target]
         if len(mine) > 1 and (i + 1 == len(rows) or rows[i + 1].target is not r.target):
-            table.add_row("", "", "together", "", f"{sum(x.us for x in mine):,.0f}")
+            cells.append((r.target.name, r.dtype, "together", "", f"{sum(x.us for x in mine):,.0f}"))
     planned = [r for r in rows if r.plan is not None]
     notes = [f"note: {n}" for r in planned for n in capacity_notes(program, r.target, r.dtype, w)]
     gpus = {r.target.name: r.target for r in planned if r.target.backend == "triton"}
@@ -124,19 +122,15 @@ def comparison(program: Program, rows: Sequence[Row], w: Workload) -> Table:
         notes.append(
             f"note: times on {', '.join(sheets)} follow from data sheets, no kernel was measured there"
         )
-    table.caption, table.caption_justify = "\n".join(dict.fromkeys(notes)), "left"
-    return table
+    words = ("dtype", "kernel", "plan", "bound by", "blocks/SM")
+    return grid(heads, cells, words, title, "\n".join(dict.fromkeys(notes)), ("kernel",), 2)
 
 
-def targets_table(targets: Sequence[Target]) -> Table:
+def targets_table(targets: Sequence[Target]) -> Grid:
     """The main numbers of GPUs; a dash where a file lacks one."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("target")
-    table.add_column("arch")
-    for _, heading, _ in COLUMNS:
-        table.add_column(heading, justify="right")
-    table.add_column("description")
+    rows = []
     for t in targets:
         shown = [show(t.number(n)) if n in t.numbers else "-" for n, _, show in COLUMNS]
-        table.add_row(t.name, t.arch, *shown, t.description)
-    return table
+        rows.append((t.name, t.arch, *shown, t.description))
+    heads = ("target", "arch", *(heading for _, heading, _ in COLUMNS), "description")
+    return grid(heads, rows, ("arch", "description"))

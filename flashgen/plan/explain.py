@@ -1,4 +1,5 @@
-"""Why this plan: the choice, what binds it, formulas with their numbers, what was rejected and why.
+"""Why this plan: three lines for everybody, then the choice, what binds it, formulas with their numbers, what
+was rejected and why.
 
 Everything shown is read off the program and the target; ``rich`` renders it, plainly where the output is
 no terminal.
@@ -7,15 +8,14 @@ no terminal.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from flashgen.expr.nodes import variables
 from flashgen.expr.text import to_text
+from flashgen.grid import Grid, Prose, grid
 from flashgen.ir.program import Program, Scalar, statements
 
 from .call import call_text, capacity_notes
@@ -32,6 +32,7 @@ from .resources import Tiling, blocks_per_sm, on_chip_bytes, registers, spilled,
 from .search import LONG, Candidate, best_of_each, candidates, check_dtype, choose, promise
 from .size import counted, show_amount, show_size
 from .steer import doubt
+from .summary import Summary, interpreted, summarised
 from .target import Target
 
 #: What loops over tiles are called, beside loops over heads, batches or entries.
@@ -45,17 +46,20 @@ PASS_CAUSES = ("dots", "operands", "issue", "exp", "L2", "waits", "spills")
 
 def explain(
     program: Program, target: Target, dtype: str = "bf16", workload: Workload | None = None,
-    ranked: Sequence[list[Candidate]] | None = None,
+    ranked: Sequence[list[Candidate]] | None = None, derivatives: Sequence[str] = (),
 ) -> RenderableType:  # fmt: skip
     """The explanation of the plan for ``program`` on ``target``.
 
     ``ranked``: candidates of each kernel in order, where some were compiled (``confirm.rankings``).
+    ``derivatives``: what a backward is made of, in lines.
     Raises ``PlanError`` as ``choose`` does.
     """
     check_dtype(target, dtype)
     w = workload or LONG
     if target.backend == "interpreter":
-        return _interpreter(program, choose(program, target, dtype, w), target)
+        said = interpreted(program, target, dtype, w)
+        plan = _interpreter(program, choose(program, target, dtype, w), target)
+        return Group(*_opening(said, derivatives), Prose(plan))
     parts: list[RenderableType] = [_head(program, target, dtype, w)]
     notes = target.notes() + capacity_notes(program, target, dtype, w)
     parts += [Text(f"note: {note}", style="yellow") for note in notes]
@@ -71,7 +75,15 @@ def explain(
             parts.append(Text(trade))
     for f, best, tried in zip(kernels, chosen, found, strict=True):
         parts += _kernel(f, best, tried, target, dtype, w)
-    return Group(*parts)
+    opening = _opening(summarised(program, target, dtype, w, chosen), derivatives)
+    return Group(*opening, *(Prose(p) if isinstance(p, Text) else p for p in parts))
+
+
+def _opening(said: Summary, derivatives: Sequence[str]) -> Iterator[RenderableType]:
+    """The three lines, and the derivatives below."""
+    for lines in (said.lines, derivatives):
+        if lines:
+            yield from (Prose(Text("\n".join(lines))), Text())
 
 
 def _head(program: Program, target: Target, dtype: str, w: Workload) -> Text:
@@ -100,7 +112,7 @@ def _kernel(
         _formulas(t, best, cost, w),
         *([_title("Requested bytes, at all lengths"), Text(long)] if (long := sum_text(t)) else []),
         _title("Clocks of one pass of a loop: by cause, a block alone; together, its part of a shared SM"),
-        _passes(f, best, cost),
+        *_passes(f, best, cost),
         _title("Loops and their domains"),
         _domains(f, t, cost, w),
         _title(NEXT_CONFIRMED if best.measured else "Next best"),
@@ -152,48 +164,48 @@ def _limits(t: Tiling, best: Candidate, cost: Cost) -> Text:
     )
 
 
-def _formulas(t: Tiling, best: Candidate, cost: Cost, w: Workload) -> Table:
-    table = _table("", "value", "formula")
+def _formulas(t: Tiling, best: Candidate, cost: Cost, w: Workload) -> Grid:
     measured = best.measured
     smem = f"{show_size(best.smem_bytes)} of {show_size(t.target.smem_bytes)}"
     limit = t.register_limit
     rate = t.target.number("hbm_rate")
-    table.add_row("shared memory", smem, smem_text(t))
-    table.add_row("on chip (the papers' M)", show_size(on_chip_bytes(t)), on_chip_text(t))
+    rows = [
+        ("shared memory", smem, smem_text(t)),
+        ("on chip (the papers' M)", show_size(on_chip_bytes(t)), on_chip_text(t)),
+    ]
     wanted = registers(t)
     spills = f"; about {spilled(t, wanted)} B a thread of them spill" if spilled(t, wanted) else ""
-    table.add_row("registers a thread", f"~{wanted:.0f} of {limit}", register_text(t) + spills)
+    rows.append(("registers a thread", f"~{wanted:.0f} of {limit}", register_text(t) + spills))
     if measured:
         seen = f"{measured.registers} registers, {measured.spill_bytes} B spilled a thread"
-        table.add_row("the compiler says", show_size(measured.smem_bytes), seen)
+        rows.append(("the compiler says", show_size(measured.smem_bytes), seen))
     took = f"{cost.hbm_us:,.1f} us at {t.target.number('hbm_sustained'):g} x {rate:,.0f} GB/s"
     dram = ("DRAM", show_amount(cost.hbm_bytes, "B"), took)
     try:
         requests = t.facts.counts.at(w, t.sides, t.dtype)
     except TooManyTiles as e:
         for name, text in (("requested from L2", traffic_text(t)), ("dots", flops_text(t))):
-            table.add_row(name, "left out", f"{text}; {e}")
-        table.add_row(*dram)
-        return table
-    table.add_row("requested from L2", show_amount(requests.requested, "B"), traffic_text(t))
-    table.add_row(*dram)
+            rows.append((name, "left out", f"{text}; {e}"))
+        return _table(("", "value", "formula"), [*rows, dram])
+    rows += [("requested from L2", show_amount(requests.requested, "B"), traffic_text(t)), dram]
     work = f"{flops_text(t)}; {show_amount(requests.exponentials)} exponentials"
-    table.add_row("dots", show_amount(requests.flops, "FLOP", "T"), work)
-    table.add_row("intensity", f"{requests.flops / max(requests.requested, 1):,.0f}", "FLOP a requested byte")
-    return table
+    rows.append(("dots", show_amount(requests.flops, "FLOP", "T"), work))
+    intensity = requests.flops / max(requests.requested, 1)
+    rows.append(("intensity", f"{intensity:,.0f}", "FLOP a requested byte"))
+    return _table(("", "value", "formula"), rows)
 
 
-def _passes(f: KernelFacts, best: Candidate, cost: Cost) -> Group:
-    table = _table("loop", *PASS_CAUSES, "together")
+def _passes(f: KernelFacts, best: Candidate, cost: Cost) -> Iterator[RenderableType]:
+    rows = []
     for loop, p in zip(f.loops, cost.passes, strict=True):
         clocks = [f"{x:,.0f}" for x in (*pass_clocks(p), p.clocks(cost.per_sm))]
-        table.add_row(f"{loop.mask} tiles", *clocks)
+        rows.append((f"{loop.mask} tiles", *clocks))
+    yield _table(("loop", *PASS_CAUSES, "together"), rows)
     codes = zip(f.loops, best.measured.loops if best.measured else (), strict=False)
     told = [f"{loop.mask} tiles {code.share(cost.per_sm):,.0f}" for loop, code in codes if code]
-    if not told:
-        return Group(table)
-    words = "these are estimates; by the compiled code, of which the predicted time is made, together:"
-    return Group(table, Text(f"{words} {', '.join(told)}"))
+    if told:
+        words = "these are estimates; by the compiled code, of which the predicted time is made, together:"
+        yield Text(f"{words} {', '.join(told)}")
 
 
 def pass_clocks(p: Pass) -> tuple[float, ...]:
@@ -232,18 +244,19 @@ def _visited(f: KernelFacts, t: Tiling, cost: Cost, w: Workload) -> list[str]:
     return [f"visited: {visited:,.1f} of {tiles:,} {axis} tiles ({share:.0f}%), the others are empty"]
 
 
-def _next_best(best: Candidate, found: list[Candidate]) -> Table:
+def _next_best(best: Candidate, found: list[Candidate]) -> Grid:
     """The most promising others: those that were compiled, then the rest, each by time."""
-    table = _table("sides, warps, stages", "us", "SRAM", "regs", "spill B", "blocks/SM", "bound by")
+    heads = ("sides, warps, stages", "us", "SRAM", "regs", "spill B", "blocks an SM", "bound by")
+    rows = []
     others = [c for c in found if c is not best and c.cost and not c.rejected]
     others.sort(key=lambda c: (c.measured is None, promise(c)))
     for c in others[:SHOWN]:
         assert c.cost is not None
-        table.add_row(
+        rows.append((
             c.plan.short() + (" *" if c.measured else ""), f"{c.cost.us:,.1f}", show_size(c.smem_bytes),
             str(c.registers), str(c.spill_bytes), str(c.cost.per_sm), c.cost.bound,
-        )  # fmt: skip
-    return table
+        ))  # fmt: skip
+    return _table(heads, rows)
 
 
 def _rejected(found: list[Candidate]) -> Text:
@@ -268,12 +281,8 @@ def kind_of(c: Candidate) -> str:
     return "shape that wastes warps or stages"
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for i, name in enumerate(columns):
-        left = i == 0 or name in ("value", "formula", "bound by")
-        table.add_column(name, justify="left" if left else "right", overflow="fold")
-    return table
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Grid:
+    return grid(heads, rows, ("value", "formula", "bound by"))
 
 
 def _interpreter(program: Program, plan: Plan, target: Target) -> Text:

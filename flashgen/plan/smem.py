@@ -1,7 +1,8 @@
 """Shared memory as Triton takes it: pipelined buffers, operands of dots, and tiles changing their layout.
 
 A ``Tiling`` comes in; the parts that exist at the fullest moment of its kernel go out. The rules were read
-off Triton 3.6's allocations for sm_80 and sm_90; ``flashgen resources`` compares them with the compiler.
+off Triton 3.6's allocations for sm_80, sm_90 and sm_100; ``flashgen resources`` compares them with the
+compiler.
 """
 
 from __future__ import annotations
@@ -70,14 +71,21 @@ def pipelined(t: Tiling, loop: LoopFacts) -> bool:
 
 def _moments(t: Tiling, body: BodyFacts, outer: list[Term]) -> Iterator[list[Term]]:
     """What exists at each moment of ``body`` and the loops in it, beside ``outer``."""
+    barriers = _barriers(t, body)
     for step in body.steps:
-        yield outer + _held(t, body, step) + _scratch(t, body, step)
+        yield outer + _held(t, body, step) + _scratch(t, body, step) + barriers
     kept = outer + [Term(x.name, "kept", 1, "", x.axes, t.item(x.dtype)) for x in body.loads if x.feeds_dot]
     for loop in body.loops:
         if pipelined(t, loop):
             yield kept + _pipeline(t, loop)
         else:
             yield from _moments(t, loop, kept)
+
+
+def _barriers(t: Tiling, body: BodyFacts) -> list[Term]:
+    """Without pipelining, what tells that a dot of sm_100's matrix units is done."""
+    dots = sum(t.wgmma(d) for d in body.dots) if t.target.matrix == "tcgen05" else 0
+    return [Term("barriers", "scratch", 1, "", (), dots * BARRIER_BYTES // 4)] if dots else []
 
 
 def _held(t: Tiling, body: BodyFacts, step: Step) -> list[Term]:
@@ -97,6 +105,8 @@ def _pipeline(t: Tiling, loop: LoopFacts) -> list[Term]:
     terms = []
     for x in buffered:
         copies, each = (t.stages, "stages") if x.name in asynchronous else (t.stages - 1, "stages - 1")
+        if x.name in asynchronous and (more := _later(t, loop, x.name)):
+            terms.append(Term(x.name, "buffer", more, f"{more} more", x.axes, t.item(x.dtype)))
         terms.append(Term(x.name, "buffer", copies, each, x.axes, t.item(x.dtype)))
     names = {x.name for x in buffered}
     rest = [
@@ -104,6 +114,18 @@ def _pipeline(t: Tiling, loop: LoopFacts) -> list[Term]:
     ]
     scratch = max((_scratch(t, loop, s) for s in rest), key=lambda s: terms_bytes(t, s), default=[])
     return terms + scratch + _padding(t, terms, bool(asynchronous))
+
+
+def _later(t: Tiling, loop: LoopFacts, name: str) -> int:
+    """The buffers that an operand has beside those of the stages: on matrix units that run on while the next
+    pass starts, an operand that is read again with a computed one is waited for so much later. Pieces of a
+    head dim are read one after another."""
+    reads = [d for d in loop.dots if name in (d.a, d.b)]
+    again = [d for d in reads if not d.a_loaded]
+    if t.target.matrix != "tcgen05" or not again or len(reads) == len(again):
+        return 0
+    pieces = [d.b for d in loop.dots if d.a == again[-1].a]
+    return 1 + pieces.index(name)
 
 
 def _padding(t: Tiling, buffers: list[Term], asynchronous: bool) -> list[Term]:

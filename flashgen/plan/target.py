@@ -16,7 +16,7 @@ from flashgen.errors import PlanError
 from flashgen.resources import folder
 
 from .size import show_size
-from .target_checks import check_values, in_words
+from .target_checks import OLDER, check_values, in_words, too_old
 
 #: What a missing number would leave unknown: its unit and the prediction that needs it.
 GPU_NUMBERS: dict[str, tuple[str, str]] = {
@@ -195,6 +195,8 @@ def load_target(name: str, sram: int | None = None, partial: bool = False) -> Ta
         return read_target(Path(name), partial).with_sram(sram)
     known = target_names()
     if name not in known:
+        if arch := OLDER.get(name.lower().replace(" ", "")):
+            raise PlanError(f"{name.lower()} is {arch}, {too_old()}")
         near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else "."
         listed = ", ".join(known)

@@ -20,6 +20,8 @@ WHOLE = frozenset({"SM", "bytes", "32-bit registers", "threads", "blocks", "rows
 MOST = 1e15
 #: The oldest compute capability with matrix instructions that Triton's compiler still knows.
 OLDEST_SM = 75
+#: GPUs that are asked for and are older.
+OLDER = {"v100": "sm_70", "titanv": "sm_70", "p100": "sm_60", "p40": "sm_61", "gtx1080": "sm_61"}
 WARP_SIZES = (32, 64)
 _KINDS = {
     "bool": "true or false",
@@ -80,4 +82,13 @@ def _check_arch(arch: str) -> None:
     if number is None and re.fullmatch(r"gfx[0-9a-f]{3,5}", arch, re.ASCII) is None:
         raise PlanError(f"arch is {arch!r}, expected sm_NN, such as sm_90, or gfxNNN, such as gfx942")
     if number is not None and int(number[1]) < OLDEST_SM:
-        raise PlanError(f"arch is {arch!r}, expected sm_{OLDEST_SM} or later, which Triton compiles for")
+        raise PlanError(f"arch is {arch!r}, {too_old()}")
+
+
+def too_old() -> str:
+    """Why there are no kernels for GPUs older than ``OLDEST_SM``, and what works on them."""
+    return (
+        f"and Triton compiles for sm_{OLDEST_SM} or later: older GPUs have neither bf16 nor asynchronous "
+        "copies. What works there: --target cpu, the same program interpreted, to check a spec; and torch's "
+        "scaled_dot_product_attention. The oldest target is t4 (sm_75)"
+    )

@@ -11,6 +11,7 @@ from functools import lru_cache
 import torch
 
 from flashgen.errors import PlanError
+from flashgen.plan.named import is_named
 
 from .cache import entry
 
@@ -23,13 +24,14 @@ class Known:
     arch: str
     description: str
     smem_bytes: int
+    sms: int = 0
 
 
 @lru_cache(maxsize=64)
 def target_of(index: int) -> Known:
     """The target of CUDA device ``index``. Raises ``PlanError`` where no file describes it."""
     device = torch.cuda.get_device_properties(index)
-    return match(device.name, arch_of(device), known())
+    return match(device.name, arch_of(device), known(), device.multi_processor_count)
 
 
 def arch_of(device: object) -> str:
@@ -39,8 +41,9 @@ def arch_of(device: object) -> str:
     return f"sm_{getattr(device, 'major', 0)}{getattr(device, 'minor', 0)}"
 
 
-def match(device: str, arch: str, targets: Mapping[str, Known]) -> Known:
-    """The target of architecture ``arch``; the device's own name decides among several."""
+def match(device: str, arch: str, targets: Mapping[str, Known], sms: int = 0) -> Known:
+    """The target of architecture ``arch``; among several the device's own name decides, else the number of
+    SMs."""
     same = [t for t in targets.values() if t.arch == arch]
     if not same:
         archs = ", ".join(f"{t.name} ({t.arch})" for t in targets.values())
@@ -48,8 +51,10 @@ def match(device: str, arch: str, targets: Mapping[str, Known]) -> Known:
             f"no target describes {device} ({arch}); there are {archs}. A file {arch}.yaml in specs/targets "
             "with its numbers would work"
         )
-    named = [t for t in same if t.name in device.lower().replace(" ", "")]
-    return (named or same)[0]
+    named = [t for t in same if is_named(t.name, device)]
+    if named:
+        return max(named, key=lambda t: len(t.name))
+    return min(same, key=lambda t: abs(t.sms - sms))
 
 
 @lru_cache(maxsize=1)
@@ -63,5 +68,7 @@ def _read() -> dict[str, str]:
     from flashgen.plan.target import load_target, target_names
 
     targets = [t for t in map(load_target, target_names()) if t.arch.startswith(("sm_", "gfx"))]
-    rows = {t.name: asdict(Known(t.name, t.arch, t.description, t.smem_bytes)) for t in targets}
+    rows = {
+        t.name: asdict(Known(t.name, t.arch, t.description, t.smem_bytes, t.integer("sms"))) for t in targets
+    }
     return {"targets.json": json.dumps(rows)}

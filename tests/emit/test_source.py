@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -84,8 +84,22 @@ def test_a_manifest_is_plain_data() -> None:
         "dtype": "acc",
         "role": "input",
     }
-    assert Plan.from_json(manifest["plan"]).dtype == "fp16"
-    assert [a[0] for a in manifest["kernels"][0]["args"]] == [a.name for a in made.kernels[0].args]
+    assert Plan.from_json(json.dumps(manifest["plan"])).dtype == "fp16"
+    assert [a["name"] for a in manifest["kernels"][0]["args"]] == [a.name for a in made.kernels[0].args]
+
+
+def test_a_manifest_holds_no_json_in_strings() -> None:
+    def strings(value: object) -> Iterator[str]:
+        if isinstance(value, str):
+            yield value
+        for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            yield from strings(part)
+
+    p = program("pair_bias")
+    made = emit(p, plan(p), Provenance('{"name": "pair_bias"}'))
+    found = list(strings(json.loads(json.dumps(made.manifest))))
+    assert not [x for x in found if x.lstrip().startswith(("{", "["))]
+    assert made.manifest["spec"] == {"name": "pair_bias"}
 
 
 def test_lengths_are_never_compiled_in() -> None:

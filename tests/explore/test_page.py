@@ -112,6 +112,11 @@ def test_a_phone_shows_it_whole_and_legibly(
     assert found["wide"] == []
     assert found["faint"] == []
     assert (found["lightness"] < 0.1) == (scheme == "dark")
+    shaded = page.run(  # shadows stay at the edges, what covers them scrolls along
+        "return [...document.querySelectorAll('.scroll')].filter((n) => n.scrollWidth > n.clientWidth)"
+        ".map((n) => getComputedStyle(n).backgroundAttachment)"
+    )
+    assert set(shaded) == {"local, local, scroll, scroll"}
 
 
 def test_the_slider_moves_everything(chromium: Any, pages: dict[str, str]) -> None:

@@ -63,7 +63,7 @@ def test_a_file_that_is_not_there_says_so() -> None:
         load_target("no_such.yaml")
     result = run("explain", "causal", "--target", "rtx5080")
     assert result.exit_code == 1
-    assert "did you mean rtx5090? Known targets: a100, b200" in result.output
+    assert "did you mean rtx5090? Known targets: a10, a100, b200" in result.output
 
 
 def test_targets_lists_what_is_missing_and_what_that_disables(mine: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,12 @@ from typer.testing import CliRunner
 
 from flashgen.cli.app import app
 from flashgen.driver import lower_spec
+from flashgen.plan.cost import Cost
 from flashgen.plan.explain import explain
 from flashgen.plan.plan import Workload
 from flashgen.plan.search import candidates, choose
 from flashgen.plan.size import show_size
+from flashgen.plan.summary import LIMITS, summary
 from flashgen.plan.target import Target, load_target
 from flashgen.spec import load_spec
 from flashgen.spec.gallery import find
@@ -40,6 +43,32 @@ def test_it_names_the_choice_and_what_binds() -> None:
     assert re.search(r"\d blocks? an SM, \d+ warps, limited by (shared memory|registers)", said)
     assert "256*BLOCK_M + 512*BLOCK_N*stages + 1024" in said
     assert "the longest programs first" in said
+
+
+def test_it_begins_with_what_everybody_understands() -> None:
+    chosen, speed, limit, empty, head, *_ = text("causal").splitlines()
+    assert re.fullmatch(r"Chosen: \w+ on h100, bf16: tiles of \d+ queries x \d+ keys, \d+ warps", chosen)
+    assert re.fullmatch(r"Speed:  [\d.,]+ [um]s predicted: \d+ TFLOP/s, \d+% of the data sheet's 989", speed)
+    assert re.fullmatch(r"Limit:  fetching tiles from the L2 cache; \d blocks? an SM, limited by .*", limit)
+    assert (empty, head[:7]) == ("", "Plan of")
+    said = summary(program(128, "causal"), load_target("h100"))
+    assert said.lines == (chosen, speed, limit)
+
+
+def test_of_a_backward_it_then_tells_the_derivatives() -> None:
+    done = CliRunner().invoke(
+        app, ["explain", "causal", "--backward", "--seqlen", "512"], env={"COLUMNS": "200"}
+    )
+    lines = done.stdout.splitlines()
+    assert [x.split(":")[0] for x in lines[:3]] == ["Chosen", "Speed", "Limit"]
+    assert "bwd_dq tiles of " in lines[0]
+    assert re.search(r", in bwd_dk?v?q?;", lines[2]), "of the longest kernel"
+    assert lines[4] == "score = s"
+
+
+def test_what_limits_a_kernel_is_in_words_for_every_limit() -> None:
+    bounds = set(re.findall(r'^            "(.+?)": ', inspect.getsource(Cost), re.M))
+    assert bounds | {"DRAM traffic", "launch and latency"} == set(LIMITS)
 
 
 def test_it_prints_the_traffic_and_how_it_grows() -> None:
@@ -167,7 +196,7 @@ def test_launch_orders_of_one_effect_share_a_line() -> None:
 def test_a_length_whose_tiles_cannot_be_added_up_leaves_those_figures_out() -> None:
     result = CliRunner().invoke(app, ["explain", "causal", "--seqlen", str(10**11)])
     assert result.exit_code == 0
-    assert "requested from L2         left out" in result.stdout
+    assert re.search(r"requested from L2 +left out", result.stdout)
     assert "16,777,216 tiles" in " ".join(result.stdout.split())
 
 

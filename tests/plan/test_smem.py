@@ -61,6 +61,19 @@ TAKEN: list[tuple[Any, ...]] = [
     ("t5_bias", "backward", 2, "a100", (128, 32), 4, 1, "pointer", 34_816),
     ("t5_bias", "backward", 2, "h100", (32, 64), 1, 1, "pointer", 9_216),
     ("evoformer", "backward", 0, "a100", (128, 16), 8, 1, "pointer", 25_600),
+    # The matrix units of sm_100 run on while the next pass starts: an operand that two dots read, the later
+    # one with a computed operand, has a buffer more; of a head dim in pieces each further one has another.
+    ("alibi", "backward", 0, "b200", (128, 64), 8, 3, "pointer", 91_184),
+    ("alibi", "backward", 1, "b200", (64, 16), 4, 4, "pointer", 37_888),
+    ("alibi", "backward", 1, "b200", (64, 32), 4, 4, "descriptor", 58_368),
+    ("causal", "backward", 0, "b200", (128, 64), 8, 4, "descriptor", 214_016),
+    ("causal", "backward", 1, "b200", (128, 16), 8, 4, "descriptor", 107_040),
+    ("mla_prefill", "backward", 0, "b200", (128, 16), 4, 4, "pointer", 132_096),
+    ("mla_prefill", "backward", 0, "b200", (64, 16), 4, 2, "descriptor", 70_656),
+    ("mla_prefill", "backward", 1, "b200", (64, 32), 4, 3, "pointer", 128_000),
+    ("t5_bias", "backward", 0, "b200", (256, 16), 4, 3, "pointer", 112_688),
+    # Without pipelining there is a barrier.
+    ("causal", "backward", 0, "b200", (256, 16), 8, 1, "pointer", 139_272),
 ]
 
 

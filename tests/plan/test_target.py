@@ -17,7 +17,8 @@ from flashgen.plan.size import counted, parse_size, show_amount, show_size
 from flashgen.plan.target import load_target, read_target, target_names
 from flashgen.resources import folder
 
-NAMES = {"h100", "h200", "a100", "b200", "rtx3090", "rtx4090", "rtx5090", "t4", "mi300x", "cpu"}
+ADA = {"l4", "l40s", "rtx4060", "rtx4090"}
+NAMES = {"h100", "h200", "a100", "b200", "rtx3090", "rtx5090", "t4", "mi300x", "cpu", "a10"} | ADA
 
 
 def test_the_targets_are_there() -> None:
@@ -38,13 +39,33 @@ def test_shared_memory_a_block_may_use() -> None:
     sizes = {n: load_target(n).smem_bytes for n in NAMES - {"cpu"}}
     assert sizes["h100"] == sizes["h200"] == sizes["b200"] == 227 * 1024
     assert sizes["a100"] == 163 * 1024
-    assert sizes["rtx3090"] == sizes["rtx4090"] == sizes["rtx5090"] == 99 * 1024
+    assert {sizes[n] for n in ADA | {"rtx3090", "rtx5090", "a10"}} == {99 * 1024}
     assert sizes["t4"] == sizes["mi300x"] == 64 * 1024
 
 
 def test_an_unknown_target_lists_the_names_and_the_nearest() -> None:
     with pytest.raises(PlanError, match=r"unknown target 'H10'; did you mean h100\?.*a100.*t4"):
         load_target("H10")
+
+
+@pytest.mark.parametrize("name", sorted(NAMES - {"cpu", "mi300x"}))
+def test_rates_are_those_of_the_clock_and_the_sms(name: str) -> None:
+    """A rate copied with sparsity, or of another GPU's SMs, is off by a factor of two or more."""
+    t = load_target(name)
+    lanes = t.flops_per_clock("fp32") / 2
+    assert lanes == pytest.approx(t.number("vector_per_clock"), rel=0.2)
+    dots = t.flops_per_clock("fp16")
+    assert any(dots == pytest.approx(n, rel=0.2) for n in (512, 1024, 2048, 4096, 8192)), dots
+
+
+@pytest.mark.parametrize("name, arch", [("v100", "sm_70"), ("V100", "sm_70"), ("p100", "sm_60")])
+def test_a_gpu_that_nothing_compiles_for_is_refused_with_the_reason(name: str, arch: str) -> None:
+    with pytest.raises(
+        PlanError, match=rf"{name.lower()} is {arch}, and Triton compiles for sm_75 or later"
+    ) as e:
+        load_target(name)
+    assert "--target cpu" in str(e.value), "what works there"
+    assert "scaled_dot_product_attention" in str(e.value)
 
 
 @pytest.mark.parametrize("partial", [False, True])
@@ -102,7 +123,7 @@ def test_a_missing_number_names_the_prediction_it_disables(tmp_path: Path) -> No
         ("block: {value: 1024", "block: {value: -1", r"_block is -1 bytes, expected zero or more"),
         ("hbm_sustained: {value: 0.9", "hbm_sustained: {value: 9", r"hbm_sustained is 9 .*at most 1"),
         ("smem_per_sm: {value: 233472", "smem_per_sm: {value: 1024", r"expected at most smem_per_sm, 1024"),
-        ("arch: sm_90", "arch: sm_33", r"arch is 'sm_33', expected sm_75 or later"),
+        ("arch: sm_90", "arch: sm_33", r"arch is 'sm_33', and Triton compiles for sm_75 or later"),
         ("arch: sm_90", "arch: hopper", r"arch is 'hopper', expected sm_NN"),
         ("warp_size: 32", "warp_size: 0", r"warp_size is 0, expected 32 or 64"),
     ],

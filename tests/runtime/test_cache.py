@@ -121,7 +121,7 @@ def test_a_generated_module_stands_in_the_cache(place: Path, target: str, dtype:
     assert record.path.read_text(encoding="utf-8") == record.text
     assert (record.plan.target, record.plan.dtype) == (target, dtype)
     manifest = json.loads((record.path.parent / "manifest.json").read_text())
-    assert manifest["spec"] == plain().canonical_json()
+    assert manifest["spec"] == json.loads(plain().canonical_json())
     source.generated.cache_clear()
     assert flashgen.compile(plain(), target).source(dtype=dtype) == record
 

@@ -168,7 +168,13 @@ def test_sizes_as_json_mean_what_they_meant() -> None:
     assert value(size(e), {"Nq": 65, "BLOCK_M": 32}) == 6
 
 
-TARGETS = {n: Known(n, a, "", 1) for n, a in (("h100", "sm_90"), ("h200", "sm_90"), ("t4", "sm_75"))}
+TARGETS = {
+    n: Known(n, a, "", 1, sms)
+    for n, a, sms in (
+        *(("h100", "sm_90", 132), ("h200", "sm_90", 132), ("t4", "sm_75", 40)),
+        *(("l4", "sm_89", 58), ("l40s", "sm_89", 142), ("rtx4060", "sm_89", 24), ("rtx4090", "sm_89", 128)),
+    )
+}
 
 
 @pytest.mark.parametrize(
@@ -177,10 +183,14 @@ TARGETS = {n: Known(n, a, "", 1) for n, a in (("h100", "sm_90"), ("h200", "sm_90
         ("NVIDIA H100 80GB HBM3", "sm_90", "h100"),
         ("NVIDIA H200", "sm_90", "h200"),
         ("Tesla T4", "sm_75", "t4"),
+        ("NVIDIA L4", "sm_89", "l4"),
+        ("NVIDIA L40S", "sm_89", "l40s"),
+        ("NVIDIA GeForce RTX 4060 Laptop GPU", "sm_89", "rtx4060"),
+        ("NVIDIA L40", "sm_89", "l40s"),  # no l4: 142 SMs
     ],
 )
 def test_a_device_is_known_by_architecture_and_name(device: str, arch: str, name: str) -> None:
-    assert match(device, arch, TARGETS).name == name
+    assert match(device, arch, TARGETS, 142).name == name
 
 
 def test_an_unknown_device_is_refused_with_what_would_work() -> None:
