@@ -74,6 +74,14 @@ def lower_spec(spec: AttentionSpec, schedule: str = "flash2") -> Lowered:
     return Lowered(spec, ir, program)
 
 
+def schedules_of(spec: AttentionSpec) -> tuple[str, ...]:
+    """The schedules of a spec's one file: the forward, and where it trains the backward of all that it
+    returns."""
+    if not spec.backward:
+        return ("flash2",)
+    return ("flash2", "backward_lse" if "lse" in spec.outputs else "backward")
+
+
 def plan_for(lowered: Lowered, target: Target, dtype: str, workload: Workload | None = None) -> Plan:
     """Program -> Plan: tile sides, warps, stages and order for ``target``. Raises ``PlanError``."""
     from flashgen.plan.search import choose
@@ -81,8 +89,8 @@ def plan_for(lowered: Lowered, target: Target, dtype: str, workload: Workload | 
     return choose(lowered.program, target, dtype, workload)
 
 
-def emit_source(lowered: Lowered, plan: Plan) -> Source:
-    """Program + Plan -> Triton source text with its manifest."""
+def emit_source(lowered: Lowered, plan: Plan, *more: tuple[Lowered, Plan]) -> Source:
+    """Program + Plan -> Triton text with its manifest; ``more``: the backward, for one file of both."""
     from importlib.metadata import version
 
     from flashgen import __version__
@@ -101,4 +109,4 @@ def emit_source(lowered: Lowered, plan: Plan) -> Source:
         ]
     words = spec.canonical_json(), spec.description, spec.score, spec.mask
     provenance = Provenance(*words, versions, numbers(lowered.ir), tuple(notes))
-    return emit(lowered.program, plan, provenance)
+    return emit(lowered.program, plan, provenance, *((known.program, its) for known, its in more))

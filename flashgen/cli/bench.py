@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .files import writable
+
 
 def _list(text: str) -> tuple[str, ...]:
     return tuple(part for part in text.replace(",", " ").split() if part)
@@ -41,6 +43,8 @@ def command(
     """Measure flashgen beside its peers, in alternating rounds, and compare with the goals."""
     from flashgen.bench.main import SUITES, Choice, bench
 
+    if out is not None:
+        writable(out / "bench.json")
     lengths = tuple(map(int, _list(seqlen))) or ((1024, 2048, 16384) if quick else ())
     bench(
         Choice(tuple(suites or SUITES), tuple(map(int, _list(head_dim))), lengths, _list(spec)),

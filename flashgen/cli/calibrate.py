@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from .console import bar, out, wide
+from .files import writable
 
 if TYPE_CHECKING:
     from flashgen.calibrate.fit import Error, Fit
@@ -50,6 +51,8 @@ def command(
     from flashgen.calibrate.start import start_for
     from flashgen.calibrate.write import sourced, write
 
+    made = measurements if measurements is not None and not measurements.exists() else None
+    writable(*(path for path in (output, made) if path is not None))
     names = tuple(fitted.replace(" ", "").split(",")) if fitted is not None else FITTED
     with bar() as tell:
         if measurements is not None and measurements.exists():

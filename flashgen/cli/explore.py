@@ -10,8 +10,8 @@ import typer
 
 from flashgen.errors import PlanError
 
-from .build import write
 from .console import out, progress
+from .files import writable, write
 from .given import (
     Backward,
     Batch,
@@ -72,11 +72,12 @@ def command(
     work = workload(known, seqlen, seqlen_q, batch, heads)
     lowered = lower_spec(known, algorithm(schedule, backward))
     asked = Question(lowered, gpu, kind, work)
+    path = output or Path("out") / known.name / "explore.html"
+    writable(path, *pictures.values())
     ranked = None
     if confirm:
         with progress(f"compiling candidates for {gpu.name}") as tell:
             ranked = rankings(lowered.program, gpu, kind, work, partial(emit_source, lowered), tell=tell)
-    path = output or Path("out") / known.name / "explore.html"
     name = file_name(known.canonical_json(), lowered.program.schedule, kind, gpu.name, work)
     with progress("drawing") as tell:
         if pictures:

@@ -49,8 +49,10 @@ def command(
     from flashgen.spec import load_spec
     from flashgen.spec.gallery import find, gallery
 
-    from .build import write
+    from .files import writable, write
 
+    if output is not None:
+        writable(output / "resources.csv")
     wanted = tuple(schedule.split(","))
     for word, known in [(by, tuple(GROUPS)), *((s, tuple(SCHEDULES)) for s in wanted)]:
         if word not in known:
