@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flashgen.driver import emit_source, lower_spec, schedules_of
-from flashgen.runtime.api import Attention
+from flashgen.runtime.api import CompiledAttention
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
 
@@ -18,7 +18,7 @@ def kernel(path: Path, target: str = TARGET) -> str:
     """The module of one spec for ``target``: its forward and, where it trains, its backward."""
     spec = load_spec(path)
     dtype = DTYPE if DTYPE in spec.dtypes else None
-    attention = Attention(spec.canonical_json(), target)
+    attention = CompiledAttention(spec.canonical_json(), target)
     parts = [
         (lower_spec(spec, schedule), attention.source(target, dtype, schedule).plan)
         for schedule in schedules_of(spec)

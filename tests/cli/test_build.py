@@ -128,12 +128,12 @@ def test_a_spec_for_inference_has_no_backward(here: Path, command: str) -> None:
 
 
 def test_by_default_it_is_the_plan_that_calls_run(here: Path) -> None:
-    from flashgen.runtime.api import Attention
+    from flashgen.runtime.api import CompiledAttention
     from flashgen.spec.gallery import gallery
     from flashgen.spec.load import load_spec
 
     assert run("causal", "--dtype", "bf16", "-o", "made", "--no-confirm").exit_code == 0
-    attention = Attention(load_spec(gallery()["causal"]).canonical_json())
+    attention = CompiledAttention(load_spec(gallery()["causal"]).canonical_json())
     manifest = json.loads((here / "made" / "manifest.json").read_text(encoding="utf-8"))
     assert sorted(manifest["modules"]) == ["backward_lse", "flash2"]
     for schedule, module in manifest["modules"].items():
