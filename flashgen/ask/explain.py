@@ -68,6 +68,7 @@ def explain(
     Raises ``SpecError`` and ``PlanError`` as ``flashgen explain`` does.
     """
     from rich.console import Group
+    from rich.text import Text
 
     from flashgen.plan.explain import explain as explained
 
@@ -80,5 +81,5 @@ def explain(
     program = asked.lowered.program
     words = [explained(program, asked.target, asked.dtype, asked.workload, ranked)]
     if "backward" in program.schedule:
-        words.insert(0, "\n".join([*derivative_lines(asked.lowered.spec), ""]))
+        words.insert(0, Text("\n".join([*derivative_lines(asked.lowered.spec), ""])))
     return Explanation(plan, plan.predicted_us, asked, Group(*words))
