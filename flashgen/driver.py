@@ -10,7 +10,7 @@ sides for a GPU; ``emit/`` prints. ``ir/interpret.py`` runs the same ``Program``
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,11 @@ SCHEDULES: dict[str, Callable[[AttentionIR], Program]] = {
     "standard_backward_lse": partial(standard_backward, through_lse=True),
     "standard_three_pass": partial(standard, passes=3),
 }
+
+#: What Triton's interpreter computes rightly: its bf16 is wrong without a word.
+INTERPRETED = ("fp16", "fp32")
+#: The header's line of a twin.
+TWIN = ("twin", "for Triton's interpreter: TRITON_INTERPRET=1, fp16 or fp32 tensors on the CPU")
 
 
 @dataclass(frozen=True)
@@ -89,8 +94,13 @@ def plan_for(lowered: Lowered, target: Target, dtype: str, workload: Workload | 
     return choose(lowered.program, target, dtype, workload)
 
 
-def emit_source(lowered: Lowered, plan: Plan, *more: tuple[Lowered, Plan]) -> Source:
-    """Program + Plan -> Triton text with its manifest; ``more``: the backward, for one file of both."""
+def emit_source(
+    lowered: Lowered, plan: Plan, *more: tuple[Lowered, Plan], interpretable: bool = False
+) -> Source:
+    """Program + Plan -> Triton text with its manifest; ``more``: the backward, for one file of both.
+
+    ``interpretable``: a twin of the module, on the same tiles, that Triton's interpreter runs.
+    """
     from importlib.metadata import version
 
     from flashgen import __version__
@@ -109,4 +119,7 @@ def emit_source(lowered: Lowered, plan: Plan, *more: tuple[Lowered, Plan]) -> So
         ]
     words = spec.canonical_json(), spec.description, spec.score, spec.mask
     provenance = Provenance(*words, versions, numbers(lowered.ir), tuple(notes))
+    if interpretable:
+        provenance = replace(provenance, elements=INTERPRETED, notes=(*provenance.notes, TWIN))
+        plan, more = plan.portable(), tuple((known, its.portable()) for known, its in more)
     return emit(lowered.program, plan, provenance, *((known.program, its) for known, its in more))

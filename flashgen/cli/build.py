@@ -87,8 +87,7 @@ def command(
     source = emit_source(*planned[0], *planned[1:])
     texts = [source.text, json.dumps(source.manifest, indent=2, sort_keys=True) + "\n"]
     if interpretable:
-        twin = [(low, plan.portable()) for low, plan in planned]
-        texts.append(emit_source(*twin[0], *twin[1:]).text)
+        texts.append(emit_source(*planned[0], *planned[1:], interpretable=True).text)
     write(folder, dict(zip(files, texts, strict=True)))
     for low, plan, ranked in parts:
         for line in said(low.program, plan, gpu, ranked):

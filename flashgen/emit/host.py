@@ -11,7 +11,6 @@ from flashgen.expr.ops import OPS
 from flashgen.ir.program import Program, Tensor
 from flashgen.plan.plan import KernelPlan, Plan
 
-from .hostchecks import checks
 from .source import Arg, KernelSource
 from .sums import sum_lines
 from .text import PRODUCT, UNARY, constant, wrap
@@ -45,15 +44,9 @@ def _plain(e: Expr) -> tuple[str, int]:
 
 
 def host_facts(
-    program: Program,
-    plan: Plan,
-    kernels: Sequence[KernelSource],
-    note: str,
-    dtypes: Sequence[str] = (),
-    heads: tuple[int, int] | None = None,
+    program: Program, plan: Plan, kernels: Sequence[KernelSource], note: str, checked: Sequence[str]
 ) -> dict[str, Any]:
-    """What the template of the host function prints. ``dtypes`` are the spec's, all where there are none;
-    ``heads`` query and KV heads where the spec fixes them."""
+    """What the template of the host function prints; ``checked`` are the lines of ``hostchecks``."""
     given = [t for t in program.tensors if t.role not in ("out", "workspace")]
     made = [t for t in program.tensors if t.role in ("out", "workspace")]
     summed = {s.dst for s in program.sums}
@@ -61,7 +54,7 @@ def host_facts(
         "function": function(program),
         "parameters": [*(t.name for t in given), *program.floats],
         "note": note,
-        "checks": checks(program, plan.dtype, dtypes, heads),
+        "checks": checked,
         "allocated": [
             (
                 t.name,

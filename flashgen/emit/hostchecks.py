@@ -28,22 +28,23 @@ WIDTH = 94
 _EXACT = {"acc": "torch.float32", "int64": "torch.int64"}
 
 
-def checks(
-    program: Program, dtype: str, dtypes: Sequence[str] = (), heads: tuple[int, int] | None = None
-) -> list[str]:
-    """The lines that check what ``program`` is given, and name its lengths.
+def elements(dtype: str, declared: Sequence[str]) -> tuple[str, ...]:
+    """What q may be under a plan for ``dtype``: all that a spec declares (nothing: any) of the same size, as
+    plan and text are the same for them."""
+    same = (d for d in TORCH if ITEM_BYTES[d] == ITEM_BYTES[dtype])
+    return tuple(d for d in same if d in declared or not declared)
 
-    q may be of any of the spec's ``dtypes`` whose size is that of the plan's ``dtype``: plan and text are
-    the same for both.
-    """
-    same = [d for d in TORCH if ITEM_BYTES[d] == ITEM_BYTES[dtype] and (d in dtypes or not dtypes)]
+
+def checks(program: Program, dtypes: Sequence[str], heads: tuple[int, int] | None = None) -> list[str]:
+    """The lines that check what ``program`` is given, and name its lengths. ``dtypes``: what q may be;
+    ``heads``: query and KV heads where the spec fixes them."""
     given = {t.name: t for t in program.tensors if t.role not in ("out", "workspace")}
     by_role = {t.role: t for t in given.values() if t.role in ("q", "k", "v")}
     q, k = by_role["q"], by_role["k"]
     lines: list[str] = []
     known: set[str] = set()
     for t in (q, k, *(t for t in given.values() if t not in (q, k))):
-        lines += _lines(t, q.name, tuple(TORCH[d] for d in same), known)
+        lines += _lines(t, q.name, tuple(TORCH[d] for d in dtypes), known)
         names = [d.name if isinstance(d, Var) and d.name not in known else "_" for d in t.dims]
         if set(names) != {"_"}:
             lines.append(f"{', '.join(names)} = {t.name}.shape")
@@ -59,10 +60,10 @@ def constants(program: Program) -> list[tuple[str, str]]:
     return [(name, text) for name, text in CONSTANTS.items() if name in used]
 
 
-def _lines(t: Tensor, q: str, elements: tuple[str, ...], known: set[str]) -> list[str]:
+def _lines(t: Tensor, q: str, matrices: tuple[str, ...], known: set[str]) -> list[str]:
     shape = _tuple([_size(d, known) for d in t.dims])
     if t.name == q:
-        dtypes = _tuple(elements)
+        dtypes = _tuple(matrices)
     elif t.role == "input":
         dtypes = _INPUTS[t.dtype]
     else:

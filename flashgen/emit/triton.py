@@ -19,6 +19,7 @@ from .address import stride_names
 from .body import Body, Style
 from .facts import literal
 from .host import host_facts
+from .hostchecks import checks, elements
 from .launch import GROUP, decode, extents
 from .layout import Line, fold, needed, render
 from .module import Part, joined, module_text, plain
@@ -53,7 +54,9 @@ def _part(program: Program, plan: Plan, provenance: Provenance) -> Part:
     sources = tuple(source for _, source in printed)
     spec = json.loads(provenance.spec_json)
     heads = (spec["heads"]["q"], spec["heads"]["kv"]) if spec.get("heads") else None
-    facts = host_facts(program, plan, sources, _signature(program), spec.get("dtypes", ()), heads)
+    dtypes = provenance.elements or elements(plan.dtype, spec.get("dtypes", ()))
+    lines = checks(program, dtypes, heads)
+    facts = host_facts(program, plan, sources, _signature(program), lines)
     return Part(program, plan, sources, tuple(text for text, _ in printed), _render("host.j2", **facts))
 
 

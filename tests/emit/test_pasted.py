@@ -5,6 +5,7 @@ and its ``attention`` is right, forward and backward. Triton's interpreter runs 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -40,7 +41,10 @@ FIELDS: dict[str, dict[str, Any]] = {
     "dropped": {"head_dim": 16, "dropout": 0.25},
     "quiet": {"head_dim": 16, "outputs": ["out"], "heads": {"q": 4, "kv": 2}},
     "inference": {"head_dim": 16, "backward": False},
+    "capped": {"head_dim": 16, "score": "softcap(s, 5.0)", "dtypes": ["bf16"]},
 }
+#: Whose file is the twin of one for bf16, with inline assembly and descriptors, and runs on fp16.
+TWINS = ("capped",)
 SEED = 77
 
 
@@ -49,12 +53,16 @@ def spec(name: str) -> AttentionSpec:
 
 
 def text(name: str, dtype: str = "fp32") -> str:
-    """The file of a spec that trains: forward and backward."""
+    """The file of a spec: forward and, where it trains, backward."""
     parts = []
     for schedule in schedules_of(spec(name)):
         lowered = lower_spec(spec(name), schedule)
-        parts.append((lowered, plan(lowered.program, dtype).portable()))
-    return emit_source(*parts[0], *parts[1:]).text
+        planned = plan(lowered.program, "bf16" if name in TWINS else dtype)
+        if name in TWINS:
+            kernels = tuple(replace(k, loads="descriptor", max_registers=128) for k in planned.kernels)
+            planned = replace(planned, kernels=kernels, inline_ptx=True)
+        parts.append((lowered, planned))
+    return emit_source(*parts[0], *parts[1:], interpretable=name in TWINS).text
 
 
 def tensors(name: str) -> dict[str, Any]:
@@ -73,7 +81,14 @@ def tensors(name: str) -> dict[str, Any]:
         "keep": torch.rand(B, Nk) > 0.3,
     }
     given |= {n: made[n] for n in s.inputs}
+    if name in TWINS:
+        given = halves(given)
     return given | ({"seed": SEED} if s.dropout else {})
+
+
+def halves(given: dict[str, Any]) -> dict[str, Any]:
+    """The call with q, k and v in fp16."""
+    return {n: x.half() if n in "qkv" else x for n, x in given.items()}
 
 
 RUNNER = """
@@ -107,7 +122,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[st
         (folder / f"{name}.py").write_text(text(name), encoding="utf-8")
         s, of = spec(name), tensors(name)
         rows = (2, 4, 37)
-        up = {"dout": torch.randn(*rows, 1).expand(*rows, s.d_v), "dlse": torch.randn(4, 1).expand(rows)}
+        up = {
+            "dout": torch.randn(*rows, 1, dtype=of["q"].dtype).expand(*rows, s.d_v),
+            "dlse": torch.randn(4, 1).expand(rows),
+        }
         if "lse" not in s.outputs:
             up["dlse"] = None
         learned = ["q", "k", "v", *(n for n, i in s.inputs.items() if i.grad)] if s.backward else []
@@ -129,8 +147,9 @@ def _oracle_arguments(name: str, given: dict[str, Any]) -> tuple[Any, ...]:
 def test_it_attends_as_the_oracle(results: dict[str, Any], name: str) -> None:
     given, found = results[name]
     out, lse = oracle(*_oracle_arguments(name, given), seed=given.get("seed"))
-    torch.testing.assert_close(found["out"].double(), out.double(), rtol=1e-4, atol=2e-5)
-    torch.testing.assert_close(found["lse"].double(), lse.double(), rtol=1e-4, atol=2e-5)
+    half = 100 if name in TWINS else 1
+    torch.testing.assert_close(found["out"].double(), out.double(), rtol=1e-4 * half, atol=2e-5 * half)
+    torch.testing.assert_close(found["lse"].double(), lse.double(), rtol=1e-4 * half, atol=2e-5 * half)
 
 
 @pytest.mark.parametrize("name", [n for n in FIELDS if n != "inference"])
@@ -139,8 +158,17 @@ def test_its_gradients_are_the_oracle_s(results: dict[str, Any], name: str) -> N
     assert found["lse learned"] == ("lse" in spec(name).outputs)
     right = truth_gradients(*_oracle_arguments(name, given), given["dout"], given["dlse"], given.get("seed"))
     assert {n for n in found if n.startswith("d")} == {f"d{n}" for n in given["learned"]} == set(right)
+    half = 100 if name in TWINS else 1
     for gradient, true in right.items():
-        torch.testing.assert_close(found[gradient].double(), true.double(), rtol=2e-4, atol=5e-5)
+        got = found[gradient].double()
+        torch.testing.assert_close(got, true.double(), rtol=2e-4 * half, atol=5e-5 * half)
+
+
+def test_a_twin_has_no_inline_assembly_and_says_what_it_is() -> None:
+    twin = text("capped")
+    assert not re.search("inline_asm|TensorDescriptor|maxnreg", twin)
+    assert "twin      for Triton's interpreter: TRITON_INTERPRET=1" in twin
+    assert '_check("q", q, (None, None, None, 16), (torch.float16, torch.float32))' in twin
 
 
 @pytest.fixture(scope="module", params=["learned", "dropped", "quiet", "inference"])
@@ -148,10 +176,6 @@ def pasted(request: pytest.FixtureRequest) -> tuple[Any, dict[str, Any]]:
     """A module in this process, and a call that it would take; nothing is launched."""
     name = request.param
     return load(Path(f"<pasted {name}>"), text(name, "fp16")), tensors(name)
-
-
-def halves(given: dict[str, Any], **changed: Any) -> dict[str, Any]:
-    return {n: x.half() if n in "qkv" else x for n, x in given.items()} | changed
 
 
 def refused(pasted: Any, given: dict[str, Any], *said: str, error: type[Exception] = ValueError) -> None:
