@@ -81,6 +81,7 @@ def four_times(x, ROWS: tl.constexpr, COLS: tl.constexpr):
     x = x.reshape(ROWS // 16, 1, 8, COLS // 16, 1, 8)
     return x.broadcast_to(ROWS // 16, 2, 8, COLS // 16, 2, 8).reshape(ROWS, COLS)
 
+
 @triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk", "head_group"])
 def gpt2_fwd(
     q_ptr,
