@@ -15,27 +15,37 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flashgen.ask.explain import explain
     from flashgen.errors import FlashgenError, PlanError, SpecError, TensorError
-    from flashgen.runtime.api import Attention, compile
+    from flashgen.explore.ask import explore
+    from flashgen.runtime.api import CompiledAttention, compile
     from flashgen.runtime.dropout import keep_mask
+    from flashgen.runtime.layer import Attention
     from flashgen.spec.model import AttentionSpec
+    from flashgen.verify.ask import verify
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Attention",
     "AttentionSpec",
+    "CompiledAttention",
     "FlashgenError",
     "PlanError",
     "SpecError",
     "TensorError",
     "compile",
+    "explain",
+    "explore",
     "keep_mask",
+    "verify",
 ]
 
 _HOME = {
-    "Attention": "flashgen.runtime.api",
+    "Attention": "flashgen.runtime.layer",
+    "CompiledAttention": "flashgen.runtime.api",
     "compile": "flashgen.runtime.api",
+    "explain": "flashgen.ask.explain",
     "keep_mask": "flashgen.runtime.dropout",
     "AttentionSpec": "flashgen.spec.model",
     "FlashgenError": "flashgen.errors",
@@ -45,7 +55,13 @@ _HOME = {
 }
 
 
+#: Packages that can be called: each is an attribute as it is (``flashgen.ask.package``).
+_CALLABLE = ("explore", "verify")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _CALLABLE:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)
@@ -54,7 +70,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, "__version__"])
 
 
 if hasattr(sys.modules.get("torch"), "library"):  # not while torch itself is being imported

@@ -10,7 +10,7 @@ sides for a GPU; ``emit/`` prints. ``ir/interpret.py`` runs the same ``Program``
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,11 @@ SCHEDULES: dict[str, Callable[[AttentionIR], Program]] = {
     "standard_three_pass": partial(standard, passes=3),
 }
 
+#: What Triton's interpreter computes rightly: its bf16 is wrong without a word.
+INTERPRETED = ("fp16", "fp32")
+#: The header's line of a twin.
+TWIN = ("twin", "for Triton's interpreter: TRITON_INTERPRET=1, fp16 or fp32 tensors on the CPU")
+
 
 @dataclass(frozen=True)
 class Lowered:
@@ -76,6 +81,14 @@ def lower_spec(spec: AttentionSpec, schedule: str = "flash2") -> Lowered:
     return Lowered(spec, ir, program)
 
 
+def schedules_of(spec: AttentionSpec) -> tuple[str, ...]:
+    """The schedules of a spec's one file: the forward, and where it trains the backward of all that it
+    returns."""
+    if not spec.backward:
+        return ("flash2",)
+    return ("flash2", "backward_lse" if "lse" in spec.outputs else "backward")
+
+
 def plan_for(lowered: Lowered, target: Target, dtype: str, workload: Workload | None = None) -> Plan:
     """Program -> Plan: tile sides, warps, stages and order for ``target``. Raises ``PlanError``."""
     from flashgen.plan.search import choose
@@ -83,8 +96,13 @@ def plan_for(lowered: Lowered, target: Target, dtype: str, workload: Workload | 
     return choose(lowered.program, target, dtype, workload)
 
 
-def emit_source(lowered: Lowered, plan: Plan) -> Source:
-    """Program + Plan -> Triton source text with its manifest."""
+def emit_source(
+    lowered: Lowered, plan: Plan, *more: tuple[Lowered, Plan], interpretable: bool = False
+) -> Source:
+    """Program + Plan -> Triton text with its manifest; ``more``: the backward, for one file of both.
+
+    ``interpretable``: a twin of the module, on the same tiles, that Triton's interpreter runs.
+    """
     from importlib.metadata import version
 
     from flashgen import __version__
@@ -103,4 +121,7 @@ def emit_source(lowered: Lowered, plan: Plan) -> Source:
         ]
     words = spec.canonical_json(), spec.description, spec.score, spec.mask
     provenance = Provenance(*words, versions, numbers(lowered.ir), tuple(notes))
-    return emit(lowered.program, plan, provenance)
+    if interpretable:
+        provenance = replace(provenance, elements=INTERPRETED, notes=(*provenance.notes, TWIN))
+        plan, more = plan.portable(), tuple((known, its.portable()) for known, its in more)
+    return emit(lowered.program, plan, provenance, *((known.program, its) for known, its in more))

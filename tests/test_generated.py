@@ -16,9 +16,7 @@ from flashgen.spec.model import AttentionSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 GENERATED = ROOT / "generated"
-SCHEDULES = {"": "flash2", "_backward": "backward"}
-MODULES = [(name, suffix) for name in sorted(gallery()) for suffix in SCHEDULES]
-NAMES = [name + suffix for name, suffix in MODULES]
+NAMES = sorted(gallery())
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,12 +32,11 @@ def code(text: str) -> str:
     return "\n".join(line for line in text.split("\n") if not line.startswith("versions "))
 
 
-@pytest.mark.parametrize(("name", "suffix"), MODULES, ids=NAMES)
-def test_the_committed_kernel_is_fresh(name: str, suffix: str) -> None:
-    path = ROOT / "generated" / f"{name}{suffix}.py"
+@pytest.mark.parametrize("name", NAMES)
+def test_the_committed_kernel_is_fresh(name: str) -> None:
+    path = GENERATED / f"{name}.py"
     assert path.exists(), "run: make generated"
-    now = kernel(gallery()[name], schedule=SCHEDULES[suffix])
-    fresh = code(path.read_text(encoding="utf-8")) == code(now)
+    fresh = code(path.read_text(encoding="utf-8")) == code(kernel(gallery()[name]))
     assert fresh, f"{path} is stale; run: make generated"
 
 
@@ -62,21 +59,28 @@ def test_the_schema_is_fresh() -> None:
     assert (ROOT / "specs" / "schema.json").read_text(encoding="utf-8") == schema_text()
 
 
-@pytest.mark.parametrize("name", gallery())
+@pytest.mark.parametrize("name", NAMES)
 def test_the_header_says_what_the_numbers_are(name: str) -> None:
     spec = load_spec(gallery()[name])
-    for suffix in ("", "_backward"):
-        header, _, code = (
-            (GENERATED / f"{name}{suffix}.py").read_text(encoding="utf-8").partition("import torch")
-        )
-        said = re.findall(r"^number +(\S+) is", header, re.MULTILINE)
-        assert all(re.search(rf"(?<![\w.]){re.escape(n)}(?![\w.])", code) for n in said)
-        assert ("1 / (1 - p)" in header) == (spec.dropout > 0)
-        assert (f"dropout {spec.dropout}" in header) == (spec.dropout > 0)
-        assert (f"sink {spec.sink}" in header) == (spec.sink is not None)
-        assert ("--schedule backward_lse" in header) == (suffix == "_backward")
-        if "log2(e), as" in header:
-            assert repr(spec_scale(spec) * math.log2(math.e)) in said
+    header, _, code = (GENERATED / f"{name}.py").read_text(encoding="utf-8").partition("import torch")
+    said = re.findall(r"^number +(\S+) is", header, re.MULTILINE)
+    assert all(re.search(rf"(?<![\w.]){re.escape(n)}(?![\w.])", code) for n in said)
+    assert ("1 / (1 - p)" in header) == (spec.dropout > 0)
+    assert (f"dropout {spec.dropout}" in header) == (spec.dropout > 0)
+    assert (f"sink {spec.sink}" in header) == (spec.sink is not None)
+    if "log2(e), as" in header:
+        assert repr(spec_scale(spec) * math.log2(math.e)) in said
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_file_has_both_plans_and_one_function(name: str) -> None:
+    text = (GENERATED / f"{name}.py").read_text(encoding="utf-8")
+    schedules = ["flash2", "backward_lse"] if load_spec(gallery()[name]).backward else ["flash2"]
+    assert re.findall(r"^schedule +(\w+):", text, re.MULTILINE) == schedules
+    launched = re.findall(r"^        (\w+)\[\(programs,\)\]", text, re.MULTILINE)
+    assert re.findall(r"^plan +(\w+):", text, re.MULTILINE) == launched
+    assert text.count("\ndef attention(") == 1
+    assert text.count("torch.autograd.Function") == len(schedules) - 1
 
 
 def spec_scale(spec: AttentionSpec) -> float:
@@ -85,7 +89,7 @@ def spec_scale(spec: AttentionSpec) -> float:
 
 def test_comments_of_a_backward_are_its_mathematics() -> None:
     def comments(name: str) -> str:
-        lines = (GENERATED / f"{name}_backward.py").read_text(encoding="utf-8").splitlines()
+        lines = (GENERATED / f"{name}.py").read_text(encoding="utf-8").splitlines()
         return " ".join(line.strip(" #") for line in lines if line.strip().startswith("#"))
 
     dropped, capped, sunk = comments("gpt2"), comments("softcap"), comments("gpt_oss")
@@ -95,4 +99,4 @@ def test_comments_of_a_backward_are_its_mathematics() -> None:
     assert "dS * d score / d s" not in dropped
     assert "dQ = scale * dQ" in dropped
     assert "dsink = -exp(sink - lse) * delta" in sunk
-    assert "* 1.0" not in (GENERATED / "gpt_oss_backward.py").read_text(encoding="utf-8")
+    assert "* 1.0" not in (GENERATED / "gpt_oss.py").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .files import check_folder
+from .files import writable
 
 
 def _list(text: str) -> tuple[str, ...]:
@@ -43,7 +43,7 @@ def command(
     """Measure flashgen beside its peers, in alternating rounds, and compare with the goals."""
     from flashgen.bench.main import SUITES, Choice, bench
 
-    check_folder(out)
+    writable(None if out is None else out / "bench.json")
     lengths = tuple(map(int, _list(seqlen))) or ((1024, 2048, 16384) if quick else ())
     bench(
         Choice(tuple(suites or SUITES), tuple(map(int, _list(head_dim))), lengths, _list(spec)),

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flashgen.errors import FlashgenError, PlanError
+from flashgen.errors import PlanError
 
 from .console import out, progress
+from .files import writable, write
 from .given import (
     Backward,
     Batch,
@@ -29,8 +30,9 @@ from .given import (
 )
 
 if TYPE_CHECKING:
+    from flashgen.driver import Lowered
     from flashgen.ir.program import Program
-    from flashgen.plan.plan import Plan
+    from flashgen.plan.plan import Plan, Workload
     from flashgen.plan.search import Candidate
     from flashgen.plan.target import Target
 
@@ -39,7 +41,7 @@ def command(
     spec: Spec,
     target: Annotated[str, typer.Option("--target", "-t", help="The GPU to build for.")] = "h100",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The folder to write to; default out/NAME.")
+        Path | None, typer.Option("--output", "-o", help="The folder to write to; default out/NAME/TARGET.")
     ] = None,
     seqlen: Seqlen = 8192,
     seqlen_q: SeqlenQ = None,
@@ -52,14 +54,19 @@ def command(
     ] = True,
     schedule: Schedule = None,
     backward: Backward = False,
+    interpretable: Annotated[
+        bool,
+        typer.Option("--interpretable", help="Write a twin that Triton's interpreter runs, without a GPU."),
+    ] = False,
 ) -> None:
     """Write kernel.py and manifest.json; compiles for the target, which need not be here.
 
-    The files of a schedule other than flash2 have its name: kernel_backward.py, manifest_backward.json.
+    kernel.py holds the forward and, where the spec trains, the backward, as one differentiable function
+    `attention`. With --schedule or --backward it holds that schedule alone, whose name its files have:
+    kernel_backward.py, manifest_backward.json.
     """
-    from flashgen.driver import emit_source, lower_spec
+    from flashgen.driver import emit_source, lower_spec, schedules_of
     from flashgen.plan.call import capacity_notes
-    from flashgen.plan.search import choose
 
     known, gpu, chosen = given(spec, target, dtype, sram)
     if gpu.backend == "interpreter":
@@ -67,42 +74,48 @@ def command(
             f"{gpu.name} runs the program itself and has no kernel; build for a GPU, such as h100"
         )
     work = workload(known, seqlen, seqlen_q, batch, heads)
-    chosen_schedule = algorithm(schedule, backward)
-    lowered = lower_spec(known, chosen_schedule)
-    suffix = "" if chosen_schedule == "flash2" else f"_{chosen_schedule}"
-    if confirm:
-        from flashgen.plan.confirm import proved, rankings
-
-        with progress(f"compiling candidates for {gpu.name}") as tell:
-            emit = partial(emit_source, lowered)
-            ranked = rankings(lowered.program, gpu, chosen, work, emit, tell=tell)
-        plan = proved(lowered.program, gpu, chosen, work, ranked)
-    else:
-        ranked = []
-        plan = choose(lowered.program, gpu, chosen, work)
-    source = emit_source(lowered, plan)
-    folder = output or Path("out") / known.name
-    manifest = json.dumps(source.manifest, indent=2, sort_keys=True) + "\n"
-    texts = {f"kernel{suffix}.py": source.text, f"manifest{suffix}.json": manifest}
-    write(folder, texts)
-    for line in said(lowered.program, plan, gpu, ranked):
-        out().print(line, markup=False)
-    for note in gpu.notes() + capacity_notes(lowered.program, gpu, chosen, work):
+    one = algorithm(schedule, backward)
+    names = schedules_of(known) if schedule is None and not backward else (one,)
+    lowered = [lower_spec(known, name) for name in names]
+    suffix = "" if one == "flash2" else f"_{one}"
+    files = [f"kernel{suffix}.py", f"manifest{suffix}.json"]
+    files += [f"kernel{suffix}_interpretable.py"] if interpretable else []
+    folder = output or Path("out") / known.name / gpu.name
+    writable(*(folder / name for name in files))
+    parts = [(low, *_planned(low, gpu, chosen, work, confirm)) for low in lowered]
+    planned = [(low, plan) for low, plan, _ in parts]
+    source = emit_source(*planned[0], *planned[1:])
+    texts = [source.text, json.dumps(source.manifest, indent=2, sort_keys=True) + "\n"]
+    if interpretable:
+        texts.append(emit_source(*planned[0], *planned[1:], interpretable=True).text)
+    write(folder, dict(zip(files, texts, strict=True)))
+    for low, plan, ranked in parts:
+        for line in said(low.program, plan, gpu, ranked):
+            out().print(line, markup=False)
+    notes = [n for low in lowered for n in capacity_notes(low.program, gpu, chosen, work)]
+    for note in dict.fromkeys(gpu.notes() + notes):
         out().print(f"note: {note}", markup=False)
-    for name in texts:
+    for name in files:
         out().print(f"wrote {folder / name}", markup=False)
 
 
-def write(folder: Path, texts: dict[str, str]) -> None:
-    """Write files into ``folder``, which is made where it is missing. Raises ``FlashgenError``."""
-    path = folder
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            path = folder / name
-            path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise FlashgenError(f"{path} cannot be written: {error.strerror}") from None
+def _planned(
+    lowered: Lowered, gpu: Target, dtype: str, work: Workload, confirm: bool
+) -> tuple[Plan, list[list[Candidate]]]:
+    """The plan, and the candidates that the compiler saw."""
+    from flashgen.driver import emit_source
+
+    if not confirm:
+        from flashgen.plan.search import choose
+
+        return choose(lowered.program, gpu, dtype, work), []
+    from flashgen.plan.confirm import proved, rankings
+
+    what = "backward" if "backward" in lowered.program.schedule else "forward"
+    with progress(f"compiling candidates of the {what} for {gpu.name}") as tell:
+        emit = partial(emit_source, lowered)
+        ranked = rankings(lowered.program, gpu, dtype, work, emit, tell=tell)
+    return proved(lowered.program, gpu, dtype, work, ranked), ranked
 
 
 def said(
@@ -119,9 +132,9 @@ def said(
 
     exist = show_size(target.smem_bytes)
     w = plan.workload
-    lines = [f"{target.description}, {plan.dtype}, schedule {plan.schedule}"]
+    lines = [f"{plan.schedule}: {plan.predicted_us:,.1f} us predicted on {target.description}, {plan.dtype}"]
     if w is not None:
-        lines[0] += f", planned for {call_text(program, w)}"
+        lines[0] += f", for {call_text(program, w)}"
     for i, (f, kernel) in enumerate(zip(facts(program), plan.kernels, strict=True)):
         line = f"  {f.kernel.name}: {kernel}: "
         if plan.compiled is not None:

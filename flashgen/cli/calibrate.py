@@ -10,7 +10,7 @@ import typer
 from flashgen.grid import Grid, grid
 
 from .console import bar, out, wide
-from .files import check_file
+from .files import writable
 
 if TYPE_CHECKING:
     from flashgen.calibrate.fit import Error, Fit
@@ -52,9 +52,9 @@ def command(
     from flashgen.calibrate.start import start_for
     from flashgen.calibrate.write import sourced, write
 
+    made = measurements if measurements is not None and not measurements.exists() else None
+    writable(output, made)
     names = tuple(fitted.replace(" ", "").split(",")) if fitted is not None else FITTED
-    check_file(output)
-    check_file(measurements)
     with bar() as tell:
         if measurements is not None and measurements.exists():
             found = Measurements.read(measurements)

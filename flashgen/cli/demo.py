@@ -9,7 +9,7 @@ import typer
 
 from .console import out as stdout
 from .console import progress
-from .files import check_folder
+from .files import writable
 
 
 def command(
@@ -18,6 +18,6 @@ def command(
     """Take a spec of the gallery, explain its plan, write its kernel, run it, and show its errors."""
     from flashgen.demo.main import demo
 
-    check_folder(out)
+    writable(out / "kernel.py")
     if not demo(out, stdout(), progress):
         raise typer.Exit(1)

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from flashgen.ask.derivatives import derivative_lines
+
 from .console import out, progress
-from .derivatives import derivative_lines
 from .given import (
     Backward,
     Batch,

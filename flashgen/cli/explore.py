@@ -10,9 +10,8 @@ import typer
 
 from flashgen.errors import PlanError
 
-from .build import write
 from .console import out, progress
-from .files import check_file
+from .files import writable, write
 from .given import (
     Backward,
     Batch,
@@ -72,8 +71,7 @@ def command(
         raise PlanError(f"{gpu.name} has no SRAM to explore: name a GPU, such as h100")
     work = workload(known, seqlen, seqlen_q, batch, heads)
     path = output or Path("out") / known.name / "explore.html"
-    for written in (path, png, svg):
-        check_file(written)
+    writable(path, png, svg)
     lowered = lower_spec(known, algorithm(schedule, backward))
     asked = Question(lowered, gpu, kind, work)
     ranked = None

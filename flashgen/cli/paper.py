@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .build import write
 from .console import bar, out
-from .files import check_folder
+from .files import writable, write
 
 
 def command(
@@ -25,7 +24,7 @@ def command(
     from flashgen.paper.page import files
     from flashgen.paper.tables import Section
 
-    check_folder(output)
+    writable(output / "paper.html")
     clock = clock_at_hand()
     with bar() as tell:
 

@@ -12,7 +12,7 @@ import typer
 from flashgen.errors import FlashgenError, PlanError
 
 from .console import out, progress, wide
-from .files import check_folder
+from .files import writable, write
 
 
 def command(
@@ -50,8 +50,7 @@ def command(
     from flashgen.spec import load_spec
     from flashgen.spec.gallery import find, gallery
 
-    from .build import write
-
+    writable(None if output is None else output / "resources.csv")
     wanted = tuple(schedule.split(","))
     for word, known in [(by, tuple(GROUPS)), *((s, tuple(SCHEDULES)) for s in wanted)]:
         if word not in known:
@@ -60,7 +59,6 @@ def command(
     for t in targets:
         if t.backend != "triton":
             raise PlanError(f"{t.name} has no compiler: its kernels are interpreted; name GPUs")
-    check_folder(output)
     known_specs = [load_spec(find(name)) for name in specs or gallery()]
     waiting = list(work(known_specs, targets, wanted, sample, dtype))
     until = time.monotonic() + seconds

@@ -11,7 +11,7 @@ from flashgen.errors import PlanError
 from flashgen.grid import Grid, grid
 
 from .console import bar, out, wide
-from .files import check_folder
+from .files import writable
 from .given import Backward, Batch, Heads, Seqlen, SeqlenQ, Spec, workload
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def command(
     if dtype is not None and dtype not in able:
         raise PlanError(f"{known.name} is declared for {', '.join(able)}, not for {dtype}")
     work = workload(known, seqlen, seqlen_q, batch, heads)
-    check_folder(folder)
+    writable(None if folder is None else folder / "tuned.json")
     schedule = "backward" if backward else "flash2"
     with bar() as tell:
         tuned, rankings = tune(known, schedule, work, DTYPES[dtype or able[0]], top or None, jobs, tell)

@@ -43,8 +43,10 @@ def _plain(e: Expr) -> tuple[str, int]:
     return f"{_CALLS[op]}({', '.join(t for t, _ in args)})", 100
 
 
-def host_facts(program: Program, plan: Plan, kernels: Sequence[KernelSource], note: str) -> dict[str, Any]:
-    """What the template of the host function prints."""
+def host_facts(
+    program: Program, plan: Plan, kernels: Sequence[KernelSource], note: str, checked: Sequence[str]
+) -> dict[str, Any]:
+    """What the template of the host function prints; ``checked`` are the lines of ``hostchecks``."""
     given = [t for t in program.tensors if t.role not in ("out", "workspace")]
     made = [t for t in program.tensors if t.role in ("out", "workspace")]
     summed = {s.dst for s in program.sums}
@@ -52,7 +54,7 @@ def host_facts(program: Program, plan: Plan, kernels: Sequence[KernelSource], no
         "function": function(program),
         "parameters": [*(t.name for t in given), *program.floats],
         "note": note,
-        "shapes": _shapes(program),
+        "checks": checked,
         "allocated": [
             (
                 t.name,
@@ -71,24 +73,6 @@ def host_facts(program: Program, plan: Plan, kernels: Sequence[KernelSource], no
 def function(program: Program) -> str:
     """The name of a module's host function."""
     return "backward" if any(t.role == "saved" for t in program.tensors) else "forward"
-
-
-def _shapes(program: Program) -> list[str]:
-    """Each length from the first tensor that has it."""
-    lines, seen = [], set[str]()
-    for t in program.tensors:
-        if t.role not in ("q", "k", "v"):
-            continue
-        names = [d.name if isinstance(d, Var) and d.name not in seen else "_" for d in t.dims]
-        seen.update(names)
-        if set(names) != {"_"}:
-            lines.append(f"{', '.join(names)} = {t.name}.shape")
-    matrices = [t for t in program.tensors if t.role in ("q", "k", "v", "saved") and len(t.dims) == 4]
-    names = [t.name for t in matrices]
-    rows = " == ".join(f"{n}.stride(-1)" for n in names) + " == 1"
-    if len(names) > 3:
-        rows = f"all(x.stride(-1) == 1 for x in ({', '.join(names)}))"
-    return [*lines, f'assert {rows}, "rows must be contiguous"']
 
 
 def _shape(t: Tensor) -> str:
@@ -112,9 +96,7 @@ def _launch(k: KernelSource, plan: KernelPlan) -> dict[str, Any]:
 def _argument(a: Arg) -> str:
     by_kind: dict[str, Callable[[], str]] = {
         "ptr": lambda: str(a.tensor),
-        "descriptor": lambda: (
-            f"TensorDescriptor({a.tensor}, {a.tensor}.shape, {a.tensor}.stride(), {list(a.block)})"
-        ),
+        "descriptor": lambda: f'_descriptor("{a.tensor}", {a.tensor}, {list(a.block)})',
         "stride": lambda: f"{a.tensor}.stride({a.dim})",
         "constexpr": lambda: f"{a.name}={a.value}",
     }
@@ -124,9 +106,9 @@ def _argument(a: Arg) -> str:
 def _packed(arguments: list[str]) -> list[str]:
     """Positional arguments several to a line, one kind or tensor a line as far as they fit."""
     lines: list[str] = []
-    last = ""
+    last: object = False
     for text in arguments:
-        kind = text.split(".stride")[0] if ".stride" in text else "=" if "=" in text else ""
+        kind = text.split(".stride")[0] if ".stride" in text else "=" if "=" in text else text[:1] == "_"
         if lines and kind == last and len(lines[-1]) + len(text) < 84:
             lines[-1] += f", {text}"
         else:

@@ -56,7 +56,8 @@ class KernelSource:
 @dataclass(frozen=True)
 class Provenance:
     """Where a program comes from, for the header: the spec's canonical JSON and what it says in words, what
-    numbers in the kernels are, and what else there is to say, by name."""
+    numbers in the kernels are, and what else there is to say, by name. ``elements``: what q may be, where
+    that is not what the spec declares of the plan's size."""
 
     spec_json: str
     description: str = ""
@@ -65,6 +66,7 @@ class Provenance:
     versions: tuple[str, ...] = ()
     numbers: tuple[tuple[float | int, str], ...] = ()
     notes: tuple[tuple[str, str], ...] = ()
+    elements: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,23 +6,23 @@ tensors; it imports nothing of flashgen. A template gets finished texts and plac
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from dataclasses import asdict
 from typing import Any
 
 from flashgen.expr.nodes import Expr, Var
-from flashgen.ir.program import Keep, Kernel, Program, Tensor, statements
+from flashgen.ir.program import Kernel, Program, Tensor
 from flashgen.plan.arrange import arrange
 from flashgen.plan.plan import KernelPlan, Plan
 
 from .address import stride_names
 from .body import Body, Style
 from .facts import literal
-from .host import function, host_facts
+from .host import host_facts
+from .hostchecks import checks, elements
 from .launch import GROUP, decode, extents
 from .layout import Line, fold, needed, render
+from .module import Part, joined, module_text, plain
 from .source import Arg, KernelSource, Provenance, Source
 from .templates import environment
 from .text import dialect
@@ -34,22 +34,30 @@ def _render(template: str, **facts: Any) -> str:
     return environment("triton").get_template(template).render(**facts)
 
 
-def emit(program: Program, plan: Plan, provenance: Provenance) -> Source:
-    """The module of ``program`` under ``plan``; ``plan.portable()`` runs in Triton's interpreter too."""
+def emit(program: Program, plan: Plan, provenance: Provenance, *more: tuple[Program, Plan]) -> Source:
+    """The module of ``program`` under ``plan``; ``plan.portable()`` runs in Triton's interpreter too.
+
+    ``more``: the backward of a forward ``program``, for one file that holds both and ``attention``, which is
+    differentiable. ``attention`` stands at the end of every module of a forward.
+    """
+    parts = [_part(a, b, provenance) for a, b in ((program, plan), *more)]
+    text, digest = module_text(parts, provenance, _render)
+    manifests = [_manifest(p.program, p.plan, provenance, p.sources, digest) for p in parts]
+    manifest = manifests[0] if len(parts) == 1 else joined(manifests)
+    return Source(text, tuple(k for p in parts for k in p.sources), manifest)
+
+
+def _part(program: Program, plan: Plan, provenance: Provenance) -> Part:
     assert len(plan.kernels) == len(program.kernels), "a plan has one entry per kernel"
     program = arrange(program, plan)
     printed = [_kernel(program, k, p, plan) for k, p in zip(program.kernels, plan.kernels, strict=True)]
     sources = tuple(source for _, source in printed)
-    host = _render("host.j2", **host_facts(program, plan, sources, _signature(program)))
-    kernels = [text for text, _ in printed]
-    digest = hashlib.sha256("\n".join([*kernels, host]).encode()).hexdigest()
-    header = _header(program, plan, provenance, digest, "\n".join(kernels))
-    facts = {
-        "descriptors": any(a.kind == "descriptor" for source in sources for a in source.args),
-        "draws": any(isinstance(s, Keep) for k in program.kernels for s in statements(k.body)),
-    }
-    text = _render("module.j2", **header, kernels=kernels, host=host, **facts).rstrip("\n") + "\n"
-    return Source(text, sources, _manifest(program, plan, provenance, sources, digest))
+    spec = json.loads(provenance.spec_json)
+    heads = (spec["heads"]["q"], spec["heads"]["kv"]) if spec.get("heads") else None
+    dtypes = provenance.elements or elements(plan.dtype, spec.get("dtypes", ()))
+    lines = checks(program, dtypes, heads)
+    facts = host_facts(program, plan, sources, _signature(program), lines)
+    return Part(program, plan, sources, tuple(text for text, _ in printed), _render("host.j2", **facts))
 
 
 def _kernel(program: Program, kernel: Kernel, plan: KernelPlan, whole: Plan) -> tuple[str, KernelSource]:
@@ -91,53 +99,17 @@ def _args(program: Program, sides: dict[str, int], body: Body) -> list[Arg]:
     return args + [Arg(n, "constexpr", value=v) for n, v in sides.items()]
 
 
-def plain(text: str) -> str:
-    """``text`` on one line, fit for a docstring or a comment whatever it holds."""
-    printable = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(printable.replace("\\", "/").replace('"""', "'''").split()).rstrip('"')
-
-
-def _header(
-    program: Program, plan: Plan, provenance: Provenance, digest: str, kernels: str
-) -> dict[str, Any]:
-    spec = json.loads(provenance.spec_json)
-    said = [f"score {provenance.score}", *([f"mask {provenance.mask}"] if provenance.mask else [])]
-    said += [f"{field} {spec[field]}" for field in ("sink", "dropout") if spec.get(field)]
-    where = ", ".join(f"{name} = {value}" for name, value in (spec.get("constants") or {}).items())
-    facts = [
-        ("spec", f"{', '.join(said)}{f', where {where}' if where else ''}"),
-        *(("number", f"{n!r} is {what}") for n, what in provenance.numbers if holds(kernels, n)),
-        *provenance.notes,
-        ("hash", f"sha256 {hashlib.sha256(provenance.spec_json.encode()).hexdigest()} (canonical JSON)"),
-        ("schedule", f"{program.schedule}: {len(program.kernels)} kernel(s)"),
-        *(("plan", f"{k.name}: {p}") for k, p in zip(program.kernels, plan.kernels, strict=True)),
-        ("target", f"{plan.target}, {plan.dtype}"),
-        ("versions", ", ".join(provenance.versions)),
-        ("code", f"sha256 {digest}"),
-    ]
-    return {
-        "title": f"{program.name}: attention {function(program)}, generated by flashgen. "
-        "Edit the spec, not this file.",
-        "words": fold(plain(provenance.description), 100),
-        "facts": [(name, "\n          ".join(fold(plain(value), 90))) for name, value in facts if value],
-    }
-
-
-def holds(code: str, number: float | int) -> bool:
-    """Whether ``number`` is a literal of ``code``."""
-    return re.search(rf"(?<![\w.]){re.escape(repr(number))}(?![\w.])", code) is not None
-
-
 def _signature(program: Program) -> str:
     """What ``forward`` takes and gives."""
     outs = [t for t in program.tensors if t.role == "out"]
     takes = [t for t in program.tensors if t.role not in ("out", "workspace")]
-    shapes = ", ".join(f"{t.name} ({', '.join(_dim(d) for d in t.dims)})" for t in takes)
-    results = ", ".join(f"{t.name} ({', '.join(_dim(d) for d in t.dims)})" for t in outs)
+    shapes = ", ".join(f"{t.name} ({', '.join(dim(d) for d in t.dims)})" for t in takes)
+    results = ", ".join(f"{t.name} ({', '.join(dim(d) for d in t.dims)})" for t in outs)
     return "\n    ".join(fold(f"{shapes} -> {results}.", 90))
 
 
-def _dim(e: Expr) -> str:
+def dim(e: Expr) -> str:
+    """A dim as a reader names it: a length, or a number."""
     return e.name if isinstance(e, Var) else str(literal(e, {}))
 
 
@@ -151,7 +123,7 @@ def _manifest(
     """Everything a launcher needs besides the text, as plain data."""
 
     def tensor(t: Tensor) -> dict[str, Any]:
-        return {"name": t.name, "dims": [_dim(d) for d in t.dims], "dtype": t.dtype, "role": t.role}
+        return {"name": t.name, "dims": [dim(d) for d in t.dims], "dtype": t.dtype, "role": t.role}
 
     return {
         "name": program.name,

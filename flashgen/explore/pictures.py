@@ -23,6 +23,8 @@ from .requests import requested
 BLUE, ORANGE, GREY = "#0b5cad", "#a8480a", "#55606a"
 #: Sizes of SRAM at which the traffic is worked out, evenly spaced on a logarithmic axis.
 SIZES = 24
+#: Pixels an inch of a PNG: legible beside text, and below 100 kB for a kernel.
+DPI = 100
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "0"}
 
 
@@ -53,7 +55,7 @@ def draw(asked: Question, paths: Mapping[str, Path], ranked: Sequence[list[Candi
         for kind, path in paths.items():
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                figure.savefig(path, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else {})
+                figure.savefig(path, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else {})
             except OSError as error:
                 raise FlashgenError(f"{path} cannot be written: {error.strerror}") from None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flashgen.runtime.api import Attention
+from flashgen.driver import emit_source, lower_spec, schedules_of
+from flashgen.runtime.api import CompiledAttention
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
 
@@ -13,18 +14,18 @@ TARGET = "h100"
 DTYPE = "bf16"
 
 
-def kernel(path: Path, target: str = TARGET, schedule: str = "flash2") -> str:
-    """The module of one spec for ``target``."""
+def kernel(path: Path, target: str = TARGET) -> str:
+    """The module of one spec for ``target``: its forward and, where it trains, its backward."""
     spec = load_spec(path)
     dtype = DTYPE if DTYPE in spec.dtypes else None
-    return Attention(spec.canonical_json(), target).source(target, dtype, schedule).text
+    attention = CompiledAttention(spec.canonical_json(), target)
+    parts = [
+        (lower_spec(spec, schedule), attention.source(target, dtype, schedule).plan)
+        for schedule in schedules_of(spec)
+    ]
+    return emit_source(*parts[0], *parts[1:]).text
 
 
 def kernels(target: str = TARGET) -> dict[str, str]:
-    """Every module of the gallery by file name, forward and backward."""
-    schedules = {"": "flash2", "_backward": "backward"}
-    return {
-        f"{name}{suffix}.py": kernel(path, target, schedule)
-        for name, path in gallery().items()
-        for suffix, schedule in schedules.items()
-    }
+    """Every module of the gallery by file name."""
+    return {f"{name}.py": kernel(path, target) for name, path in gallery().items()}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PARSED = 1 << 20
 
 
-class Attention:
+class CompiledAttention:
     """A compiled spec: ``attn(q, k, v, slopes=slopes)``.
 
     Works on CPU tensors (the program runs in the interpreter) and CUDA tensors (the generated kernel runs),
@@ -134,14 +134,14 @@ class Attention:
         return f"<flashgen attention {self.signature.name}>"
 
 
-def compile(spec: str | Path | AttentionSpec, target: str | None = None) -> Attention:
+def compile(spec: str | Path | AttentionSpec, target: str | None = None) -> CompiledAttention:
     """The attention of a spec: a YAML file's path, a gallery's name, or an ``AttentionSpec``.
 
     The kernel for ``target`` (default: the current CUDA device's, or the CPU's) is planned and generated
     now, or taken from the cache; kernels for other devices, dtypes and workloads follow at first use.
     Raises ``SpecError`` for a spec that is not sound, ``PlanError`` where it has no plan.
     """
-    attention = Attention(canonical(spec), target or default_target())
+    attention = CompiledAttention(canonical(spec), target or default_target())
     assert attention.target is not None
     prepare(attention.spec_json, attention.target)
     return attention

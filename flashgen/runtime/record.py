@@ -51,9 +51,9 @@ class Workspace:
     dtype: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Record:
-    """A generated module at ``path``."""
+    """A generated module at ``path``, which prints as its text."""
 
     path: Path
     text: str
@@ -61,6 +61,24 @@ class Record:
     workspaces: tuple[Workspace, ...]
     plan: Plan
     sums: tuple[Sum, ...] = ()
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        names = ", ".join(k.name for k in self.kernels)
+        return f"<{names} for {self.plan.target}, {self.plan.dtype}: print() shows the source, {self.path}>"
+
+    def _repr_html_(self) -> str:
+        from io import StringIO
+
+        from rich.console import Console
+        from rich.syntax import Syntax
+
+        width = max(len(line) for line in self.text.splitlines())
+        console = Console(record=True, file=StringIO(), width=width)
+        console.print(Syntax(self.text, "python", theme="default", background_color="default"))
+        return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
 FILES = ("kernel.py", "manifest.json", "launch.json", "plan.json")

@@ -7,7 +7,7 @@ Layouts are ``(batch, heads, seqlen, head_dim)``. A spec is frozen, has been che
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
@@ -25,7 +25,7 @@ from flashgen.expr import words
 from flashgen.expr.nodes import Expr
 from flashgen.expr.words import KINDS
 
-from . import checks
+from . import checks, written
 from .fields import (
     SYMBOLS,
     Constant,
@@ -76,6 +76,13 @@ Later = Annotated[
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        cls.__signature__ = written.signature_of(cls, LATER)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return written.fields_set(self).items()
 
 
 class HeadDims(_Part):
@@ -221,6 +228,10 @@ class AttentionSpec(_Part):
     def canonical_json(self) -> str:
         """All of the spec in one line: equal for equal specs. Inputs keep their order, which is theirs."""
         return self._json
+
+    def to_yaml(self) -> str:
+        """The spec as the text of a file, without what is as by default."""
+        return written.yaml_text(written.fields_set(self))
 
     @classmethod
     def from_json(cls, text: str) -> AttentionSpec:

@@ -1,8 +1,10 @@
 """Is the kernel right? Compared with mathematics: a dense fp64 oracle written from the spec's meaning.
 
 ``check`` judges one case, ``check_gradients`` its gradients, ``check_dropout`` the mask of a spec that drops;
-``verify`` searches for a case that fails and shrinks it.
+``verify`` searches for a case that fails and shrinks it; ``flashgen.verify(spec)`` calls it.
 """
+
+from flashgen.ask.package import callable_package
 
 from .carried import gradient_floors
 from .case import Case
@@ -32,3 +34,5 @@ __all__ = [
     "truth_gradients",
     "verify",
 ]
+
+callable_package(__name__)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from flashgen.errors import PlanError
+from flashgen.plan.size import counted
 from flashgen.spec.model import AttentionSpec
 
 from .case import Case
@@ -39,7 +41,7 @@ class Failure:
     reproducer: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """What ``verify`` saw: how many cases ran, with gradients or without, and the failure if there is one."""
 
@@ -53,6 +55,19 @@ class Report:
     def passed(self) -> bool:
         """True when every case agreed with the oracle."""
         return self.failure is None
+
+    def __str__(self) -> str:
+        what = f"{self.spec.name} on {self.backend}"
+        if self.failure is None:
+            more = ", gradients too" if self.gradients else "; gradients not compared"
+            return f"OK {what}: agrees with the fp64 oracle in {counted(self.examples, 'call')}{more}"
+        problems = "\n".join(f"   {p}" for p in self.failure.problems)
+        return f"FAILED {what}, smallest call found:\n{problems}\n\n{self.failure.reproducer}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
 
 
 class _Parted(AssertionError):

@@ -1,9 +1,10 @@
-"""``flashgen build``: two files in the folder named, or nothing."""
+"""``flashgen build``: its files in the folder named, or nothing."""
 
 from __future__ import annotations
 
 import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -36,11 +37,12 @@ def test_it_writes_a_kernel_and_its_manifest(here: Path) -> None:
 
 def test_the_compiler_confirms_it(here: Path) -> None:
     pytest.importorskip("triton.backends.compiler")
-    (here / "small.yaml").write_text("name: small\nhead_dim: 16\n")
+    (here / "small.yaml").write_text("name: small\nhead_dim: 16\nbackward: false\n")
     result = run("small.yaml", "--dtype", "fp16")
     assert result.exit_code == 0, result.output
     assert "B of spills a thread" in result.output
-    manifest = json.loads((here / "out" / "small" / "manifest.json").read_text(encoding="utf-8"))
+    assert "of the forward" in result.output
+    manifest = json.loads((here / "out" / "small" / "h100" / "manifest.json").read_text(encoding="utf-8"))
     (kernel,) = manifest["kernels"]
     assert kernel["compiled"].keys() == {"smem_bytes", "registers", "spill_bytes", "loops"}
     assert kernel["compiled"]["registers"] > 0
@@ -101,7 +103,7 @@ def test_two_schedules_at_once_are_none(here: Path) -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        ["gemma2_local"],
+        ["gemma2_local", "--schedule", "flash2"],
         ["causal", "--backward", "--seqlen", "512", "--batch", "1", "--heads", "8/2"],
     ],
 )
@@ -126,10 +128,55 @@ def test_a_spec_for_inference_has_no_backward(here: Path, command: str) -> None:
 
 
 def test_by_default_it_is_the_plan_that_calls_run(here: Path) -> None:
-    from flashgen.runtime.api import Attention
+    from flashgen.runtime.api import CompiledAttention
     from flashgen.spec.gallery import gallery
     from flashgen.spec.load import load_spec
 
     assert run("causal", "--dtype", "bf16", "-o", "made", "--no-confirm").exit_code == 0
-    known = Attention(load_spec(gallery()["causal"]).canonical_json()).source("h100", "bf16")
-    assert (here / "made" / "kernel.py").read_text(encoding="utf-8") == known.text
+    attention = CompiledAttention(load_spec(gallery()["causal"]).canonical_json())
+    manifest = json.loads((here / "made" / "manifest.json").read_text(encoding="utf-8"))
+    assert sorted(manifest["modules"]) == ["backward_lse", "flash2"]
+    for schedule, module in manifest["modules"].items():
+        assert module["plan"] == attention.source("h100", "bf16", schedule).plan.to_json()
+
+
+def test_the_chosen_plan_s_time_comes_first(here: Path) -> None:
+    result = run("causal", "--no-confirm", "-o", "made")
+    forward, backward = (line for line in result.stdout.splitlines() if "us predicted on" in line)
+    assert re.match(r"flash2: [\d,.]+ us predicted on .*H100.*, fp16, for B=4 Hq=32", forward)
+    assert backward.startswith("backward_lse: ")
+    assert result.stdout.startswith(forward)
+    assert not re.search(r"\d ms\b", result.stdout)
+
+
+def test_each_target_has_its_own_folder(here: Path) -> None:
+    for target in ("h100", "a100"):
+        assert run("causal", "--target", target, "--no-confirm", "--schedule", "flash2").exit_code == 0
+    assert sorted(str(p.relative_to(here)) for p in here.glob("out/**/kernel.py")) == [
+        str(Path("out", "causal", t, "kernel.py")) for t in ("a100", "h100")
+    ]
+
+
+@pytest.mark.parametrize("command", [["build"], ["explore"]])
+def test_an_unwritable_path_is_said_before_the_work(
+    here: Path, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def worked(*_: object, **__: object) -> None:
+        raise AssertionError("work went before")
+
+    for name in ("plan.search.choose", "plan.confirm.rankings", "explore.data.page_data"):
+        monkeypatch.setattr(f"flashgen.{name}", worked)
+    (here / "taken").write_text("a file")
+    result = CliRunner().invoke(app, [*command, "causal", "-o", str(Path("taken", "folder", "x.html"))])
+    assert result.exit_code == 1
+    assert "cannot be written: Not a directory" in result.output
+    assert sorted(p.name for p in here.iterdir() if p.name != "cache") == ["taken"]
+
+
+def test_the_twin_has_no_inline_assembly(here: Path) -> None:
+    result = run("softcap", "--no-confirm", "--interpretable", "-o", "made")
+    assert result.exit_code == 0, result.output
+    kernel, twin = ((here / "made" / f"kernel{s}.py").read_text() for s in ("", "_interpretable"))
+    assert "inline_asm" in kernel
+    assert not re.search("inline_asm|TensorDescriptor|maxnreg", twin)
+    assert f"wrote {Path('made', 'kernel_interpretable.py')}" in result.output

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from flashgen.cli import console
 from flashgen.cli.app import app
-from flashgen.cli.files import check_file, check_folder
+from flashgen.cli.files import writable
 
 FULL = Path("/dev/full")
 
@@ -89,9 +89,7 @@ def test_what_cannot_be_written_is_said_before_the_work(
 
 
 def test_trying_leaves_no_trace(tmp_path: Path) -> None:
-    check_folder(tmp_path / "a" / "b")
-    check_file(tmp_path / "c" / "d.txt")
-    check_file(None)
+    writable(tmp_path / "a" / "b" / "c.txt", tmp_path / "d.txt", None)
     assert list(tmp_path.iterdir()) == []
 
 

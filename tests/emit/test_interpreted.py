@@ -76,8 +76,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
         standard = program(name, "standard")
         made = source(standard, plan(standard, dtype="fp32"))
         jobs[f"{name}-standard"] = (made.text, call(name, SHAPES[0]))
-    jobs["plain-noqueries"] = (source(program("plain")).text, call("plain", (2, 2, 2, 0, 5)))
-    jobs["plain-nokeys"] = (source(program("plain")).text, call("plain", (2, 2, 2, 5, 0)))
+    jobs["plain-noqueries"] = (source(program("plain")).text, call("plain", (2, 2, 2, 0, 5), "float16"))
+    jobs["plain-nokeys"] = (source(program("plain")).text, call("plain", (2, 2, 2, 5, 0), "float16"))
     return run(tmp_path_factory.mktemp("modules"), jobs)
 
 

@@ -21,7 +21,7 @@ import pytest
 from flashgen.driver import SCHEDULES, lower_spec
 from flashgen.errors import SpecError
 from flashgen.ir.program import Program, statements
-from flashgen.runtime.api import Attention
+from flashgen.runtime.api import CompiledAttention
 from flashgen.spec.model import AttentionSpec
 from flashgen.spec.names import gradient_name_problem, spec_name_problem, value_name_problem
 
@@ -180,7 +180,7 @@ def test_no_two_inputs_make_one_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in inspect.signature(Attention.__call__).parameters if n != "inputs"]
+    "name", [n for n in inspect.signature(CompiledAttention.__call__).parameters if n != "inputs"]
 )
 def test_no_input_takes_an_argument_of_the_call(name: str) -> None:
     assert value_name_problem(name)
