@@ -53,7 +53,6 @@ def test_the_schema_is_a_schema_and_is_not_stale() -> None:
         {"extra": 1},
         {"dtypes": ["fp8"]},
         {"dtypes": []},
-        {"inputs": {"a1": {"shape": []}}},
         {"inputs": {"a1": {"shape": ["rows"]}}},
         {"inputs": {"a b": {"shape": ["heads"]}}},
         {"dropout": 1.0},
