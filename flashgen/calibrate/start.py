@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from flashgen.plan.named import is_named
+from flashgen.plan.named import is_kin, is_named
 from flashgen.plan.target import Target, load_target, target_names
 
 from .fit import with_values
@@ -41,11 +41,15 @@ def reported(properties: object) -> dict[str, float]:
 
 
 def nearest(device: Device, targets: Sequence[Target]) -> tuple[Target, bool]:
-    """The target of the device's own name, architecture and number of SMs, and True; else the nearest
-    architecture's, and False."""
-    near = sorted(
-        targets, key=lambda t: (*_distance(t.arch, device.arch), not is_named(t.name, device.name))
-    )[0]
+    """The target of the device's own name, architecture and number of SMs, and True; else that of the
+    nearest architecture, of its kind and with the most nearly as many SMs, and False."""
+
+    def far(t: Target) -> tuple[object, ...]:
+        off = abs(t.number("sms") - device.reported.get("sms", 0))
+        named, kin = is_named(t.name, device.name), is_kin(t.description, device.name)
+        return (*_distance(t.arch, device.arch), not named, not kin, off)
+
+    near = min(targets, key=far)
     sms = device.reported.get("sms", near.number("sms"))
     return near, near.arch == device.arch and is_named(near.name, device.name) and near.number("sms") == sms
 

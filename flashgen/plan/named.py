@@ -1,4 +1,4 @@
-"""Whether a target's name is that of a device, as drivers spell it: ``rtx4090`` and ``GeForce RTX 4090``."""
+"""Which target a device is, or is like, by its name: ``rtx4090`` and a driver's ``GeForce RTX 4090``."""
 
 from __future__ import annotations
 
@@ -10,3 +10,9 @@ def is_named(name: str, device: str) -> bool:
     an L40S is no ``l4``."""
     parts = re.findall(r"[a-z]+|\d+", name.lower())
     return re.search(f"{'[ -]?'.join(parts)}(?![0-9])", device.lower()) is not None
+
+
+def is_kin(description: str, device: str) -> bool:
+    """Whether both are cards for players, or neither: those have half the rate of matrix units at the same
+    architecture."""
+    return ("geforce" in description.lower()) == ("geforce" in device.lower())

@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 
 from flashgen.errors import PlanError
-from flashgen.plan.named import is_named
+from flashgen.plan.named import is_kin, is_named
 
 from .cache import entry
 
@@ -42,8 +42,8 @@ def arch_of(device: object) -> str:
 
 
 def match(device: str, arch: str, targets: Mapping[str, Known], sms: int = 0) -> Known:
-    """The target of architecture ``arch``; among several the device's own name decides, else the number of
-    SMs."""
+    """The target of architecture ``arch``; among several the device's own name decides, else its kind and
+    the number of SMs."""
     same = [t for t in targets.values() if t.arch == arch]
     if not same:
         archs = ", ".join(f"{t.name} ({t.arch})" for t in targets.values())
@@ -54,7 +54,7 @@ def match(device: str, arch: str, targets: Mapping[str, Known], sms: int = 0) ->
     named = [t for t in same if is_named(t.name, device)]
     if named:
         return max(named, key=lambda t: len(t.name))
-    return min(same, key=lambda t: abs(t.sms - sms))
+    return min(same, key=lambda t: (not is_kin(t.description, device), abs(t.sms - sms)))
 
 
 @lru_cache(maxsize=1)

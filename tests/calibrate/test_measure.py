@@ -116,11 +116,19 @@ def test_an_unknown_gpu_starts_from_the_nearest_architecture_and_what_it_reports
 
 
 @pytest.mark.parametrize(
-    ("arch", "name"), [("sm_86", "rtx3090"), ("gfx942", "mi300x"), ("gfx950", "mi300x"), ("sm_100", "b200")]
+    ("arch", "device", "name"),
+    [
+        ("sm_86", "NVIDIA GeForce RTX 3080", "rtx3090"),
+        ("sm_86", "NVIDIA A40", "a10"),
+        ("sm_89", "NVIDIA L40", "l40s"),
+        ("gfx942", "Nothing", "mi300x"),
+        ("gfx950", "Nothing", "mi300x"),
+        ("sm_100", "Nothing", "b200"),
+    ],
 )
-def test_the_nearest_is_of_the_same_maker(arch: str, name: str) -> None:
+def test_the_nearest_is_of_the_same_maker(arch: str, device: str, name: str) -> None:
     gpus = [load_target(n) for n in target_names() if n != "cpu"]
-    assert nearest(Device("Nothing", arch, ""), gpus)[0].name == name
+    assert nearest(Device(device, arch, "", {"sms": 142}), gpus)[0].name == name
 
 
 @pytest.mark.parametrize("name", [n for n in target_names() if n != "cpu"])

@@ -169,7 +169,7 @@ def test_sizes_as_json_mean_what_they_meant() -> None:
 
 
 TARGETS = {
-    n: Known(n, a, "", 1, sms)
+    n: Known(n, a, "GeForce" if n.startswith("rtx") else "", 1, sms)
     for n, a, sms in (
         *(("h100", "sm_90", 132), ("h200", "sm_90", 132), ("t4", "sm_75", 40)),
         *(("l4", "sm_89", 58), ("l40s", "sm_89", 142), ("rtx4060", "sm_89", 24), ("rtx4090", "sm_89", 128)),
@@ -187,6 +187,7 @@ TARGETS = {
         ("NVIDIA L40S", "sm_89", "l40s"),
         ("NVIDIA GeForce RTX 4060 Laptop GPU", "sm_89", "rtx4060"),
         ("NVIDIA L40", "sm_89", "l40s"),  # no l4: 142 SMs
+        ("NVIDIA GeForce RTX 4080", "sm_89", "rtx4090"),
     ],
 )
 def test_a_device_is_known_by_architecture_and_name(device: str, arch: str, name: str) -> None:
