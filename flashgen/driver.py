@@ -83,14 +83,13 @@ def plan_for(lowered: Lowered, target: Target, dtype: str, workload: Workload | 
 
 def emit_source(lowered: Lowered, plan: Plan) -> Source:
     """Program + Plan -> Triton source text with its manifest."""
-    from importlib.metadata import version
-
     from flashgen import __version__
     from flashgen.emit.source import Provenance
     from flashgen.emit.triton import emit
+    from flashgen.toolchain import triton_version
 
     spec = lowered.spec
-    versions = (f"flashgen {__version__}", f"triton {version('triton')}")
+    versions = (f"flashgen {__version__}", f"triton {triton_version() or 'not installed'}")
     notes = []
     if f"{lowered.program.schedule}_lse" in SCHEDULES:
         notes += [

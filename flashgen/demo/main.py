@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.syntax import Syntax
 from rich.table import Table
 from ruamel.yaml import YAML
@@ -21,13 +22,15 @@ from flashgen.emit.source import Source
 from flashgen.plan.confirm import confirmed, ranking
 from flashgen.plan.explain import explain
 from flashgen.plan.plan import Plan
-from flashgen.plan.search import LONG
+from flashgen.plan.search import LONG, choose
 from flashgen.plan.target import load_target
 from flashgen.runtime.api import default_target
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
 from flashgen.spec.model import AttentionSpec
+from flashgen.toolchain import triton_version
 from flashgen.verify.case import Case
+from flashgen.verify.worker import interpreter_fault_here
 
 from . import measure
 from .measure import Result
@@ -69,6 +72,7 @@ def demo(out: Path, console: Console) -> bool:
     kernel.write_text(source, encoding="utf-8")
     interpreted = out / f"{spec.name}_interpreted.py"
     interpreted.write_text(portable, encoding="utf-8")
+    fault = "" if on_gpu else interpreter_fault_here()
     lines = source.count("\n")
     console.print(f"{_relative(kernel)}: {lines} lines of Triton that import nothing of flashgen")
     if not on_gpu:
@@ -77,8 +81,12 @@ def demo(out: Path, console: Console) -> bool:
             "(inline assembly, descriptors, register limits), for Triton's interpreter"
         )
 
-    part(4, "It runs " + ("on this GPU" if on_gpu else "without a GPU: the kernel in Triton's interpreter"))
-    results = list(_runs(spec, interpreted, chosen, on_gpu, console))
+    how = "the program itself" if fault else "the kernel in Triton's interpreter"
+    part(4, "It runs " + ("on this GPU" if on_gpu else f"without a GPU: {how}"))
+    if fault:
+        console.print(f"[yellow]The kernel is not run:[/] {escape(fault)}")
+    backends = ON_GPU if on_gpu else {"tile program": "cpu"} if fault else ON_CPU
+    results = list(_runs(spec, interpreted, chosen, backends, console))
 
     part(5, "Its errors against a dense fp64 computation of what the spec means")
     console.print(_table(results))
@@ -101,6 +109,11 @@ def _plan(spec: AttentionSpec, target: str, dtype: str, console: Console) -> tup
     def emit(plan: Plan) -> Source:
         return emit_source(lowered, plan)
 
+    if triton_version() is None:
+        console.print("[yellow]Triton is not installed, so no compiler confirms the plan.[/]")
+        console.print(explain(lowered.program, gpu, dtype, work), soft_wrap=False)
+        plan = choose(lowered.program, gpu, dtype, work)
+        return emit(plan).text, emit(plan.portable()).text
     console.print(f"[dim]compiling the best candidates for {target} (no such GPU is needed) …[/]")
     kernels = range(len(lowered.program.kernels))
     ranked = tuple(ranking(lowered.program, i, gpu, dtype, work, emit) for i in kernels)
@@ -110,7 +123,7 @@ def _plan(spec: AttentionSpec, target: str, dtype: str, console: Console) -> tup
 
 
 def _runs(
-    spec: AttentionSpec, kernel: Path, chosen: dict[str, Any], on_gpu: bool, console: Console
+    spec: AttentionSpec, kernel: Path, chosen: dict[str, Any], backends: dict[str, str], console: Console
 ) -> Iterator[tuple[str, Case, Result]]:
     """Each case of each backend with its result; without a GPU the written file runs in the interpreter."""
     attention = flashgen.compile(spec)
@@ -119,14 +132,14 @@ def _runs(
         out, lse = attention(q, k, v, return_lse=True, **inputs)
         return out, lse
 
-    for name, key in (ON_GPU if on_gpu else ON_CPU).items():
+    for name, key in backends.items():
         for case in (Case(**fields) for fields in chosen[key]):
             shape = f"{case.heads}/{case.kv_heads} heads, {case.seqlen_q} queries, {case.seqlen_k} keys"
             console.print(f"[dim]{name}: {case.dtype}, {shape} …[/]")
             if key == "interpreted":
                 yield name, case, measure.interpreted(spec, case, kernel)
             else:
-                yield name, case, measure.run(spec, case, call, "cuda" if on_gpu else "cpu")
+                yield name, case, measure.run(spec, case, call, key)
 
 
 def _table(results: list[tuple[str, Case, Result]]) -> Table:

@@ -15,6 +15,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from flashgen.errors import CannotRun
+from flashgen.toolchain import cache_for_triton
+
 from .miscompiled import wrong_operands
 from .sass import inner_loops, to_lists
 
@@ -100,11 +103,17 @@ def _first_line(e: BaseException) -> str:
 
 
 def main() -> None:
-    """Read a job on stdin, write its numbers (or ``error``) as one line of JSON, last on stdout."""
+    """Read a job on stdin, write its numbers (or ``error``, or ``cannot`` where nothing can be compiled
+    here) as one line of JSON, last on stdout."""
     job = json.load(sys.stdin)
     try:
+        cache_for_triton()
         answer = compile_job(job)
-    except (ImportError, OSError, MemoryError) as e:  # says nothing about the candidate
+    except CannotRun as e:
+        answer = {"cannot": str(e)}
+    except (ImportError, OSError) as e:  # says nothing about any candidate
+        answer = {"cannot": f"nothing can be compiled here: {_first_line(e)}"}
+    except MemoryError as e:  # nor this
         answer = {"error": _first_line(e), "passing": True}
     except Exception as e:  # whatever else Triton raises refutes it
         answer = {"error": _first_line(e)}
