@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from flashgen.errors import CannotRun
 from flashgen.ir.program import Program
 from flashgen.resources import cache_folder
-from flashgen.toolchain import need_triton, triton_version
+from flashgen.toolchain import cache_for_triton, need_triton, triton_version
 
 from .plan import Measured, Plan
 from .sass import Instruction, from_lists
@@ -92,6 +92,7 @@ def compiled(work: Mapping[str, Any]) -> Verdict:
 
 
 def _run(work: Mapping[str, Any]) -> dict[str, Any]:
+    cache_for_triton()  # here, so that a temporary one is removed though its users be killed
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     here = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, here))

@@ -237,7 +237,7 @@ def test_verdicts_are_kept_unless_they_are_about_this_machine(
         return list(own_cache.rglob("*.json"))
 
     for code in ("import no_such_module\n", "open('/no/such/file')\n"):
-        with pytest.raises(CannotRun, match="no.such"):
+        with pytest.raises(CannotRun, match=r"no.such"):
             compiled(work(code))
     assert kept() == []
     refused = compiled(work("raise ValueError('unfit')\n"))
