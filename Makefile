@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test browser lint format typecheck golden generated schema clean
+.PHONY: help setup demo test browser lowest lint format typecheck golden generated schema clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## from a spec to a checked kernel, in under two minutes
 	@$(BIN)/python -m flashgen demo
 
-test: lint typecheck browser ## everything that CI runs
+test: lint typecheck browser lowest ## everything that CI runs
 	@$(BIN)/python -m pytest -q -n 2
 
 browser: ## Chromium for the explorer's tests; without it they are skipped
@@ -32,6 +32,9 @@ browser: ## Chromium for the explorer's tests; without it they are skipped
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
 		chromium chromium-driver fonts-dejavu-core >/dev/null; } || \
 		echo "no Chromium, so its tests are skipped; on Debian: apt-get install chromium chromium-driver"
+
+lowest: $(STAMP) ## flashgen with the lowest versions that pyproject.toml allows; skipped without a package index
+	@$(BIN)/python -m pytest -q tests/lowest.py
 
 lint: $(STAMP) ## ruff's rules and format
 	@$(BIN)/ruff check .

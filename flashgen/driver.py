@@ -103,14 +103,13 @@ def emit_source(
 
     ``interpretable``: a twin of the module, on the same tiles, that Triton's interpreter runs.
     """
-    from importlib.metadata import version
-
     from flashgen import __version__
     from flashgen.emit.source import Provenance
     from flashgen.emit.triton import emit
+    from flashgen.toolchain import triton_version
 
     spec = lowered.spec
-    versions = (f"flashgen {__version__}", f"triton {version('triton')}")
+    versions = (f"flashgen {__version__}", f"triton {triton_version() or 'not installed'}")
     notes = []
     if f"{lowered.program.schedule}_lse" in SCHEDULES:
         notes += [

@@ -21,7 +21,18 @@ class Place:
 
 
 class FlashgenError(Exception):
-    """An error whose message says what was wrong, where, what was expected and what would work."""
+    """An error whose message says what was wrong, where, what was expected and what would work.
+
+    ``status`` is what a command that ends by it exits with."""
+
+    status = 1
+
+
+class CannotRun(FlashgenError):
+    """The surroundings lack what was asked for (Triton, a folder to write to, a GPU): nothing was found out
+    about the spec. The message says what is missing and what would work."""
+
+    status = 3
 
 
 class ExprError(FlashgenError):

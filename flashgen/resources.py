@@ -20,7 +20,13 @@ def folder(name: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """The cache on disk: ``FLASHGEN_CACHE_DIR``, else ``flashgen`` in the user's cache folder."""
-    if named := os.environ.get("FLASHGEN_CACHE_DIR"):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "flashgen"
+    """The cache on disk: ``FLASHGEN_CACHE_DIR``, else ``flashgen`` in the user's cache folder.
+
+    For a user without a home it is a folder that cannot be made: nothing is kept."""
+    named = os.environ.get("FLASHGEN_CACHE_DIR")
+    try:
+        if named:
+            return Path(named).expanduser()
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "flashgen"
+    except RuntimeError:
+        return Path(os.devnull) / "flashgen"

@@ -1,8 +1,8 @@
 """The command line. A command is a file of this folder with a function ``command``, and a line below.
 
 Command files import what is heavy (torch, triton) inside the function, so that ``flashgen check``
-starts at once. A ``FlashgenError`` is printed with its places and ends with status 1; whatever else is
-raised is a bug in flashgen, and its traceback is shown.
+starts at once. A ``FlashgenError`` is printed with its places and ends with its status, 3 where something
+is missing here and 1 otherwise; whatever else is raised is a bug in flashgen, and its traceback is shown.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def reports_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(*args, **kwargs)
         except FlashgenError as error:
             print_error(error)
-            raise typer.Exit(1) from None
+            raise typer.Exit(error.status) from None
 
     return run
 

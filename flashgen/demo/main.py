@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.syntax import Syntax
 from rich.text import Text
 from ruamel.yaml import YAML
@@ -23,13 +24,15 @@ from flashgen.grid import Cell, Grid, grid
 from flashgen.plan.confirm import proved, rankings
 from flashgen.plan.explain import explain
 from flashgen.plan.plan import Plan
-from flashgen.plan.search import LONG
+from flashgen.plan.search import LONG, choose
 from flashgen.plan.target import load_target
 from flashgen.runtime.api import default_target
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
 from flashgen.spec.model import AttentionSpec
+from flashgen.toolchain import triton_version
 from flashgen.verify.case import Case
+from flashgen.verify.worker import interpreter_fault_here
 
 from . import measure
 from .measure import Result
@@ -80,6 +83,7 @@ def demo(out: Path, console: Console, working: Working) -> bool:
     kernel.write_text(source, encoding="utf-8")
     interpreted = out / f"{spec.name}_interpreted.py"
     interpreted.write_text(portable, encoding="utf-8")
+    fault = "" if on_gpu else interpreter_fault_here()
     lines = source.count("\n")
     console.print(f"{_relative(kernel)}: {lines} lines of Triton that import nothing of flashgen")
     if not on_gpu:
@@ -88,8 +92,12 @@ def demo(out: Path, console: Console, working: Working) -> bool:
             "(inline assembly, descriptors, register limits), for Triton's interpreter"
         )
 
-    part(4, "It runs " + ("on this GPU" if on_gpu else "without a GPU: the kernel in Triton's interpreter"))
-    results = list(_runs(spec, interpreted, chosen, on_gpu, working))
+    how = "the program itself" if fault else "the kernel in Triton's interpreter"
+    part(4, "It runs " + ("on this GPU" if on_gpu else f"without a GPU: {how}"))
+    if fault:
+        console.print(f"[yellow]The kernel is not run:[/] {escape(fault)}")
+    backends = ON_GPU if on_gpu else {"tile program": "cpu"} if fault else ON_CPU
+    results = list(_runs(spec, interpreted, chosen, backends, working))
     console.print("done: " + ", ".join(f"{name} in {case.dtype}" for name, case, _ in results))
 
     part(5, "Its errors against a dense fp64 computation of what the spec means")
@@ -119,16 +127,21 @@ def _plan(
     def emit(plan: Plan) -> Source:
         return emit_source(lowered, plan)
 
-    with working(f"compiling the best candidates for {target} (no such GPU is needed)") as tell:
-        ranked = rankings(lowered.program, gpu, dtype, work, emit, tell=tell)
-    console.print(explain(lowered.program, gpu, dtype, work, ranked), soft_wrap=False, crop=False)
-    plan = proved(lowered.program, gpu, dtype, work, ranked)
     few = lower_spec(spec.replace(heads=None))  # the interpreter's call has fewer heads than the spec fixes
+    if triton_version() is None:
+        console.print("[yellow]Triton is not installed, so no compiler confirms the plan.[/]")
+        console.print(explain(lowered.program, gpu, dtype, work), soft_wrap=False, crop=False)
+        plan = choose(lowered.program, gpu, dtype, work)
+    else:
+        with working(f"compiling the best candidates for {target} (no such GPU is needed)") as tell:
+            ranked = rankings(lowered.program, gpu, dtype, work, emit, tell=tell)
+        console.print(explain(lowered.program, gpu, dtype, work, ranked), soft_wrap=False, crop=False)
+        plan = proved(lowered.program, gpu, dtype, work, ranked)
     return emit(plan).text, emit_source(few, plan, interpretable=True).text
 
 
 def _runs(
-    spec: AttentionSpec, kernel: Path, chosen: dict[str, Any], on_gpu: bool, working: Working
+    spec: AttentionSpec, kernel: Path, chosen: dict[str, Any], backends: dict[str, str], working: Working
 ) -> Iterator[tuple[str, Case, Result]]:
     """Each case of each backend with its result; without a GPU the written file runs in the interpreter."""
     attention = flashgen.compile(spec)
@@ -137,14 +150,14 @@ def _runs(
         out, lse = attention(q, k, v, return_lse=True, **inputs)
         return out, lse
 
-    for name, key in (ON_GPU if on_gpu else ON_CPU).items():
+    for name, key in backends.items():
         for case in (Case(**fields) for fields in chosen[key]):
             shape = f"{case.heads}/{case.kv_heads} heads, {case.seqlen_q} queries, {case.seqlen_k} keys"
             with working(f"{name}: {case.dtype}, {shape}"):
                 if key == "interpreted":
                     result = measure.interpreted(spec, case, kernel)
                 else:
-                    result = measure.run(spec, case, call, "cuda" if on_gpu else "cpu")
+                    result = measure.run(spec, case, call, key)
             yield name, case, result
 
 

@@ -100,11 +100,14 @@ def _first_line(e: BaseException) -> str:
 
 
 def main() -> None:
-    """Read a job on stdin, write its numbers (or ``error``) as one line of JSON, last on stdout."""
+    """Read a job on stdin, write its numbers (or ``error``, or ``cannot`` where nothing can be compiled
+    here) as one line of JSON, last on stdout."""
     job = json.load(sys.stdin)
     try:
         answer = compile_job(job)
-    except (ImportError, OSError, MemoryError) as e:  # says nothing about the candidate
+    except (ImportError, OSError) as e:  # says nothing about any candidate
+        answer = {"cannot": f"nothing can be compiled here: {_first_line(e)}"}
+    except MemoryError as e:  # nor this
         answer = {"error": _first_line(e), "passing": True}
     except Exception as e:  # whatever else Triton raises refutes it
         answer = {"error": _first_line(e)}

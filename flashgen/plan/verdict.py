@@ -14,12 +14,13 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
+from flashgen.errors import CannotRun
 from flashgen.ir.program import Program
 from flashgen.resources import cache_folder
+from flashgen.toolchain import cache_for_triton, need_triton, triton_version
 
 from .plan import Measured, Plan
 from .sass import Instruction, from_lists
@@ -72,12 +73,16 @@ def job(program: Program, module: Module, kernel: int, plan: Plan, target: Targe
 
 
 def compiled(work: Mapping[str, Any]) -> Verdict:
-    """The verdict on one job: from the cache, or by a process that may crash or run out of time."""
+    """The verdict on one job: from the cache, or by a process that may crash or run out of time. Raises
+    ``CannotRun`` where there is no compiler."""
+    need_triton("compiling kernels", "plans follow from the model alone (build --no-confirm, explain)")
     path = cache_folder() / "compiled" / f"{_key(work)}.json"
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         known = _run(work)
+        if "cannot" in known:
+            raise CannotRun(known["cannot"]) from None
         if not known.get("passing"):
             _keep(path, known)
     if "error" in known:
@@ -87,6 +92,7 @@ def compiled(work: Mapping[str, Any]) -> Verdict:
 
 
 def _run(work: Mapping[str, Any]) -> dict[str, Any]:
+    cache_for_triton()  # here, so that a temporary one is removed though its users be killed
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     here = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, here))
@@ -106,18 +112,14 @@ def _run(work: Mapping[str, Any]) -> dict[str, Any]:
         answer = json.loads(done.stdout.strip().splitlines()[-1])
         return dict(answer)
     except (ValueError, IndexError):
-        if "No module named" in done.stderr:  # no compiler here: says nothing about the candidate
-            return {"error": done.stderr.strip().splitlines()[-1], "passing": True}
+        if "No module named" in done.stderr:
+            return {"cannot": f"nothing can be compiled here: {done.stderr.strip().splitlines()[-1]}"}
         return {"error": f"the compiler ended with status {done.returncode}"}
 
 
 def _key(work: Mapping[str, Any]) -> str:
-    try:
-        triton = version("triton")
-    except PackageNotFoundError:
-        triton = "none"
     # The version of the rules here is part of the key: a verdict's fields may change.
-    text = json.dumps([3, triton, work], sort_keys=True)
+    text = json.dumps([3, triton_version(), work], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -16,6 +16,7 @@ from flashgen.errors import TensorError
 
 from . import op
 from .check import check_learned, check_tangents, differentiated
+from .mapped import batched, mapped
 from .signature import signature
 
 
@@ -64,25 +65,8 @@ def _twice(ctx: Any, *grads: Any) -> Any:
 def _over_batch(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, Any]:
     """vmap: one call for each entry of the mapped dim, results stacked. Right for every input; a mapped
     dim that is a batch is better part of ``batch``."""
-    results = [_OPS[len(arguments)](*c) for c in entries(info.batch_size, in_dims, arguments)]
-    stacked = [
-        [torch.stack(t) for t in zip(*part, strict=True)] if isinstance(part[0], list) else torch.stack(part)
-        for part in zip(*results, strict=True)
-    ]
-    dims = [[0] * len(s) if isinstance(s, list) else 0 for s in stacked]
-    return tuple(stacked), tuple(dims)
-
-
-def entries(size: int, dims: tuple[Any, ...], arguments: tuple[Any, ...]) -> list[list[Any]]:
-    """The arguments of each entry of a mapped dim of ``size``."""
-
-    def pick(i: int, argument: Any, dim: Any) -> Any:
-        if isinstance(argument, (list, tuple)):
-            each = dim if isinstance(dim, (list, tuple)) else [dim] * len(argument)
-            return [pick(i, a, d) for a, d in zip(argument, each, strict=True)]
-        return argument if dim is None else argument.select(dim, i)
-
-    return [[pick(i, a, d) for a, d in zip(arguments, dims, strict=True)] for i in range(size)]
+    stacked = mapped(_OPS[len(arguments)], info.batch_size, in_dims, arguments)
+    return stacked, tuple([0] * len(s) if isinstance(s, list) else 0 for s in stacked)
 
 
 def _checked(overload: Any, derivative: Any, context: Any) -> Any:
@@ -106,5 +90,6 @@ for _name, _derivative, _context in (
     ("attention", backward, setup_context),
     ("attention_backward", _twice, _save_nothing),
 ):
-    _kernel = _checked(getattr(torch.ops.flashgen, _name).default, _derivative, _context)
-    op.library.impl(_name, _kernel, "Autograd", with_keyset=True)
+    _overload = getattr(torch.ops.flashgen, _name).default
+    op.library.impl(_name, _checked(_overload, _derivative, _context), "Autograd", with_keyset=True)
+    op.library.impl(_name, batched(_overload), "Batched")

@@ -19,10 +19,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from flashgen.resources import cache_folder, folder
+from flashgen.toolchain import triton_version
 
 INDEX = "index.json"
 #: Folders beside the package whose files take part in code generation, with their suffix.
 DATA = (("templates", "*.j2"), ("specs/targets", "*.yaml"))
+#: Entries whose folders could not be written.
+_unwritten: dict[Path, Mapping[str, str]] = {}
 
 
 @lru_cache(maxsize=1)
@@ -30,7 +33,7 @@ def toolchain() -> Mapping[str, str]:
     """What generates code here: flashgen's own text, and the versions of what it builds on."""
     return {
         "flashgen": source_hash(),
-        "triton": _version("triton"),
+        "triton": triton_version() or "none",
         "torch": _version("torch"),
         "jinja2": _version("jinja2"),
         "python": ".".join(map(str, sys.version_info[:3])),
@@ -66,23 +69,18 @@ def entry(key: Mapping[str, object], make: Callable[[], Mapping[str, str]]) -> t
     """The folder of ``key``'s entry and its files' texts by name; ``make`` writes them where they are
     missing or damaged. Raises what ``make`` raises, and then leaves nothing behind.
 
-    Where the cache's folder cannot be written, a folder of this process takes its place.
+    Where the cache's folder cannot be written, this process's memory takes its place, under the same name.
     """
     name = fingerprint(key)
-    for base in (cache_folder(), None):
-        place = (base or _private()) / name[:2] / name
-        found = read(place)
-        if found is not None:
-            return place, found
-        made = dict(make())
+    place = cache_folder() / name[:2] / name
+    found = read(place) or _unwritten.get(place)
+    if found is None:
+        found = dict(make())
         try:
-            write(place, made)
+            write(place, found)
         except OSError:
-            if base is None:
-                raise
-            continue
-        return place, made
-    raise AssertionError("a private folder is always writable")
+            _unwritten[place] = found
+    return place, found
 
 
 def read(place: Path) -> dict[str, str] | None:
@@ -120,11 +118,6 @@ def _replace(path: Path, data: bytes) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
-
-
-@lru_cache(maxsize=1)
-def _private() -> Path:
-    return Path(tempfile.mkdtemp(prefix="flashgen-"))
 
 
 def _version(package: str) -> str:

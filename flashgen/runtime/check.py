@@ -19,6 +19,7 @@ from flashgen.expr.limits import MOST_LENGTH
 from flashgen.expr.words import instead
 
 from .signature import InputDecl, Signature
+from .sizes import equal, is_number
 
 #: Fields of a spec that people pass to a call.
 FIELDS = ("mask", "score", "scale", "dropout", "heads", "head_dim", "sink")
@@ -73,7 +74,7 @@ def check_call(sig: Signature, schedule: str, tensors: Sequence[Tensor]) -> dict
 
 
 def _like(name: str, t: Tensor, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> None:
-    same = t.dim() == len(shape) and all(a == b for a, b in zip(t.shape, shape, strict=True))
+    same = t.dim() == len(shape) and all(equal(a, b) for a, b in zip(t.shape, shape, strict=True))
     if not same or t.dtype != dtype or t.device != device:
         raise TensorError(
             f"{name} is {t.dtype} of shape {shown(t.shape)} on {t.device}; expected {dtype} of shape "
@@ -239,11 +240,11 @@ def _matrix(sig: Signature, name: str, t: Tensor, q: Tensor) -> None:
     if t.dtype == torch.float64 and t.device.type != "cpu":
         raise TensorError(f"{name} is torch.float64 on {t.device}; fp64 runs on the CPU only")
     d = sig.d_v if name == "v" else sig.d_qk
-    if t.shape[3] != d:
+    if not equal(t.shape[3], d):
         raise TensorError(
             f"{name} has head dim {t.shape[3]}, shape {shown(t.shape)}; {sig.name} is for {d}, {LAYOUT}"
         )
-    if t.stride(3) != 1:
+    if not is_number(t.stride(3), 1):
         raise TensorError(
             f"{name} has strides {shown(t.stride())}; the last must be 1 (a head's row is read as one "
             f"piece). {name}.contiguous() would work"
@@ -256,18 +257,18 @@ def _sizes(sig: Signature, q: Tensor, k: Tensor, v: Tensor) -> None:
             if isinstance(n, int) and n > MOST_LENGTH:  # a symbol is looked at when it is a number
                 raise TensorError(f"{name} has {what} {n}; at most {MOST_LENGTH} are indexed in 32 bits")
     for name, t in (("k", k), ("v", v)):
-        if t.shape[0] != q.shape[0]:
+        if not equal(t.shape[0], q.shape[0]):
             raise TensorError(f"{name} has batch {t.shape[0]} and q {q.shape[0]}; they must be equal")
     for d, what in ((1, "heads"), (2, "seqlen")):
-        if v.shape[d] != k.shape[d]:
+        if not equal(v.shape[d], k.shape[d]):
             raise TensorError(f"v has {what} {v.shape[d]} and k {k.shape[d]}; they must be equal")
     hq, hkv = q.shape[1], k.shape[1]
-    if sig.heads is not None and (hq, hkv) != sig.heads:
+    if sig.heads is not None and not (equal(hq, sig.heads[0]) and equal(hkv, sig.heads[1])):
         raise TensorError(
             f"q has {hq} heads and k {hkv}; {sig.name} fixes {sig.heads[0]} and {sig.heads[1]} "
             "(its field `heads`)"
         )
-    if hkv == 0 or hq % hkv != 0:
+    if is_number(hkv, 0) or not equal(hq % hkv, 0):
         raise TensorError(
             f"q has {hq} heads and k {hkv}; expected a multiple (query head h reads head "
             "h // (Hq // Hkv) of k and v)"
@@ -283,7 +284,7 @@ def _input(decl: InputDecl, t: Tensor, sizes: Mapping[str, int], q: Tensor) -> N
         one = f". {name}.reshape(()) would work" if not want and all(n == 1 for n in t.shape) else ""
         raise TensorError(f"{name} has {t.dim()} dims, shape {shown(t.shape)}; expected {expected}{one}")
     for i, (have, size) in enumerate(zip(t.shape, want, strict=True)):
-        if have != size:
+        if not equal(have, size):
             hint = f". {name}.expand({', '.join(map(str, want))}) would work" if have == 1 else ""
             raise TensorError(
                 f"{name} has shape {shown(t.shape)}; expected {expected}: dim {i} is {have}, not {size}{hint}"

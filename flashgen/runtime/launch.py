@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flashgen.errors import CannotRun
 from flashgen.plan.plan import Measured
 from flashgen.plan.specialise import Kind, specialise
+from flashgen.toolchain import cache_for_triton, need_triton
 
 from .module import load
 from .record import Launch, Record
@@ -39,6 +41,7 @@ def build(record: Record, kernel: Launch, kinds: Mapping[str, Kind], gpu: Any = 
     """Compile ``kernel`` for ``gpu``, a Triton ``GPUTarget`` (default: the current device), without loading
     it. Triton's own cache on disk makes later ones quick."""
     global compilations
+    cache_for_triton()
     import triton
     from triton.compiler import ASTSource
 
@@ -49,11 +52,15 @@ def build(record: Record, kernel: Launch, kinds: Mapping[str, Kind], gpu: Any = 
     options = {"num_warps": kernel.num_warps, "num_stages": kernel.num_stages}
     if kernel.max_registers:
         options["maxnreg"] = kernel.max_registers
-    return triton.compile(source, target=gpu, options=options)
+    try:
+        return triton.compile(source, target=gpu, options=options)
+    except OSError as error:  # a file that cannot be written or found says nothing about the kernel
+        raise CannotRun(f"Triton cannot compile here: {type(error).__name__}: {error}") from error
 
 
 def current_gpu() -> Any:
     """The Triton target of the current device, which is each thread's own."""
+    need_triton("a kernel for a GPU", "calls on CPU tensors work")
     from triton.runtime import driver
 
     return driver.active.get_current_target()

@@ -16,8 +16,9 @@ from flashgen.errors import TensorError
 
 from . import op
 from .autocast import cast
-from .autograd import entries, second_derivative
+from .autograd import second_derivative
 from .check import check_learned, no_tangent
+from .mapped import mapped
 from .signature import signature
 
 
@@ -37,8 +38,7 @@ class _Transformed(torch.autograd.Function):
     @classmethod
     def over_batch(cls, info: Any, in_dims: tuple[Any, ...], arguments: tuple[Any, ...]) -> tuple[Any, Any]:
         """One call for each entry of the mapped dim, results stacked."""
-        called = [cls.apply(*each) for each in entries(info.batch_size, in_dims, arguments)]  # type: ignore[no-untyped-call]
-        stacked = tuple(torch.stack(part) for part in zip(*called, strict=True))
+        stacked = mapped(cls.apply, info.batch_size, in_dims, arguments)
         return stacked, (0,) * len(stacked)
 
     @staticmethod

@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 
+from flashgen.errors import CannotRun
 from flashgen.plan.plan import Plan
 from flashgen.plan.specialise import Kind
 
@@ -82,6 +83,8 @@ def _compile(job: Job) -> str:
     try:
         record = generated(job.spec, job.plan)
         build(record, record.kernels[job.kernel], dict(job.kinds), GPUTarget(*job.gpu))
-    except Exception as e:  # whatever the compiler raises refutes the candidate
+    except CannotRun:
+        raise
+    except Exception as e:  # whatever else the compiler raises refutes the candidate
         return f"{type(e).__name__}: {e}".splitlines()[0][:200]
     return ""

@@ -6,12 +6,15 @@ import html
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
-from flashgen.errors import PlanError
+import torch
+
+from flashgen.errors import CannotRun, PlanError
 from flashgen.plan.size import counted
 from flashgen.spec.model import AttentionSpec
 
 from .case import Case
 from .check import Backend, check, check_gradients
+from .oracle import oracle
 from .run import PLANNED, Run, RunBackward, Tile
 
 #: Triton's interpreter has no bf16; fp64 is for the CPU backend.
@@ -43,21 +46,27 @@ class Failure:
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """What ``verify`` saw: how many cases ran, with gradients or without, and the failure if there is one."""
+    """What ``verify`` saw: how many cases ran, with gradients or without, and the failure if there is one.
+
+    ``undefined``: cases drawn and not compared, as what they ask for is no number (``asks_nothing``).
+    """
 
     spec: AttentionSpec
     backend: str
     examples: int
     gradients: bool
     failure: Failure | None = None
+    undefined: int = 0
 
     @property
     def passed(self) -> bool:
-        """True when every case agreed with the oracle."""
-        return self.failure is None
+        """True when cases were compared and every one agreed with the oracle."""
+        return self.failure is None and self.examples > 0
 
     def __str__(self) -> str:
         what = f"{self.spec.name} on {self.backend}"
+        if not self.examples and self.failure is None:
+            return f"nothing compared for {what}: what the drawn calls ask for is no number"
         if self.failure is None:
             more = ", gradients too" if self.gradients else "; gradients not compared"
             return f"OK {what}: agrees with the fp64 oracle in {counted(self.examples, 'call')}{more}"
@@ -68,6 +77,14 @@ class Report:
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in ``verify``; ``report`` is how far it came."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__()
+        self.report = report
 
 
 class _Parted(AssertionError):
@@ -86,15 +103,17 @@ def verify(
 ) -> Report:
     """Draws ``examples`` cases of ``spec`` and compares ``backend`` with the oracle on each.
 
-    ``progress`` is called before each case. The same ``seed`` draws the same cases. Exceptions of the
-    backend count as failures and are shrunk like wrong results. ``gradients`` says whether to compare them
-    too where the spec has any; a backend of one's own needs a function for them. Without ``shrink`` the
-    first failing case is reported as it was drawn. ``schedule`` is the forward's algorithm, whose own
-    backward gives the gradients; one that is not the default runs with given tiles only. Raises ``PlanError``
-    for an unknown one, and where a backend has no given tiles.
+    ``progress`` is called before each case. The same ``seed`` draws the same cases; those whose truth is no
+    number are drawn anew, and counted. Exceptions of the backend count as failures and are shrunk like wrong
+    results. ``gradients`` says whether to compare them too where the spec has any; a backend of one's own
+    needs a function for them. Without ``shrink`` the first failing case is reported as it was drawn.
+    ``schedule`` is the forward's algorithm, whose own backward gives the gradients; one that is not the
+    default runs with given tiles only. Raises ``PlanError`` for an unknown one, and where a backend has no
+    given tiles; ``CannotRun`` where the backend cannot run here; ``Interrupted`` after Ctrl-C.
     """
-    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis import HealthCheck, Phase, given, reject, settings
     from hypothesis import seed as seeded
+    from hypothesis.errors import Unsatisfiable
 
     from .specs import cases
 
@@ -104,10 +123,13 @@ def verify(
     backward = _backward(spec, backend, gradients)
     compared = backward is not None
     last: list[tuple[Case, tuple[str, ...]]] = []
-    ran = 0
+    ran = undefined = 0
 
     def search(case: Case) -> None:
-        nonlocal ran
+        nonlocal ran, undefined
+        if asks_nothing(spec, case, "cuda" if backend == "cuda" else "cpu"):
+            undefined += 1
+            reject()
         ran += 1
         if progress:
             progress(case)
@@ -129,13 +151,31 @@ def verify(
     if not tiles:
         raise PlanError(f"schedule {schedule} runs on cpu and triton-interpreted, not on {name}")
     drawn = cases(spec, dtypes, LONGEST[name], tiles, HEADS[name])
+
+    def report() -> Report:
+        if not last:
+            return Report(spec, name, ran, compared, undefined=undefined)
+        case, problems = last[0]
+        failure = Failure(case, problems, reproducer(spec, case, name, compared, schedule))
+        return Report(spec, name, ran, compared, failure, undefined)
+
     try:
         seeded(seed)(limits(given(drawn)(search)))()
-    except _Parted:
-        case, problems = last[0]
-        code = reproducer(spec, case, name, compared, schedule)
-        return Report(spec, name, ran, compared, Failure(case, problems, code))
-    return Report(spec, name, ran, compared)
+    except KeyboardInterrupt:
+        ran -= not last  # the one under way
+        raise Interrupted(report()) from None
+    except (_Parted, Unsatisfiable):
+        pass
+    return report()
+
+
+def asks_nothing(spec: AttentionSpec, case: Case, device: str = "cpu") -> bool:
+    """Whether the truth of ``case`` itself is no number: a score or a sink that is NaN or +inf, such as the
+    logarithm of a negative input, from which no backend can be right."""
+    if spec.score == "s" and spec.sink is None:
+        return False
+    lse = oracle(spec, *case.tensors(spec, device))[1]
+    return bool((lse.isnan() | (lse == torch.inf)).any())
 
 
 def problems_of(
@@ -150,7 +190,9 @@ def problems_of(
         found = check(spec, case, backend, schedule)
         if backward is not None:
             found += check_gradients(spec, case, backward, backward_of(schedule))
-    except Exception as error:  # whatever the backend raises is what is looked for
+    except CannotRun:
+        raise
+    except Exception as error:  # whatever else the backend raises is what is looked for
         return (f"{type(error).__name__}: {error}",)
     return tuple(str(f) for f in found)
 

@@ -16,9 +16,11 @@ import tempfile
 from functools import cache
 from typing import IO, Any, Literal, TypeAlias
 
+from flashgen.errors import CannotRun
 from flashgen.spec.model import AttentionSpec
 
 from .case import Case
+from .environment import need_interpreter
 from .errors import Finding
 
 TIMEOUT_S = 300.0
@@ -41,7 +43,8 @@ class Worker:
     def check(
         self, spec: AttentionSpec, case: Case, what: What = "results", schedule: str | None = None
     ) -> list[Finding]:
-        """The findings of ``case`` on the interpreted kernels of a schedule. Raises ``WorkerError``."""
+        """The findings of ``case`` on the interpreted kernels of a schedule. Raises ``WorkerError``, and
+        ``CannotRun`` where no kernel can be interpreted."""
         request = {"spec": spec.canonical_json(), "case": case.to_json(), "what": what}
         answer = self._ask(request | ({} if schedule is None else {"schedule": schedule}))
         if "error" in answer:
@@ -55,33 +58,43 @@ class Worker:
             self.process.communicate()
         self.process = None
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> subprocess.Popen[bytes]:
+        """The process, started where there is none. Raises ``CannotRun`` where it can interpret no kernel."""
         if self.process is None or self.process.poll() is not None:
-            self.log = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process)
+            need_interpreter()
+            self.log = _log()
             env = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "flashgen.verify.worker"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, env=env,
             )  # fmt: skip
             atexit.register(self.close)
+            said = self._answer(self.process)
+            if said.get("cannot"):
+                self.close()
+                raise CannotRun(said["cannot"])
         return self.process
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        process = self._start()
+        process = self.start()
         assert process.stdin
-        assert process.stdout
-        assert self.log
         try:
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
-            with selectors.DefaultSelector() as ready:
-                ready.register(process.stdout, selectors.EVENT_READ)
-                if not ready.select(self.timeout_s):
-                    self.close()
-                    raise WorkerError(f"no answer within {self.timeout_s:.0f} s")
-            line = process.stdout.readline()
         except BrokenPipeError:
-            line = b""
+            pass  # it ended, and left words
+        return self._answer(process)
+
+    def _answer(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+        """The next line that the process writes. Raises ``WorkerError`` where none comes."""
+        assert process.stdout
+        assert self.log
+        with selectors.DefaultSelector() as ready:
+            ready.register(process.stdout, selectors.EVENT_READ)
+            if not ready.select(self.timeout_s):
+                self.close()
+                raise WorkerError(f"no answer within {self.timeout_s:.0f} s")
+        line = process.stdout.readline()
         if not line:
             code = process.wait()
             self.process = None
@@ -92,19 +105,44 @@ class Worker:
         return answer
 
 
+def _log() -> IO[bytes]:
+    """Where the process's words go; into memory where there is no folder to write to."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return os.fdopen(os.memfd_create("log"), "w+b")
+
+
 @cache
 def shared_worker() -> Worker:
     """One worker for the whole process."""
     return Worker()
 
 
+def interpreter_fault_here() -> str:
+    """Why no kernel can be interpreted here, asked of a process of its own; nothing where one can."""
+    try:
+        shared_worker().start()
+    except CannotRun as error:
+        return str(error)
+    return ""
+
+
 def main() -> None:
     """The worker's end."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever prints must not talk into the protocol
+
+    def say(answer: dict[str, Any]) -> None:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
     import torch
 
     torch.set_num_threads(1)
+    from .environment import interpreter_fault
+
+    say({"cannot": interpreter_fault()})  # first, so that the environment's faults are no case's
     from dataclasses import asdict
 
     from .check import check_dropout_interpreted, check_gradients_interpreted, check_interpreted
@@ -123,8 +161,7 @@ def main() -> None:
             answer: dict[str, Any] = {"findings": [asdict(f) for f in found]}
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+        say(answer)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from flashgen.driver import lower_spec
-from flashgen.errors import PlanError
+from flashgen.errors import CannotRun, PlanError
 from flashgen.plan import confirm, verdict
 from flashgen.plan.confirm import confirmed, proved, ranking, rankings, verdicts
 from flashgen.plan.facts import facts
@@ -238,7 +238,9 @@ def test_verdicts_are_kept_unless_they_are_about_this_machine(
     def kept() -> list[Path]:
         return list(own_cache.rglob("*.json"))
 
-    assert "no_such_module" in compiled(work("import no_such_module\n")).error
+    for code in ("import no_such_module\n", "open('/no/such/file')\n"):
+        with pytest.raises(CannotRun, match=r"no.such"):
+            compiled(work(code))
     assert kept() == []
     refused = compiled(work("raise ValueError('unfit')\n"))
     assert "unfit" in refused.error
