@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from flashgen.errors import PlanError
 from flashgen.ir.attention import AttentionIR, lower
+from flashgen.ir.names import marked, settled
 from flashgen.ir.program import Program
 from flashgen.ir.verify import verify_ir, verify_program
 from flashgen.schedule.backward import backward
@@ -69,7 +70,7 @@ def lower_spec(spec: AttentionSpec, schedule: str = "flash2") -> Lowered:
         )
     ir = lower(spec)
     verify_ir(ir)
-    program = SCHEDULES[schedule](ir)
+    program = settled(SCHEDULES[schedule](marked(ir)))
     verify_program(program)
     return Lowered(spec, ir, program)
 

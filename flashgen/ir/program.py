@@ -20,12 +20,14 @@ DType: TypeAlias = str
 @dataclass(frozen=True)
 class Tensor:
     """A tensor in HBM. ``role`` ``input`` is a spec's named input, ``saved`` what a forward pass left and
-    the gradients of its results, ``seed`` the dropout's seed (int64, one element)."""
+    the gradients of its results, ``seed`` the dropout's seed (int64, one element). ``argument`` is what the
+    user calls an input, whose name gives way where the program has another tensor of that name."""
 
     name: str
     dims: tuple[Expr, ...]
     dtype: DType
     role: Literal["q", "k", "v", "input", "saved", "seed", "out", "workspace"]
+    argument: str = ""
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,16 @@ class Program:
     floats: tuple[str, ...] = ()
     note: str = ""
     sums: tuple[Sum, ...] = ()
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The tensors that a call gives, in order."""
+        return tuple(t.name for t in self.tensors if t.role not in ("out", "workspace"))
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """The tensors that a call returns, in order."""
+        return tuple(t.name for t in self.tensors if t.role == "out")
 
     def tensor(self, name: str) -> Tensor:
         """The tensor called ``name``."""
