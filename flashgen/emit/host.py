@@ -11,6 +11,7 @@ from flashgen.expr.ops import OPS
 from flashgen.ir.program import Program, Tensor
 from flashgen.plan.plan import KernelPlan, Plan
 
+from .parameters import Parameters
 from .source import Arg, KernelSource
 from .sums import sum_lines
 from .text import PRODUCT, UNARY, constant, wrap
@@ -43,16 +44,18 @@ def _plain(e: Expr) -> tuple[str, int]:
     return f"{_CALLS[op]}({', '.join(t for t, _ in args)})", 100
 
 
-def host_facts(program: Program, plan: Plan, kernels: Sequence[KernelSource], note: str) -> dict[str, Any]:
+def host_facts(
+    program: Program, plan: Plan, kernels: Sequence[KernelSource], note: str, called: Parameters
+) -> dict[str, Any]:
     """What the template of the host function prints."""
     given = [t for t in program.tensors if t.role not in ("out", "workspace")]
     made = [t for t in program.tensors if t.role in ("out", "workspace")]
     summed = {s.dst for s in program.sums}
     return {
         "function": function(program),
-        "parameters": [*(t.name for t in given), *program.floats],
+        "parameters": [*(called.names.get(t.name, t.name) for t in given), *program.floats],
         "note": note,
-        "shapes": _shapes(program),
+        "shapes": [*called.lines, *_shapes(program)],
         "allocated": [
             (
                 t.name,

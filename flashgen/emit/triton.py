@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from flashgen.expr.nodes import Expr, Var
+from flashgen.ir.names import plain as unmarked
+from flashgen.ir.names import remarked
 from flashgen.ir.program import Keep, Kernel, Program, Tensor, statements
 from flashgen.plan.arrange import arrange
 from flashgen.plan.plan import KernelPlan, Plan
@@ -22,7 +24,8 @@ from .body import Body, Style
 from .facts import literal
 from .host import function, host_facts
 from .launch import GROUP, decode, extents
-from .layout import Line, fold, needed, render
+from .layout import Line, fold, needed, render, settled
+from .parameters import host_function
 from .source import Arg, KernelSource, Provenance, Source
 from .templates import environment
 from .text import dialect
@@ -38,9 +41,14 @@ def emit(program: Program, plan: Plan, provenance: Provenance) -> Source:
     """The module of ``program`` under ``plan``; ``plan.portable()`` runs in Triton's interpreter too."""
     assert len(plan.kernels) == len(program.kernels), "a plan has one entry per kernel"
     program = arrange(program, plan)
-    printed = [_kernel(program, k, p, plan) for k, p in zip(program.kernels, plan.kernels, strict=True)]
+    giving = remarked(program)
+    printed = [_kernel(giving, k, p, plan) for k, p in zip(giving.kernels, plan.kernels, strict=True)]
     sources = tuple(source for _, source in printed)
-    host = _render("host.j2", **host_facts(program, plan, sources, _signature(program)))
+    host = host_function(
+        program,
+        sources,
+        lambda p, kernels, called: _render("host.j2", **host_facts(p, plan, kernels, _signature(p), called)),
+    )
     kernels = [text for text, _ in printed]
     digest = hashlib.sha256("\n".join([*kernels, host]).encode()).hexdigest()
     header = _header(program, plan, provenance, digest, "\n".join(kernels))
@@ -61,7 +69,11 @@ def _kernel(program: Program, kernel: Kernel, plan: KernelPlan, whole: Plan) -> 
     lines = [Line(f"{name} = {value}", name, note) for name, value, note in start]
     lines = needed([*lines, *body.ranges(), *body.lines(kernel.body)])
     used = {name for line in lines for name in line.uses}
-    args = tuple(a for a in _args(program, sides, body) if a.name in used)
+    found = [a for a in _args(program, sides, body) if a.name in used]
+    lines, final = settled(lines, [a.name for a in found])
+    args = tuple(
+        replace(a, name=final.get(a.name, a.name), tensor=a.tensor and unmarked(a.tensor)) for a in found
+    )
     source = KernelSource(
         kernel.name, args, extents(kernel), sides, plan.num_warps, plan.num_stages, plan.max_registers
     )
@@ -132,8 +144,8 @@ def _signature(program: Program) -> str:
     """What ``forward`` takes and gives."""
     outs = [t for t in program.tensors if t.role == "out"]
     takes = [t for t in program.tensors if t.role not in ("out", "workspace")]
-    shapes = ", ".join(f"{t.name} ({', '.join(_dim(d) for d in t.dims)})" for t in takes)
-    results = ", ".join(f"{t.name} ({', '.join(_dim(d) for d in t.dims)})" for t in outs)
+    shapes = ", ".join(f"{t.argument or t.name} ({', '.join(_dim(d) for d in t.dims)})" for t in takes)
+    results = ", ".join(f"{t.argument or t.name} ({', '.join(_dim(d) for d in t.dims)})" for t in outs)
     return "\n    ".join(fold(f"{shapes} -> {results}.", 90))
 
 

@@ -72,15 +72,20 @@ def marked(ir: AttentionIR) -> AttentionIR:
     """``ir`` with the names of its inputs marked."""
 
     def rule(e: Expr) -> Expr | None:
-        return Read(invented(e.name), e.index, e.type) if isinstance(e, Read) else None
+        return Read(_of_user(e.name), e.index, e.type) if isinstance(e, Read) else None
 
     return replace(
         ir,
         score=rewrite(ir.score, rule),
         mask=None if ir.mask is None else rewrite(ir.mask, rule),
         sink=None if ir.sink is None else rewrite(ir.sink, rule),
-        inputs=tuple(replace(i, name=invented(i.name)) for i in ir.inputs),
+        inputs=tuple(replace(i, name=_of_user(i.name)) for i in ir.inputs),
     )
+
+
+def _of_user(name: str) -> str:
+    """Marked on both sides, so that what stands around it in another name is never taken for a part of it."""
+    return f"{MARK}{name}{MARK}"
 
 
 def settled(program: Program) -> Program:
@@ -91,19 +96,54 @@ def settled(program: Program) -> Program:
         program,
         tensors=tuple(_tensor(t, tensors) for t in program.tensors),
         kernels=tuple(_kernel(k, tensors, kernels) for k in program.kernels),
-        sums=tuple(replace(s, src=renamed(s.src, tensors), dst=renamed(s.dst, tensors)) for s in program.sums),
+        sums=tuple(
+            replace(s, src=renamed(s.src, tensors), dst=renamed(s.dst, tensors)) for s in program.sums
+        ),
     )
 
 
 def _tensor(t: Tensor, table: dict[str, str]) -> Tensor:
-    argument = plain(t.name) if t.role == "input" and MARK in t.name else t.argument
-    return replace(t, name=renamed(t.name, table), argument=argument)
+    return replace(t, name=renamed(t.name, table), argument=plain(t.name)) if MARK in t.name else t
 
 
 def _kernel(kernel: Kernel, tensors: dict[str, str], kernels: dict[str, str]) -> Kernel:
     table = settle(local_names(kernel), KNOWN)
     out = _within(kernel, lambda name: renamed(name, table), lambda name: renamed(name, tensors))
-    return replace(out, name=renamed(kernel.name, kernels))
+    return replace(out, name=renamed(kernel.name, kernels), invented=tuple(table.values()))
+
+
+def remarked(program: Program) -> Program:
+    """``settled`` undone: what was invented, or made of an input's name, gives way once more, now to the
+    names of a printed module."""
+    tensors = {t.name: invented(t.name) for t in program.tensors if t.argument}
+
+    def tensor(name: str) -> str:
+        return tensors.get(name, name)
+
+    def kernel(k: Kernel) -> Kernel:
+        table = {name: invented(name) for name in k.invented}
+        body = _within(k.body, lambda name: table.get(name, name), tensor)
+        return replace(k, body=body)
+
+    return replace(
+        program,
+        tensors=tuple(replace(t, name=tensor(t.name)) for t in program.tensors),
+        kernels=tuple(map(kernel, program.kernels)),
+        sums=tuple(replace(s, src=tensor(s.src), dst=tensor(s.dst)) for s in program.sums),
+    )
+
+
+def keys(program: Program) -> dict[str, str]:
+    """What a call knows the tensors of a program by: inputs by the user's names, others by ours, in brackets
+    where that is an input's."""
+    users = {t.argument for t in program.tensors if t.role == "input" and t.argument}
+    found: dict[str, str] = {}
+    for t in sorted(program.tensors, key=lambda t: t.role == "workspace"):
+        key = t.argument or t.name
+        while t.role != "input" and (key in users or key in found.values()):
+            key = f"({key})"
+        found[t.name] = key
+    return found
 
 
 def local_names(kernel: Kernel) -> list[str]:
