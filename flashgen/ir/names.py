@@ -11,19 +11,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from flashgen.expr.nodes import Expr, Read, rewrite
 
 from .attention import AttentionIR
-from .program import Kernel, Load, Loop, Program, Scalar, Store, Tensor, Tile, statements
+from .program import Fence, Kernel, Load, Loop, Program, Scalar, Store, Tensor, statements
 
 #: A letter of identifiers (to Python and to ``\\w``) that the names of specs, which are ASCII, never hold.
 MARK = "\u02bc"
 #: What every kernel knows without defining it.
 KNOWN = frozenset(("B", "Hq", "Hkv", "Nq", "Nk", "BLOCK_M", "BLOCK_N"))
 _WORD = re.compile(r"\w+")
-T = TypeVar("T")
 
 
 def invented(wanted: str, taken: Iterable[str] = ()) -> str:
@@ -91,7 +90,7 @@ def _of_user(name: str) -> str:
 def settled(program: Program) -> Program:
     """``program`` with plain names. Tensors are a space of their own, and so is each kernel's inside."""
     tensors = settle(t.name for t in program.tensors)
-    kernels = settle((k.name for k in program.kernels))
+    kernels = settle(k.name for k in program.kernels)
     return replace(
         program,
         tensors=tuple(_tensor(t, tensors) for t in program.tensors),
@@ -108,7 +107,7 @@ def _tensor(t: Tensor, table: dict[str, str]) -> Tensor:
 
 def _kernel(kernel: Kernel, tensors: dict[str, str], kernels: dict[str, str]) -> Kernel:
     table = settle(local_names(kernel), KNOWN)
-    out = _within(kernel, lambda name: renamed(name, table), lambda name: renamed(name, tensors))
+    out: Kernel = _within(kernel, lambda name: renamed(name, table), lambda name: renamed(name, tensors))
     return replace(out, name=renamed(kernel.name, kernels), invented=tuple(table.values()))
 
 
@@ -154,18 +153,18 @@ def local_names(kernel: Kernel) -> list[str]:
             names.append(s.name)
         elif isinstance(s, Loop):
             names.append(s.var)
-        elif isinstance(dst := getattr(s, "dst", None), Tile):
-            names.append(dst.name)
+        elif not isinstance(s, Store | Fence):
+            names.append(s.dst.name)
     return names
 
 
-def _within(x: T, local: Callable[[str], str], tensor: Callable[[str], str]) -> T:
+def _within(x: Any, local: Callable[[str], str], tensor: Callable[[str], str]) -> Any:
     """``x``, a part of a kernel, with its names replaced: those of tensors, and all others."""
     if isinstance(x, str):
-        return local(x)  # type: ignore[return-value]
+        return local(x)
     if isinstance(x, tuple):
-        new = tuple(_within(e, local, tensor) for e in x)
-        return x if all(a is b for a, b in zip(x, new, strict=True)) else new  # type: ignore[return-value]
+        parts = tuple(_within(e, local, tensor) for e in x)
+        return x if all(a is b for a, b in zip(x, parts, strict=True)) else parts
     if not is_dataclass(x) or isinstance(x, type):
         return x
     values: dict[str, Any] = {}

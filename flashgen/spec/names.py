@@ -1,6 +1,5 @@
-"""Which names a spec may give. A name goes into file names and into generated code, so it is a plain
-identifier that means nothing else in the expression language or in a call. What generated code calls its own things gives
-way to the names of inputs (``ir/names``)."""
+"""Which names a spec may give: plain identifiers that mean nothing else, a spec's in file names and modules,
+an input's in the expression language or in a call. Generated code gives way to inputs (``ir/names``)."""
 
 from __future__ import annotations
 
