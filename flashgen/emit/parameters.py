@@ -34,21 +34,21 @@ class Parameters:
 
 def host_function(program: Program, kernels: Sequence[KernelSource], printed: Print) -> str:
     """The text of the host function, printed twice: the names of the first tell which ones are free."""
-    own = [t for t in program.tensors if t.argument]
-    if not own:
+    giving = [t for t in program.tensors if t.role not in ("q", "k", "v")]
+    users = {t.argument for t in giving if t.role == "input"}
+    if not users:
         return printed(program, kernels, Parameters())
-    ours, outside = _names(printed(*_called({t.name: invented(t.name) for t in own}, program, kernels)))
-    users = {t.argument for t in own if t.role == "input"}
+    ours, outside = _names(printed(*_called({t.name: invented(t.name) for t in giving}, program, kernels)))
     called: dict[str, str] = {}
     again: dict[str, str] = {}
-    for t in sorted(own, key=lambda t: t.role != "input"):
-        used = ours | users | set(called.values())
-        if t.role == "input" and t.argument not in ours:
-            called[t.name] = t.argument
+    for t in sorted(giving, key=lambda t: t.role != "input"):
+        wanted, theirs = t.argument or t.name, t.role == "input"
+        if theirs and wanted not in ours:
+            called[t.name] = wanted
             continue
-        called[t.name] = name = fresh(t.argument, used)
-        if t.role == "input" and t.argument not in outside:
-            again[name] = t.argument
+        called[t.name] = name = fresh(wanted, ours | users | set(called.values()))
+        if theirs and wanted not in outside:
+            again[name] = wanted
     return printed(*_called(called, program, kernels)[:2], Parameters(again))
 
 

@@ -16,7 +16,21 @@ from typing import Any
 from flashgen.expr.nodes import Expr, Read, rewrite
 
 from .attention import AttentionIR
-from .program import Fence, Kernel, Load, Loop, Program, Scalar, Store, Tensor, statements
+from .program import (
+    Coords,
+    Dot,
+    Keep,
+    Kernel,
+    Load,
+    Loop,
+    Map,
+    Program,
+    Reduce,
+    Scalar,
+    Store,
+    Tensor,
+    statements,
+)
 
 #: A letter of identifiers (to Python and to ``\\w``) that the names of specs, which are ASCII, never hold.
 MARK = "\u02bc"
@@ -149,12 +163,14 @@ def local_names(kernel: Kernel) -> list[str]:
     """The scalars, tiles, loop variables and axes of a kernel, in order."""
     names = [a.name for a in (*kernel.grid, *kernel.axes)]
     for s in statements(kernel.body):
-        if isinstance(s, Scalar):
-            names.append(s.name)
-        elif isinstance(s, Loop):
-            names.append(s.var)
-        elif not isinstance(s, Store | Fence):
-            names.append(s.dst.name)
+        match s:
+            case Scalar(name=name):
+                names.append(name)
+            case Loop(var=var):
+                names.append(var)
+            case Coords() | Load() | Dot() | Map() | Reduce() | Keep():
+                dst = s.dst
+                names.append(dst.name)
     return names
 
 
