@@ -161,7 +161,7 @@ def keys(program: Program) -> dict[str, str]:
 
 def local_names(kernel: Kernel) -> list[str]:
     """The scalars, tiles, loop variables and axes of a kernel, in order."""
-    names = [a.name for a in (*kernel.grid, *kernel.axes)]
+    names = [*(a.name for a in kernel.grid), *(a.name for a in kernel.axes)]
     for s in statements(kernel.body):
         match s:
             case Scalar(name=name):

@@ -1,5 +1,5 @@
-"""Random specs with a learned table beside a mask: the kernel that sums a table has loops of its own, in which
-nothing else may change."""
+"""Random specs with a learned table beside a mask: the kernel that sums a table has a loop of its own, in
+which nothing else may change."""
 
 from __future__ import annotations
 
