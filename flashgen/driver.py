@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from flashgen.errors import PlanError
 from flashgen.ir.attention import AttentionIR, lower
 from flashgen.ir.live import live
+from flashgen.ir.names import marked, settled
 from flashgen.ir.program import Program
 from flashgen.ir.verify import verify_ir, verify_program
 from flashgen.ir.widths import sized
@@ -76,7 +77,7 @@ def lower_spec(spec: AttentionSpec, schedule: str = "flash2") -> Lowered:
         )
     ir = lower(spec)
     verify_ir(ir)
-    program = sized(live(SCHEDULES[schedule](ir)))
+    program = sized(live(settled(SCHEDULES[schedule](marked(ir)))))
     verify_program(program)
     return Lowered(spec, ir, program)
 

@@ -7,11 +7,16 @@ results, and for a result ``x`` the gradient that arrives, ``dx`` (of ``o``: ``d
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-from flashgen.ir.program import Program
+from flashgen.ir.names import fresh
+from flashgen.ir.program import Program, Tensor
 
 from .layout import fold
+
+#: What the functions look up outside, or define for themselves.
+OUTSIDE = frozenset("torch forward backward attention return_lse".split())
 
 
 def autograd_facts(forward: Program, backward: Program | None = None) -> dict[str, Any] | None:
@@ -19,41 +24,64 @@ def autograd_facts(forward: Program, backward: Program | None = None) -> dict[st
     if any(t.role == "saved" for t in forward.tensors):
         return None
     given = [t for t in forward.tensors if t.role not in ("out", "workspace")]
-    parameters = [t.name for t in given]
-    results = [t.name for t in forward.tensors if t.role == "out"]
-    inputs = [t.name for t in given if t.role == "input"]
-    seed = next((t.name for t in given if t.role == "seed"), None)
+    names = _Names({t.argument or t.name for t in given if t.role == "input"})
+    parameters = [names.of(t) for t in given]
+    results = [names.of(t) for t in forward.tensors if t.role == "out"]
+    inputs = [names.of(t) for t in given if t.role == "input"]
+    seed = next((names.of(t) for t in given if t.role == "seed"), None)
     facts: dict[str, Any] = {"parameters": parameters, "results": results, "seed": seed}
-    facts["signature"] = [t.name for t in given if t.role in ("q", "k", "v")]
+    facts["signature"] = [names.of(t) for t in given if t.role in ("q", "k", "v")]
     facts["signature"] += ["*", *inputs, *([seed] if seed else []), "return_lse=False"]
     facts["returns"] = f"({', '.join(results[:2])}) if return_lse else {results[0]}"
-    facts |= {"saved": [], "fixed": [t.name for t in given if t.dtype in ("elem", "acc")]}
+    facts |= {"saved": [], "fixed": [names.of(t) for t in given if t.dtype in ("elem", "acc")], "learned": []}
     if backward is not None:
-        facts |= _differentiated(parameters, results, backward)
-        facts["fixed"] = [n for n in facts["fixed"] if f"d{n}" not in facts["gradients"]]
+        facts |= _differentiated(names, parameters, results, backward)
+        facts["fixed"] = [n for n in facts["fixed"] if n not in facts["learned"]]
     facts["note"] = _note(facts, inputs)
     return facts
 
 
-def _differentiated(parameters: list[str], results: list[str], backward: Program) -> dict[str, Any]:
-    takes = [t.name for t in backward.tensors if t.role not in ("out", "workspace")]
-    gradients = {t.name: t.dtype for t in backward.tensors if t.role == "out"}
-    arriving = [n for n in takes if n not in parameters and n not in results]
-    upstream = [f"d{r}" if f"d{r}" in arriving else "_" for r in results]
+class _Names:
+    """How the functions call tensors: inputs as the user does, ours beside that."""
+
+    def __init__(self, users: Collection[str]) -> None:
+        self.users = {name: fresh(name, OUTSIDE) for name in users}
+        self.taken = {*self.users.values(), *OUTSIDE}
+
+    def of(self, t: Tensor) -> str:
+        """A tensor of either program; a gradient of an input stands for itself."""
+        if t.role == "input":
+            return self.users[t.argument or t.name]
+        return fresh(t.name, self.taken)
+
+
+def _differentiated(
+    names: _Names, parameters: list[str], results: list[str], backward: Program
+) -> dict[str, Any]:
+    takes = [t for t in backward.tensors if t.role not in ("out", "workspace")]
+    learned = {f"d{t.argument or t.name}": names.of(t) for t in takes if t.role in ("q", "k", "v", "input")}
+    made = [t for t in backward.tensors if t.role == "out"]
+    of = {learned[t.argument or t.name]: t for t in made}
+    given = [names.of(t) for t in takes]
+    arriving = [n for n in given if n not in parameters and n not in results]
+    ours = {names.of(t): t.name for t in takes}
+    upstream = [next((n for n in arriving if ours[n] == f"d{ours.get(r)}"), "_") for r in results]
     assert set(arriving) <= set(upstream), f"nothing gives a backward its {arriving}"
 
-    def returned(name: str) -> str:
-        if f"d{name}" not in gradients:
+    def returned(parameter: str) -> str:
+        t = of.get(parameter)
+        if t is None:
             return "None"
-        return f"d{name}" if gradients[f"d{name}"] == "elem" else f"d{name}.to({name}.dtype)"
+        return names.of(t) if t.dtype == "elem" else f"{names.of(t)}.to({parameter}.dtype)"
 
     return {
-        "saved": [n for n in (*parameters, *results) if n in takes],
-        "constant": [r for r in results if f"d{r}" not in arriving],
+        "saved": [n for n in (*parameters, *results) if n in given],
+        "constant": [r for r, arrives in zip(results, upstream, strict=True) if arrives == "_"],
         "upstream": upstream,
         "arriving": arriving,
-        "gradients": list(gradients),
-        "backward": takes,
+        "learned": list(of),
+        "gradients": [names.of(t) for t in made],
+        "backward": given,
         "returned": [returned(n) for n in parameters],
     }
 
@@ -63,7 +91,7 @@ def _note(facts: dict[str, Any], inputs: list[str]) -> str:
     out, lse = facts["results"][:2]
     words = f"{out} as of ``forward``, or ({out}, {lse})"
     if facts["saved"]:
-        of = [n for n in facts["parameters"] if f"d{n}" in facts["gradients"]]
+        of = [n for n in facts["parameters"] if n in facts["learned"]]
         constant = f" ({', '.join(facts['constant'])} has no gradient)" if facts["constant"] else ""
         words += f", differentiable by {', '.join(of)}{constant}"
     if facts["seed"]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from flashgen.expr.nodes import Const, Expr, Var
 from flashgen.expr.share import share
+from flashgen.ir.names import MARK
 from flashgen.ir.philox import threshold
 from flashgen.ir.program import (
     Coords,
@@ -120,7 +121,7 @@ class Body:
             case Dot():
                 return [*self._scrub(s), self._dot(s)]
             case Map():
-                parts, (value,) = share((s.value,), s.dst.name)
+                parts, (value,) = share((s.value,), f"{s.dst.name}{MARK}")
                 return [*(self._part(n, e, s.dst) for n, e in parts), self._map(Map(s.dst, value, s.note))]
             case Reduce():
                 return [self._reduce(s)]
@@ -169,10 +170,10 @@ class Body:
         """A name for ``text``, with the line that defines it unless it has one already."""
         if text in self.named:
             return self.named[text], []
-        name, n = wanted, 1
+        name, n = f"{wanted}{MARK}", 1
         while name in self.named.values():
             n += 1
-            name = f"{wanted}_{n}"
+            name = f"{wanted}_{n}{MARK}"
         self.named[text] = name
         return name, [Line(f"{name} = {text}", name)]
 

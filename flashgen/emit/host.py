@@ -11,6 +11,7 @@ from flashgen.expr.ops import OPS
 from flashgen.ir.program import Program, Tensor
 from flashgen.plan.plan import KernelPlan, Plan
 
+from .parameters import Parameters
 from .source import Arg, KernelSource
 from .sums import sum_lines
 from .text import PRODUCT, UNARY, constant, wrap
@@ -44,7 +45,12 @@ def _plain(e: Expr) -> tuple[str, int]:
 
 
 def host_facts(
-    program: Program, plan: Plan, kernels: Sequence[KernelSource], note: str, checked: Sequence[str]
+    program: Program,
+    plan: Plan,
+    kernels: Sequence[KernelSource],
+    note: str,
+    checked: Sequence[str],
+    called: Parameters,
 ) -> dict[str, Any]:
     """What the template of the host function prints; ``checked`` are the lines of ``hostchecks``."""
     given = [t for t in program.tensors if t.role not in ("out", "workspace")]
@@ -52,9 +58,9 @@ def host_facts(
     summed = {s.dst for s in program.sums}
     return {
         "function": function(program),
-        "parameters": [*(t.name for t in given), *program.floats],
+        "parameters": [*(called.names.get(t.name, t.name) for t in given), *program.floats],
         "note": note,
-        "checks": checked,
+        "checks": [*called.lines, *checked],
         "allocated": [
             (
                 t.name,

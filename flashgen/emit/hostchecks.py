@@ -68,7 +68,7 @@ def _lines(t: Tensor, q: str, matrices: tuple[str, ...], known: set[str]) -> lis
         dtypes = _INPUTS[t.dtype]
     else:
         dtypes = _tuple([f"{q}.dtype" if t.dtype == "elem" else _EXACT[t.dtype]])
-    told = [f'"{t.name}"', t.name, shape, dtypes]
+    told = [f'"{t.argument or t.name}"', t.name, shape, dtypes]
     told += [] if t.name == q else [f"{q}.device"]
     told += ["rows=False"] if not t.dims or stride_names(t)[-1] is not None else []
     line = f"_check({', '.join(told)})"

@@ -5,11 +5,15 @@ A backend's text goes through here unread: only brackets, commas and spaced oper
 
 from __future__ import annotations
 
+import keyword
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from flashgen.ir import names
+
 WIDTH = 100
-_WORD = re.compile(r"[A-Za-z_]\w*")
+WORDS = re.compile(r"[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,21 @@ class Line:
     def uses(self) -> set[str]:
         """The names on the right of an assignment, or all names of the line."""
         text = self.text.split("=", 1)[1] if self.defines else self.text
-        return set(_WORD.findall(text))
+        return set(WORDS.findall(text))
+
+
+def settled(lines: list[Line], also: Sequence[str] = ()) -> tuple[list[Line], dict[str, str]]:
+    """``lines`` with final names (``ir/names``), and those names; ``also`` are names beside them."""
+    words = [*also, *(w for line in lines for w in WORDS.findall(line.text))]
+    table = names.settle(words, keyword.kwlist)
+
+    def final(line: Line) -> Line:
+        defines = None if line.defines is None else names.renamed(line.defines, table)
+        return replace(
+            line, text=names.renamed(line.text, table), defines=defines, note=names.plain(line.note)
+        )
+
+    return [final(line) for line in lines], table
 
 
 def indented(lines: list[Line]) -> list[Line]:

@@ -7,10 +7,13 @@ tensors; it imports nothing of flashgen. A template gets finished texts and plac
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from flashgen.expr.nodes import Expr, Var
+from flashgen.ir.names import plain as unmarked
+from flashgen.ir.names import remarked
 from flashgen.ir.program import Kernel, Program, Tensor
 from flashgen.plan.arrange import arrange
 from flashgen.plan.plan import KernelPlan, Plan
@@ -21,8 +24,9 @@ from .facts import literal
 from .host import host_facts
 from .hostchecks import checks, elements
 from .launch import GROUP, decode, extents
-from .layout import Line, fold, needed, render
+from .layout import Line, fold, needed, render, settled
 from .module import Part, joined, module_text, plain
+from .parameters import Parameters, host_function
 from .source import Arg, KernelSource, Provenance, Source
 from .templates import environment
 from .text import dialect
@@ -50,14 +54,19 @@ def emit(program: Program, plan: Plan, provenance: Provenance, *more: tuple[Prog
 def _part(program: Program, plan: Plan, provenance: Provenance) -> Part:
     assert len(plan.kernels) == len(program.kernels), "a plan has one entry per kernel"
     program = arrange(program, plan)
-    printed = [_kernel(program, k, p, plan) for k, p in zip(program.kernels, plan.kernels, strict=True)]
+    giving = remarked(program)
+    printed = [_kernel(giving, k, p, plan) for k, p in zip(giving.kernels, plan.kernels, strict=True)]
     sources = tuple(source for _, source in printed)
     spec = json.loads(provenance.spec_json)
     heads = (spec["heads"]["q"], spec["heads"]["kv"]) if spec.get("heads") else None
     dtypes = provenance.elements or elements(plan.dtype, spec.get("dtypes", ()))
-    lines = checks(program, dtypes, heads)
-    facts = host_facts(program, plan, sources, _signature(program), lines)
-    return Part(program, plan, sources, tuple(text for text, _ in printed), _render("host.j2", **facts))
+
+    def host(p: Program, kernels: Sequence[KernelSource], called: Parameters) -> str:
+        lines = checks(p, dtypes, heads)
+        return _render("host.j2", **host_facts(p, plan, kernels, _signature(p), lines, called))
+
+    texts = tuple(text for text, _ in printed)
+    return Part(program, plan, sources, texts, host_function(program, sources, host))
 
 
 def _kernel(program: Program, kernel: Kernel, plan: KernelPlan, whole: Plan) -> tuple[str, KernelSource]:
@@ -69,7 +78,11 @@ def _kernel(program: Program, kernel: Kernel, plan: KernelPlan, whole: Plan) -> 
     lines = [Line(f"{name} = {value}", name, note) for name, value, note in start]
     lines = needed([*lines, *body.ranges(), *body.lines(kernel.body)])
     used = {name for line in lines for name in line.uses}
-    args = tuple(a for a in _args(program, sides, body) if a.name in used)
+    found = [a for a in _args(program, sides, body) if a.name in used]
+    lines, final = settled(lines, [a.name for a in found])
+    args = tuple(
+        replace(a, name=final.get(a.name, a.name), tensor=a.tensor and unmarked(a.tensor)) for a in found
+    )
     source = KernelSource(
         kernel.name, args, extents(kernel), sides, plan.num_warps, plan.num_stages, plan.max_registers
     )
@@ -103,8 +116,8 @@ def _signature(program: Program) -> str:
     """What ``forward`` takes and gives."""
     outs = [t for t in program.tensors if t.role == "out"]
     takes = [t for t in program.tensors if t.role not in ("out", "workspace")]
-    shapes = ", ".join(f"{t.name} ({', '.join(dim(d) for d in t.dims)})" for t in takes)
-    results = ", ".join(f"{t.name} ({', '.join(dim(d) for d in t.dims)})" for t in outs)
+    shapes = ", ".join(f"{t.argument or t.name} ({', '.join(dim(d) for d in t.dims)})" for t in takes)
+    results = ", ".join(f"{t.argument or t.name} ({', '.join(dim(d) for d in t.dims)})" for t in outs)
     return "\n    ".join(fold(f"{shapes} -> {results}.", 90))
 
 

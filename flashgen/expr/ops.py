@@ -207,7 +207,7 @@ _TABLE = (
        "{0} // {1}", (None, None), iv.floordiv, "//", 40, cost=12, extent=ex.floordiv),
     Op("mod", ("int", "int"), "int", "remainder with the divisor's sign, as in Python; by zero 0",
        lambda a, b: a % b if b else 0, _torch_divide("remainder"),
-       "{0} % {1}", (None, None), iv.mod, "%", 40, cost=12, extent=ex.mod, most=lambda a, b: b),
+       "{0} % {1}", (None, None), iv.mod, "%", 40, cost=12, extent=ex.mod),
     Op("neg", ("num",), "same", "negation", lambda a: -a, lambda t, a: -a,
        "-{0}", ("-1",), iv.neg, None, 50, public=False, out="neg", extent=ex.neg),
     Op("not", ("bool",), "bool", "negation", lambda a: not a, lambda t, a: ~a,

@@ -11,6 +11,7 @@ import math
 from itertools import product
 from typing import Any, TypeAlias
 
+from . import extent as ex
 from .limits import INT_LIMIT
 from .nodes import Call, Const, Expr, Read, Var
 from .ops import OPS
@@ -43,6 +44,8 @@ def reach(e: Expr) -> Reach:
         return ANYTHING if e.type == "float" else (-INT_LIMIT, INT_LIMIT)
     assert isinstance(e, Call)
     op, ends = OPS[e.op], [reach(a) for a in e.args]
+    if e.type == "int" and all(a.type != "float" for a in e.args):
+        return (op.extent or ex.bits)(*ends)
     if op.most is not None:
         size = op.most(*(max(-low, high) for low, high in ends))
         return -size, size

@@ -20,12 +20,15 @@ DType: TypeAlias = str
 @dataclass(frozen=True)
 class Tensor:
     """A tensor in HBM. ``role`` ``input`` is a spec's named input, ``saved`` what a forward pass left and
-    the gradients of its results, ``seed`` the dropout's seed (int64, one element)."""
+    the gradients of its results, ``seed`` the dropout's seed (int64, one element). ``argument`` is the
+    name that was wanted for an input (the user's), or for what is made of one: it gives way where the program
+    has another tensor of that name."""
 
     name: str
     dims: tuple[Expr, ...]
     dtype: DType
     role: Literal["q", "k", "v", "input", "saved", "seed", "out", "workspace"]
+    argument: str = ""
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,7 @@ class Kernel:
     """One launch: a program for each point of ``grid``; the plan chooses the order of the points.
 
     ``longest``: the grid axis along which programs have more and more work (causal masks), and whether its
-    ``first`` or its ``last`` point has the most.
+    ``first`` or its ``last`` point has the most. ``invented`` are the names in it that give way to others.
     """
 
     name: str
@@ -198,6 +201,7 @@ class Kernel:
     body: tuple[Stmt, ...]
     note: str = ""
     longest: tuple[str, Literal["first", "last"]] | None = None
+    invented: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -225,6 +229,16 @@ class Program:
     floats: tuple[str, ...] = ()
     note: str = ""
     sums: tuple[Sum, ...] = ()
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The tensors that a call gives, in order."""
+        return tuple(t.name for t in self.tensors if t.role not in ("out", "workspace"))
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """The tensors that a call returns, in order."""
+        return tuple(t.name for t in self.tensors if t.role == "out")
 
     def tensor(self, name: str) -> Tensor:
         """The tensor called ``name``."""

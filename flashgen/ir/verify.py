@@ -78,7 +78,7 @@ class _KernelVerifier:
         self.program = program
         self.kernel = kernel
         self.axes = {a.name for a in kernel.axes}
-        self.scalars = LENGTHS | SIDES | {a.name for a in kernel.grid}
+        self.scalars: dict[str, Expr | None] = dict.fromkeys(LENGTHS | SIDES | {a.name for a in kernel.grid})
         self.tiles: dict[str, Tile] = {}
         self.extents = Known()
 
@@ -93,7 +93,8 @@ class _KernelVerifier:
         match s:
             case Scalar():
                 self.uses(s.value, ())
-                self.scalars.add(s.name)
+                self.unshadowed(s.name, f"scalar {s.name}", s.value)
+                self.scalars[s.name] = s.value
                 self.extents = self.extents.knowing(s.name, s.value)
             case Coords():
                 require(len(s.dst.axes) == 1, f"coords {s.dst.name} need one axis")
@@ -130,6 +131,7 @@ class _KernelVerifier:
 
     def define(self, t: Tile) -> None:
         require(set(t.axes) <= self.axes, f"tile {t.name} has an axis the kernel has not")
+        require(t.name not in self.scalars, f"tile {t.name} shadows a scalar")
         before = self.tiles.get(t.name)
         require(before in (None, t), f"tile {t.name} is defined twice with different shapes")
         self.tiles[t.name] = t
@@ -140,6 +142,12 @@ class _KernelVerifier:
             needed = tile_dtype(s.value, self.extents)
             require(s.dst.dtype == needed, f"{s.dst.name} is {s.dst.dtype}, its values take {needed}")
             self.extents = self.extents.knowing(s.dst.name, s.value)
+
+    def unshadowed(self, name: str, what: str, value: Expr | None = None) -> None:
+        """Refuse ``what`` where a live name means something else: a scalar may only say again what it is."""
+        require(name not in self.tiles, f"{what} shadows a tile")
+        again = name in self.scalars and value is not None and self.scalars[name] == value
+        require(name not in self.scalars or again, f"{what} shadows a scalar")
 
     def known(self, t: Tile) -> None:
         require(
@@ -184,8 +192,9 @@ class _KernelVerifier:
             written = [d for d in s.body if not isinstance(d, Loop) and name == _defined(d)]
             inner = any(isinstance(d, Loop) and name in d.carried for d in s.body)
             require(len(written) == 1 or inner, f"{name} is carried and assigned {len(written)} times")
-        outside = dict(self.tiles), set(self.scalars), self.extents
-        self.scalars.add(s.var)
+        outside = dict(self.tiles), dict(self.scalars), self.extents
+        self.unshadowed(s.var, f"loop variable {s.var}")
+        self.scalars[s.var] = None
         self.extents = counting(s, self.extents)
         self.block(s.body)
         self.tiles, self.scalars, self.extents = outside

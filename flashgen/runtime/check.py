@@ -67,9 +67,9 @@ def check_call(sig: Signature, schedule: str, tensors: Sequence[Tensor]) -> dict
     rows = tuple(q.shape[:3])
     saved = {"do": ((*rows, sig.d_v), q.dtype), "o": ((*rows, sig.d_v), q.dtype)}
     saved |= dict.fromkeys(("lse", "lse_lo", "dlse"), (rows, lse)) | {"seed": ((1,), torch.int64)}
-    for name in names:
-        if name in saved and name not in sig.names:
-            _like(name, given[name], *saved[name], q.device)
+    for name, expected in saved.items():
+        if sig.ours(name) in names:
+            _like(name, given[sig.ours(name)], *expected, q.device)
     return given
 
 

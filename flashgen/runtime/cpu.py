@@ -36,9 +36,10 @@ class CpuAttention:
         work = Workload(q.shape[0], q.shape[1], k.shape[1], q.shape[2], k.shape[2])
         plan = best_plan(self.spec, "cpu", DTYPES[q.dtype], work, self.schedule)
         with torch.no_grad():
-            results = run(lowered(self.spec, self.schedule).program, fitted(plan, work), tensors)
+            program = lowered(self.spec, self.schedule).program
+            results = run(program, fitted(plan, work), dict(zip(program.given, given, strict=True)))
             # A result that lies as it should is handed on, any other copied to its place.
-            return [_placed(results[name], place) for name, place in places.items()]
+            return [_placed(results[n], p) for n, p in zip(program.results, places.values(), strict=True)]
 
 
 def fitted(plan: Plan, work: Workload) -> dict[str, int]:

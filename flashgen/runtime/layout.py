@@ -60,8 +60,8 @@ def forward_results(sig: Signature, tensors: Mapping[str, Tensor]) -> dict[str, 
     q = tensors["q"]
     lse = torch.float64 if q.dtype == torch.float64 else torch.float32
     return {
-        "o": ((*q.shape[:3], sig.d_v), out_strides(q.shape, q.stride(), sig.d_v), q.dtype),
-        **{name: (tuple(q.shape[:3]), lse_strides(q.shape), lse) for name in sig.lse_parts},
+        sig.ours("o"): ((*q.shape[:3], sig.d_v), out_strides(q.shape, q.stride(), sig.d_v), q.dtype),
+        **{sig.ours(name): (tuple(q.shape[:3]), lse_strides(q.shape), lse) for name in sig.lse_parts},
     }
 
 
@@ -70,11 +70,11 @@ def backward_results(sig: Signature, tensors: Mapping[str, Tensor]) -> dict[str,
     made: dict[str, Made] = {}
     for name in ("q", "k", "v"):
         t = tensors[name]
-        made[f"d{name}"] = (tuple(t.shape), out_strides(t.shape, t.stride(), t.shape[3]), t.dtype)
+        made[sig.ours(f"d{name}")] = (tuple(t.shape), out_strides(t.shape, t.stride(), t.shape[3]), t.dtype)
     acc = torch.float64 if tensors["q"].dtype == torch.float64 else torch.float32
     for name in sig.learned:
         shape = tuple(tensors[name].shape)
-        made[f"d{name}"] = (shape, contiguous_strides(shape), acc)
+        made[sig.ours(f"d{name}")] = (shape, contiguous_strides(shape), acc)
     return made
 
 
@@ -103,4 +103,4 @@ def nothing_to_do(sig: Signature, schedule: str, tensors: Mapping[str, Tensor]) 
 
 def nothing(name: str) -> float:
     """The elements of a result where there is nothing to do: of what sees nothing."""
-    return -torch.inf if name == "lse" else 0.0
+    return -torch.inf if name in ("lse", "(lse)") else 0.0

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from flashgen.emit.source import Arg
 from flashgen.expr.nodes import Call, Const, Expr, Var, children, integer
+from flashgen.ir.names import keys
 from flashgen.ir.program import Sum
 from flashgen.plan.plan import Plan
 
@@ -86,19 +87,34 @@ FILES = ("kernel.py", "manifest.json", "launch.json", "plan.json")
 
 def texts(source: Source, program: Program, plan: Plan) -> dict[str, str]:
     """The files of a cache entry."""
+    called = keys(program)
     launches = [
-        {**asdict(k), "extents": [size(e) for e in k.extents], "sides": dict(k.sides)} for k in source.kernels
+        {
+            **asdict(k),
+            "args": [_arg(a, called) for a in k.args],
+            "extents": [size(e) for e in k.extents],
+            "sides": dict(k.sides),
+        }
+        for k in source.kernels
     ]
     workspaces = [
-        {"name": t.name, "dims": [size(d) for d in t.dims], "dtype": t.dtype}
+        {"name": called[t.name], "dims": [size(d) for d in t.dims], "dtype": t.dtype}
         for t in program.tensors
         if t.role == "workspace"
     ]
-    sums = [{**asdict(s), "index": [size(e) for e in s.index]} for s in program.sums]
+    sums = [
+        {"dst": called[s.dst], "src": called[s.src], "axes": s.axes, "index": [size(e) for e in s.index]}
+        for s in program.sums
+    ]
     launch = {"kernels": launches, "workspaces": workspaces, "sums": sums}
     manifest = json.dumps(source.manifest, indent=2, sort_keys=True)
     bodies = (source.text, manifest + "\n", json.dumps(launch, indent=1) + "\n", plan.to_json())
     return dict(zip(FILES, bodies, strict=True))
+
+
+def _arg(a: Arg, called: Mapping[str, str]) -> dict[str, Any]:
+    """An argument as a call fills it in: its tensor by the name that the call knows it by."""
+    return asdict(a) | {"tensor": None if a.tensor is None else called[a.tensor]}
 
 
 def record(place: Path, files: Mapping[str, str]) -> Record:

@@ -55,13 +55,18 @@ class Signature:
         return tuple(i.name for i in self.inputs if i.grad)
 
     def given(self, schedule: str) -> tuple[str, ...]:
-        """The tensors that a schedule's program is given, in the order of its module's arguments."""
+        """The tensors that a schedule's program is given, in the order of its module's arguments: inputs by
+        their names, what is not named by the user as ``ours`` says."""
         matrices = ("q", "k", "v", *self.names)
-        seed = ("seed",) if self.dropout else ()
+        seed = (self.ours("seed"),) if self.dropout else ()
         if not makes_gradients(schedule):
             return (*matrices, *seed)
         dlse = ("dlse",) if through_lse(schedule) else ()
-        return ("do", *dlse, *matrices, "o", *self.lse_parts, *seed)
+        return (*map(self.ours, ("do", *dlse)), *matrices, *map(self.ours, ("o", *self.lse_parts)), *seed)
+
+    def ours(self, name: str) -> str:
+        """The key of a tensor that is no input, which an input's name never is."""
+        return f"({name})" if name in self.names else name
 
 
 def backward_schedule(through_lse: bool, schedule: str = "backward") -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flashgen.expr import algebra as al
-from flashgen.expr.nodes import TRUE, Expr, integer, variables
+from flashgen.expr.nodes import TRUE, Expr, integer, substitute, variables
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import Scalar, Stmt
 
@@ -34,11 +34,10 @@ def key_limits(ir: AttentionIR) -> tuple[list[Stmt], Expr, bool]:
     values = Values(ir)
     bounds = mask_bounds(None if ir.mask is None else values.load_uniform(ir.mask), KEYS)
     needed = needed_by(bounds.inside, [*values.prologue, *bounds.scalars])
-    every_row: list[Stmt] = [
-        Scalar("q_lo", ZERO),
-        Scalar("q_hi", al.sub(NQ, integer(1)), "all rows"),
-    ]
-    return [*every_row, *needed] if needed else [], bounds.inside, bounds.clean
+    every_row = [Scalar("first_row", ZERO), Scalar("last_row", al.sub(NQ, integer(1)), "all rows")]
+    seen = {"q_lo": index("first_row"), "q_hi": index("last_row")}
+    of_rows = [replace(s, value=substitute(s.value, seen)) if isinstance(s, Scalar) else s for s in needed]
+    return [*every_row, *of_rows] if needed else [], bounds.inside, bounds.clean
 
 
 def differs_by_head(limits: Sequence[Stmt]) -> bool:

@@ -17,6 +17,7 @@ from flashgen.expr.nodes import Call, Const, Expr, Read, Var, real, substitute, 
 from flashgen.expr.ops import OPS
 from flashgen.expr.share import operators, share
 from flashgen.ir.attention import AttentionIR
+from flashgen.ir.names import invented
 from flashgen.ir.program import Map, Stmt, Tile
 
 from . import dropout, lse
@@ -108,7 +109,7 @@ def score_gradient(ir: AttentionIR, values: Values, reads: Sequence[Read] = ()) 
     dot = {"s": call("mul", SCORE, real(ir.scale))}
     found = [scaled(substitute(values.load_reads(e), dot)) for e in slopes]
     found = [values.hoist(e) for e in (t.value, *found)]
-    parts, (value, slope, *by_read) = share(found, "t", _worth)
+    parts, (value, slope, *by_read) = share(found, invented("t"), _worth)
     for name, part in parts:
         values.axes[name] = values.level(part)
     return ScoreGradient(values, replace(t, value=value), slope, tuple(by_read), tuple(parts))

@@ -25,6 +25,7 @@ from flashgen.expr.nodes import (
     with_children,
 )
 from flashgen.ir.attention import QPOS, AttentionIR
+from flashgen.ir.names import invented, plain
 from flashgen.ir.program import Load, Map, Scalar, Stmt, Tile
 
 from .terms import ZERO, index
@@ -100,11 +101,7 @@ class Values:
         return out
 
     def _name(self, wanted: str, e: Expr, axes: tuple[str, ...]) -> Var:
-        taken = {v.name for v in self.names.values()}
-        name, n = wanted, 1
-        while name in taken:
-            n += 1
-            name = f"{wanted}{n}"
+        name = invented(wanted, self.axes)
         var = Var(name, e.type)
         self.names[e] = var
         self.axes[name] = axes
@@ -137,10 +134,10 @@ class Values:
         own = Call("lt", (index(self.outer), index(LENGTH_OF_AXIS[self.outer])), "bool")
         guard: list[Expr] = [own] if self.outer in axes else []
         for i, size in zip(read.index, self.ir.input(read.name).dims, strict=True):
-            plain = not self.level(i) or (isinstance(i, Var) and i.name in AXES_OF)
-            entries.append(i if plain else self._define(i, self.level(i), f"{read.name}_at"))
+            direct = not self.level(i) or (isinstance(i, Var) and i.name in AXES_OF)
+            entries.append(i if direct else self._define(i, self.level(i), f"{read.name}_at"))
             guard += self._inside(i, entries[-1], size)
-        short = "".join(i.name if isinstance(i, Var) else "x" for i in read.index)
+        short = "".join(plain(i.name) if isinstance(i, Var) else "x" for i in read.index)
         var = self._name(f"{read.name}_{short}", read, axes)
         condition = al.both(*dict.fromkeys(guard)) if guard else None
         tile = Tile(var.name, axes, TILE_DTYPE[read.type])

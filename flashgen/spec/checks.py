@@ -19,7 +19,7 @@ from flashgen.expr.scope import MASK_SCOPE, SCORE_SCOPE, SINK_SCOPE, InputType, 
 from flashgen.expr.text import to_text
 
 from . import learned
-from .names import gradient_name_problem, spec_name_problem, value_name_problem
+from .names import spec_name_problem, value_name_problem
 from .problems import Problem, clean, found_by_pydantic
 from .visible import never_true
 
@@ -76,14 +76,11 @@ def _names(spec: AttentionSpec) -> list[Problem]:
         if len(names) > most:
             found.append(Problem((field,), f"at most {most} {field}, got {len(names)}"))
         for name in names:
-            if text := value_name_problem(name, spec.name):
+            if text := value_name_problem(name):
                 found.append(Problem((field, name), text, at_key=True))
-    gradients = [name for name, tensor in spec.inputs.items() if tensor.grad]
     for name in spec.inputs:
         if name in spec.constants:
             text = f"`{name}` is a constant already; an input needs a name of its own"
-            found.append(Problem(("inputs", name), text, at_key=True))
-        elif text := gradient_name_problem(name, gradients):
             found.append(Problem(("inputs", name), text, at_key=True))
     return found
 

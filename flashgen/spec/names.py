@@ -1,11 +1,10 @@
-"""Which names a spec may give. A name goes into file names and into generated code, so it is a plain
-identifier that means nothing else in the expression language, in Python, or in a kernel."""
+"""Which names a spec may give: plain identifiers that mean nothing else, a spec's in file names and modules,
+an input's in the expression language or in a call. Generated code gives way to inputs (``ir/names``)."""
 
 from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterable
 
 from flashgen.expr.library import LIBRARY
 from flashgen.expr.ops import OPS
@@ -22,16 +21,10 @@ _TAKEN = frozenset(
     "scale spec forward backward programs head_group shared groups kv_heads entry all dropout_keep "
     "tensordescriptor program_id inf nan true false null yes no on off".split()
 )
-#: The papers' names for what a kernel holds, and the sizes it is called with.
-_KERNEL = re.compile(
-    r"[bdehijklmopqstvx]\d*|[qk]_(lo|hi|tile|start|end|len)|m_new|p_elem|lse.*|acc.*|alpha|delta|out|pid.*"
-    r"|B|Hq|Hkv|BLOCK_.*|stride_.*|.*_(ptr|stride.*)|d?[OPQS]"
-    r"|d([kopqsv]|q?kv|lse|out|rows|columns)|elta"  # the last: d + name is the name of an input's gradient
-)
-#: What follows a spec's name in its kernels' names.
-_PARTS = r"fwd|scores|softmax|values|bwd_.*"
-#: What follows a learned input's name in the names of what its gradient is summed from.
-_SUMS = r"_(rows|columns|table|dense)\d*"
+#: What a call says besides inputs: ``attn(q, k, v, return_lse=True)``.
+_CALL = ("self", "q", "k", "v", "return_lse", "seed", "training")
+#: What YAML and the language take for a value.
+_VALUES = frozenset("inf nan true false null yes no on off".split())
 
 
 def spec_name_problem(name: str) -> str | None:
@@ -46,8 +39,8 @@ def spec_name_problem(name: str) -> str | None:
     return None
 
 
-def value_name_problem(name: str, spec: str = "") -> str | None:
-    """Why ``name`` cannot name an input or a constant of the spec ``spec``, or None."""
+def value_name_problem(name: str) -> str | None:
+    """Why ``name`` cannot name an input or a constant, or None."""
     if not _VALUE_NAME.fullmatch(name):
         return f"a name is a letter, then letters, digits or _ (32 in all, ASCII), got {shown(name)}"
     what = None
@@ -57,19 +50,11 @@ def value_name_problem(name: str, spec: str = "") -> str | None:
         what = "a function of the expression language"
     elif name in OPS:
         what = "the name of an operator of the expression language"
-    elif keyword.iskeyword(name) or keyword.issoftkeyword(name) or name.lower() in _TAKEN:
-        what = "a word of the language or of generated code"
-    elif _KERNEL.fullmatch(name) or re.fullmatch(rf"{re.escape(spec)}_({_PARTS})", name):
-        what = "a name that generated kernels use"
+    elif keyword.iskeyword(name) or name.lower() in _VALUES:
+        what = "a word of the language"
+    elif name in _CALL:
+        what = "an argument of the call itself, which inputs stand beside"
     return f"`{name}` is {what}; try `my_{name}`" if what else None
-
-
-def gradient_name_problem(name: str, learned: Iterable[str]) -> str | None:
-    """Why ``name`` cannot name an input beside those in ``learned``, whose gradients have names too."""
-    for other in learned:
-        if name != other and re.fullmatch(rf"d{re.escape(other)}({_SUMS})?|{re.escape(other)}{_SUMS}", name):
-            return f"`{name}` and the gradient of `{other}` have one name in generated code; try `my_{name}`"
-    return None
 
 
 def _suggest(name: str) -> str:

@@ -68,8 +68,9 @@ def program(tile: Tile, schedule: str = "flash2") -> Run:
         from flashgen.ir import interpret
 
         sides = {"BLOCK_M": tile[0], "BLOCK_N": tile[1]}
-        tensors = {"q": q, "k": k, "v": v, **inputs, **_seed(seed, q)}
-        found = interpret.run(_lowered(spec.canonical_json(), schedule).program, sides, tensors, check=True)
+        given = (q, k, v, *(inputs[n] for n in spec.inputs), *_seed(seed, q).values())
+        source = _lowered(spec.canonical_json(), schedule).program
+        found = interpret.run(source, sides, dict(zip(source.given, given, strict=True)), check=True)
         return found["o"], found["lse"]
 
     return run
@@ -143,10 +144,12 @@ def program_backward(tile: Tile, schedule: str = "backward") -> RunBackward:
 
         do, above, left = _saved(spec, q, k, v, inputs, dout, dlse, seed)
         source = _lowered(spec.canonical_json(), backward_schedule(dlse is not None, schedule)).program
-        tensors = {"do": do, **above, "q": q, "k": k, "v": v, **inputs, **left}
+        read = (inputs[n] for n in spec.inputs)
+        given = (do, *above.values(), q, k, v, *read, *left.values(), *_seed(seed, q).values())
         sides = {"BLOCK_M": tile[0], "BLOCK_N": tile[1]}
-        found = interpret.run(source, sides, {**tensors, **_seed(seed, q)}, check=True)
-        return _stored(found, inputs)
+        found = interpret.run(source, sides, dict(zip(source.given, given, strict=True)), check=True)
+        names = ("d" + n for n in ("q", "k", "v", *learned(spec)))
+        return _stored({n: found[result] for n, result in zip(names, source.results, strict=True)}, inputs)
 
     return run
 

@@ -117,6 +117,18 @@ ATOMS: tuple[st.SearchStrategy[Term], ...] = (
     st.just(_term("allowed[h, q, k]", allowed=(("heads", "seqlen_q", "seqlen_k"), "bool"))),
 )
 
+#: Bounds by every class of scalar: what a kernel computes before its loops, of which several may meet.
+SCALARS: tuple[Term, ...] = (
+    _term("k < length[b] - 1", length=(("batch",), "int")),
+    _term("qpos - k < reach[h] + 2", reach=(("heads",), "int")),
+    _term("k + 1 >= first[hkv] - b", first=(("kv_heads",), "int")),
+    _term("k < Nk - 5"),
+    _term("k < Nq + h"),
+    _term("k * 2 <= Nk + hkv + b"),
+    _term("k >= 3"),
+)
+ATOMS = (*ATOMS, st.sampled_from(SCALARS))
+
 #: Steps of scores: ``{}`` is the score so far.
 STEPS: tuple[Term, ...] = (
     _term("softcap({}, 20.0)"),

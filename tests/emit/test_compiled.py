@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from flashgen.emit.source import KernelSource
+from flashgen.driver import lower_spec
+from flashgen.emit.source import KernelSource, Source
 from flashgen.ir.program import Program
+from flashgen.spec.model import AttentionSpec
 
 from .building import plan, program, source
 
@@ -81,16 +83,30 @@ def test_it_compiles(
 ) -> None:
     p = program(name, schedule)
     made = source(p, plan(p, dtype=dtype, m=sides[0], n=sides[1], group=2))
+    assert holds in assembly(p, made, dtype, (backend, arch, lanes), tmp_path)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+def test_inputs_with_the_names_of_kernels_compile(tmp_path: Path) -> None:
+    names = ("q_lo", "stride_q", "lse")
+    declared: dict[str, Any] = {n: {"shape": ["heads", "seqlen_k"], "grad": True} for n in names}
+    score = " + ".join(["s", *(f"{n}[h, k]" for n in names)])
+    p = lower_spec(AttentionSpec(name="x", head_dim=16, score=score, inputs=declared), "backward").program
+    assert assembly(p, source(p, plan(p, dtype="bf16", m=32, n=32)), "bf16", ("cuda", 90, 32), tmp_path)
+
+
+def assembly(p: Program, made: Source, dtype: str, target: tuple[Any, ...], tmp_path: Path) -> str:
+    """What Triton makes of a module's kernels, in a process that has no interpreter."""
     path = tmp_path / "generated.py"
     path.write_text(made.text, encoding="utf-8")
     job = {
         "module": str(path),
         "kernels": [arguments(p, kernel, dtype) for kernel in made.kernels],
-        "target": [backend, arch, lanes],
+        "target": list(target),
     }
     env = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], input=json.dumps(job), env=env, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert holds in done.stdout
+    return done.stdout
