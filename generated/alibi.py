@@ -4,7 +4,6 @@ A bias linear in the distance, with a slope for each head; causal
 
 spec      score s + alibi(slopes[h]), mask causal
 number    0.125 is scale = 1 / sqrt(64)
-number    0.18033688011112042 is scale * log2(e), as exponentials are taken in base 2
 number    1.4426950408889634 is log2(e)
 number    0.6931471805599453 is ln(2)
 hash      sha256 147d6a2024c144bd830d6d18532664023d085d5f9925f563fa5d1ef158dfc8b4 (canonical JSON)
@@ -15,7 +14,7 @@ plan      alibi_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128
 plan      alibi_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 f9657d1fd914d1278e7039f1d4b098a46549b8bbd86b1f7a335d9d2d06220eca
+code      sha256 633b68b4abc402e1f149ec675916b8bf805204b534c7d249ef8c382a5fb705a9
 """
 
 import torch
@@ -31,6 +30,7 @@ def alibi_fwd(
     slopes_ptr,
     o_ptr,
     lse_ptr,
+    lse_lo_ptr,
     stride_q_b,
     stride_q_h,
     stride_q_n,
@@ -46,6 +46,8 @@ def alibi_fwd(
     stride_o_n,
     stride_lse_b,
     stride_lse_h,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     B,
     Hq,
     Hkv,
@@ -88,7 +90,6 @@ def alibi_fwd(
     )
     slopes_h = tl.load(slopes_ptr + h.to(tl.int64) * stride_slopes_h).to(tl.float32)
     qpos = q + Nk - Nq
-    c = slopes_h * 1.4426950408889634
     full_hi = tl.maximum(0, tl.minimum(Nk, q_lo + Nk - Nq + 1)) // BLOCK_N
     partial_hi = tl.cdiv(tl.maximum(0, q_hi + Nk - Nq + 1), BLOCK_N)
 
@@ -107,16 +108,16 @@ def alibi_fwd(
         k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
         # S = Q K^T
         s = tl.dot(q0, k0)
-        # score, in base 2
-        s = s * 0.18033688011112042 + c * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
+        # score
+        s = s * 0.125 + slopes_h * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
         # running row maximum
         m_new = tl.maximum(m, tl.max(s, axis=1))
         # a row that has seen nothing yet: exp2(-inf - 0) = 0
         m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s - m_ref[:, None])
+        p = tl.exp2((s - m_ref[:, None]) * 1.4426950408889634)
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_ref)
+        alpha = tl.exp2((m - m_ref) * 1.4426950408889634)
         # running row sum
         l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
@@ -137,8 +138,8 @@ def alibi_fwd(
         )
         # S = Q K^T
         s = tl.dot(q0, k0)
-        # score, in base 2
-        s = s * 0.18033688011112042 + c * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
+        # score
+        s = s * 0.125 + slopes_h * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
         # hidden pairs
         s = tl.where(k[None, :] <= qpos[:, None], s, float("-inf"))
         # running row maximum
@@ -146,9 +147,9 @@ def alibi_fwd(
         # a row that has seen nothing yet: exp2(-inf - 0) = 0
         m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s - m_ref[:, None])
+        p = tl.exp2((s - m_ref[:, None]) * 1.4426950408889634)
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_ref)
+        alpha = tl.exp2((m - m_ref) * 1.4426950408889634)
         # running row sum
         l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
@@ -164,8 +165,10 @@ def alibi_fwd(
 
     # a row that saw nothing: l = 0, O = 0
     l_inv = 1.0 / tl.where(l == 0.0, 1.0, l)
-    # lse = m + log(l), to base e
-    lse_q = (m + tl.log2(l)) * 0.6931471805599453
+    # lse = m + log(l)
+    lse_q = m + tl.log2(l) * 0.6931471805599453
+    # what rounding it lost, in base 2
+    lse_lo_q = tl.where(lse_q == float("-inf"), 0.0, (m - lse_q) * 1.4426950408889634 + tl.log2(l))
     # O = diag(l)^-1 O
     o0_elem = (o0 * l_inv[:, None]).to(q_ptr.dtype.element_ty)
     o_base = (
@@ -179,6 +182,13 @@ def alibi_fwd(
         lse_ptr + b.to(tl.int64) * stride_lse_b + h.to(tl.int64) * stride_lse_h + q_lo.to(tl.int64)
     )
     tl.store(lse_base + q_range, lse_q, mask=q < Nq)
+    lse_lo_base = (
+        lse_lo_ptr
+        + b.to(tl.int64) * stride_lse_lo_b
+        + h.to(tl.int64) * stride_lse_lo_h
+        + q_lo.to(tl.int64)
+    )
+    tl.store(lse_lo_base + q_range, lse_lo_q, mask=q < Nq)
 
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
@@ -212,7 +222,7 @@ def _check_heads(q, k, fixed=None):
 
 def forward(q, k, v, slopes):
     """q (B, Hq, Nq, 64), k (B, Hkv, Nk, 64), v (B, Hkv, Nk, 64), slopes (Hq) -> o (B, Hq, Nq,
-    64), lse (B, Hq, Nq)."""
+    64), lse (B, Hq, Nq), lse_lo (B, Hq, Nq)."""
     _check("q", q, (None, None, None, 64), (torch.float16, torch.bfloat16))
     B, Hq, Nq, _ = q.shape
     _check("k", k, (B, None, None, 64), (q.dtype,), q.device)
@@ -222,6 +232,7 @@ def forward(q, k, v, slopes):
     _check("slopes", slopes, (Hq,), _FLOATS, q.device, rows=False)
     o = torch.empty((B, Hq, Nq, 64), dtype=q.dtype, device=q.device)
     lse = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
+    lse_lo = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
     # About 8 heads are launched together, whole KV heads, in even groups.
     shared = max(Hq // max(Hkv, 1), 1)
     kv_heads = triton.cdiv(B * Hq, shared)
@@ -230,20 +241,21 @@ def forward(q, k, v, slopes):
     programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         alibi_fwd[(programs,)](
-            q, k, v, slopes, o, lse,
+            q, k, v, slopes, o, lse, lse_lo,
             q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             slopes.stride(0),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
+            lse_lo.stride(0), lse_lo.stride(1),
             B, Hq, Hkv, Nq, Nk, head_group,
             BLOCK_M=64, BLOCK_N=64,
             num_warps=4,
             num_stages=3,
             maxnreg=128,
         )
-    return o, lse
+    return o, lse, lse_lo
 
 
 @triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk", "head_group"])
@@ -256,8 +268,9 @@ def alibi_bwd_dq(
     slopes_ptr,
     o_ptr,
     lse_ptr,
+    lse_lo_ptr,
     delta_ptr,
-    lse2_ptr,
+    lse_hi_ptr,
     dslopes_rows_ptr,
     dq_ptr,
     stride_do_b,
@@ -280,10 +293,12 @@ def alibi_bwd_dq(
     stride_o_n,
     stride_lse_b,
     stride_lse_h,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     stride_delta_b,
     stride_delta_h,
-    stride_lse2_b,
-    stride_lse2_h,
+    stride_lse_hi_b,
+    stride_lse_hi_h,
     stride_dslopes_rows_b,
     stride_dslopes_rows_h,
     stride_dq_b,
@@ -362,8 +377,15 @@ def alibi_bwd_dq(
         lse_ptr + b.to(tl.int64) * stride_lse_b + h.to(tl.int64) * stride_lse_h + q_lo.to(tl.int64)
     )
     lse = tl.load(lse_base + q_range, mask=q < Nq, other=float("inf"))
-    # in base 2; a row that saw nothing: exp2(s - inf) = 0
-    lse2 = tl.where(lse == float("-inf"), float("inf"), lse * 1.4426950408889634)
+    # a row that saw nothing: exp2(s - inf) = 0
+    lse_hi = tl.where(lse == float("-inf"), float("inf"), lse)
+    lse_lo_base = (
+        lse_lo_ptr
+        + b.to(tl.int64) * stride_lse_lo_b
+        + h.to(tl.int64) * stride_lse_lo_h
+        + q_lo.to(tl.int64)
+    )
+    lse_lo = tl.load(lse_lo_base + q_range, mask=q < Nq, other=0.0)
     delta_base = (
         delta_ptr
         + b.to(tl.int64) * stride_delta_b
@@ -371,16 +393,15 @@ def alibi_bwd_dq(
         + q_lo.to(tl.int64)
     )
     tl.store(delta_base + q_range, delta, mask=q < Nq)
-    lse2_base = (
-        lse2_ptr
-        + b.to(tl.int64) * stride_lse2_b
-        + h.to(tl.int64) * stride_lse2_h
+    lse_hi_base = (
+        lse_hi_ptr
+        + b.to(tl.int64) * stride_lse_hi_b
+        + h.to(tl.int64) * stride_lse_hi_h
         + q_lo.to(tl.int64)
     )
-    tl.store(lse2_base + q_range, lse2, mask=q < Nq)
+    tl.store(lse_hi_base + q_range, lse_hi, mask=q < Nq)
     qpos = q + Nk - Nq
     slopes_h = tl.load(slopes_ptr + h.to(tl.int64) * stride_slopes_h).to(tl.float32)
-    c = slopes_h * 1.4426950408889634
     full_hi = tl.maximum(0, tl.minimum(Nk, q_lo + Nk - Nq + 1)) // BLOCK_N
     partial_hi = tl.cdiv(tl.maximum(0, q_hi + Nk - Nq + 1), BLOCK_N)
 
@@ -400,9 +421,13 @@ def alibi_bwd_dq(
         s = tl.dot(q0, tl.trans(k0))
         # P = exp(S - lse)
         p = tl.exp2(
-            s * 0.18033688011112042
-            + c * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
-            - lse2[:, None]
+            (
+                s * 0.125
+                + slopes_h * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
+                - lse_hi[:, None]
+            )
+            * 1.4426950408889634
+            - lse_lo[:, None]
         )
         v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
         # dP = dO V^T
@@ -435,9 +460,13 @@ def alibi_bwd_dq(
         p = tl.where(
             visible,
             tl.exp2(
-                s * 0.18033688011112042
-                + c * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
-                - lse2[:, None]
+                (
+                    s * 0.125
+                    + slopes_h * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
+                    - lse_hi[:, None]
+                )
+                * 1.4426950408889634
+                - lse_lo[:, None]
             ),
             0.0,
         )
@@ -484,8 +513,9 @@ def alibi_bwd_dkv(
     k_ptr,
     v_ptr,
     slopes_ptr,
+    lse_lo_ptr,
     delta_ptr,
-    lse2_ptr,
+    lse_hi_ptr,
     dk_ptr,
     dv_ptr,
     stride_do_b,
@@ -501,10 +531,12 @@ def alibi_bwd_dkv(
     stride_v_h,
     stride_v_n,
     stride_slopes_h,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     stride_delta_b,
     stride_delta_h,
-    stride_lse2_b,
-    stride_lse2_h,
+    stride_lse_hi_b,
+    stride_lse_hi_h,
     stride_dk_b,
     stride_dk_h,
     stride_dk_n,
@@ -563,7 +595,8 @@ def alibi_bwd_dkv(
     dv0 = tl.zeros((BLOCK_N, 64), tl.float32)
     q_base = q_ptr + b.to(tl.int64) * stride_q_b
     q0_offsets = q_range[:, None] * stride_q_n + d0[None, :]
-    lse2_base = lse2_ptr + b.to(tl.int64) * stride_lse2_b
+    lse_hi_base = lse_hi_ptr + b.to(tl.int64) * stride_lse_hi_b
+    lse_lo_base = lse_lo_ptr + b.to(tl.int64) * stride_lse_lo_b
     do_base = do_ptr + b.to(tl.int64) * stride_do_b
     do0_offsets = q_range[:, None] * stride_do_n + e0[None, :]
     delta_base = delta_ptr + b.to(tl.int64) * stride_delta_b
@@ -573,7 +606,6 @@ def alibi_bwd_dkv(
         # a query head of the group
         h = i_head + hkv * (Hq // Hkv)
         slopes_h = tl.load(slopes_ptr + tl.cast(h, tl.int64) * stride_slopes_h).to(tl.float32)
-        c = slopes_h * 1.4426950408889634
         column = k + Nq
         full_lo = tl.cdiv(tl.maximum(0, k_hi + Nq - Nk), BLOCK_M)
         full_hi = tl.maximum(full_lo, Nq // BLOCK_M)
@@ -592,14 +624,27 @@ def alibi_bwd_dkv(
             )
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
-            lse2 = tl.load(
-                lse2_base + tl.cast(h, tl.int64) * stride_lse2_h + tl.cast(q_lo, tl.int64) + q_range
+            lse_hi = tl.load(
+                lse_hi_base
+                + tl.cast(h, tl.int64) * stride_lse_hi_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range
+            )
+            lse_lo = tl.load(
+                lse_lo_base
+                + tl.cast(h, tl.int64) * stride_lse_lo_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range
             )
             # P = exp(S - lse)
             p = tl.exp2(
-                s * 0.18033688011112042
-                + c * (column[:, None] - q[None, :] - Nk).to(tl.float32)
-                - lse2[None, :]
+                (
+                    s * 0.125
+                    + slopes_h * (column[:, None] - q[None, :] - Nk).to(tl.float32)
+                    - lse_hi[None, :]
+                )
+                * 1.4426950408889634
+                - lse_lo[None, :]
             )
             do0 = tl.load(
                 do_base
@@ -645,10 +690,21 @@ def alibi_bwd_dkv(
             )
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
-            lse2 = tl.load(
-                lse2_base + tl.cast(h, tl.int64) * stride_lse2_h + tl.cast(q_lo, tl.int64) + q_range,
+            lse_hi = tl.load(
+                lse_hi_base
+                + tl.cast(h, tl.int64) * stride_lse_hi_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range,
                 mask=q < Nq,
                 other=float("inf"),
+            )
+            lse_lo = tl.load(
+                lse_lo_base
+                + tl.cast(h, tl.int64) * stride_lse_lo_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range,
+                mask=q < Nq,
+                other=0.0,
             )
             # pairs that see each other
             visible = (k[:, None] <= q[None, :] + Nk - Nq) & (q[None, :] < Nq)
@@ -656,9 +712,13 @@ def alibi_bwd_dkv(
             p = tl.where(
                 visible,
                 tl.exp2(
-                    s * 0.18033688011112042
-                    + c * (column[:, None] - q[None, :] - Nk).to(tl.float32)
-                    - lse2[None, :]
+                    (
+                        s * 0.125
+                        + slopes_h * (column[:, None] - q[None, :] - Nk).to(tl.float32)
+                        - lse_hi[None, :]
+                    )
+                    * 1.4426950408889634
+                    - lse_lo[None, :]
                 ),
                 0.0,
             )
@@ -710,10 +770,10 @@ def alibi_bwd_dkv(
     tl.store(dv_base + k_range[:, None] * stride_dv_n + e0[None, :], dv0_elem, mask=k[:, None] < Nk)
 
 
-def backward(do, dlse, q, k, v, slopes, o, lse):
+def backward(do, dlse, q, k, v, slopes, o, lse, lse_lo):
     """do (B, Hq, Nq, 64), dlse (B, Hq, Nq), q (B, Hq, Nq, 64), k (B, Hkv, Nk, 64), v (B, Hkv,
-    Nk, 64), slopes (Hq), o (B, Hq, Nq, 64), lse (B, Hq, Nq) -> dq (B, Hq, Nq, 64), dk (B,
-    Hkv, Nk, 64), dv (B, Hkv, Nk, 64), dslopes (Hq)."""
+    Nk, 64), slopes (Hq), o (B, Hq, Nq, 64), lse (B, Hq, Nq), lse_lo (B, Hq, Nq) -> dq (B, Hq,
+    Nq, 64), dk (B, Hkv, Nk, 64), dv (B, Hkv, Nk, 64), dslopes (Hq)."""
     _check("q", q, (None, None, None, 64), (torch.float16, torch.bfloat16))
     B, Hq, Nq, _ = q.shape
     _check("k", k, (B, None, None, 64), (q.dtype,), q.device)
@@ -725,8 +785,9 @@ def backward(do, dlse, q, k, v, slopes, o, lse):
     _check("slopes", slopes, (Hq,), _FLOATS, q.device, rows=False)
     _check("o", o, (B, Hq, Nq, 64), (q.dtype,), q.device)
     _check("lse", lse, (B, Hq, Nq), (torch.float32,), q.device)
+    _check("lse_lo", lse_lo, (B, Hq, Nq), (torch.float32,), q.device)
     delta = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
-    lse2 = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
+    lse_hi = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
     dslopes_rows = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
     dq = torch.empty((B, Hq, Nq, 64), dtype=q.dtype, device=q.device)
     dk = torch.empty((B, Hkv, Nk, 64), dtype=q.dtype, device=q.device)
@@ -740,7 +801,7 @@ def backward(do, dlse, q, k, v, slopes, o, lse):
     programs = B * Hq * triton.cdiv(Nq, 128)
     if programs:
         alibi_bwd_dq[(programs,)](
-            do, dlse, q, k, v, slopes, o, lse, delta, lse2, dslopes_rows, dq,
+            do, dlse, q, k, v, slopes, o, lse, lse_lo, delta, lse_hi, dslopes_rows, dq,
             do.stride(0), do.stride(1), do.stride(2),
             dlse.stride(0), dlse.stride(1),
             q.stride(0), q.stride(1), q.stride(2),
@@ -749,8 +810,9 @@ def backward(do, dlse, q, k, v, slopes, o, lse):
             slopes.stride(0),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
+            lse_lo.stride(0), lse_lo.stride(1),
             delta.stride(0), delta.stride(1),
-            lse2.stride(0), lse2.stride(1),
+            lse_hi.stride(0), lse_hi.stride(1),
             dslopes_rows.stride(0), dslopes_rows.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             B, Hq, Hkv, Nq, Nk, head_group,
@@ -765,14 +827,15 @@ def backward(do, dlse, q, k, v, slopes, o, lse):
     programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:
         alibi_bwd_dkv[(programs,)](
-            do, q, k, v, slopes, delta, lse2, dk, dv,
+            do, q, k, v, slopes, lse_lo, delta, lse_hi, dk, dv,
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             slopes.stride(0),
+            lse_lo.stride(0), lse_lo.stride(1),
             delta.stride(0), delta.stride(1),
-            lse2.stride(0), lse2.stride(1),
+            lse_hi.stride(0), lse_hi.stride(1),
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             B, Hq, Hkv, Nq, Nk, head_group,
@@ -790,21 +853,23 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(_ctx, q, k, v, slopes):
-        o, lse = forward(q, k, v, slopes)
-        _ctx.save_for_backward(q, k, v, slopes, o, lse)
-        return o, lse
+        o, lse, lse_lo = forward(q, k, v, slopes)
+        _ctx.save_for_backward(q, k, v, slopes, o, lse, lse_lo)
+        _ctx.mark_non_differentiable(lse_lo)
+        return o, lse, lse_lo
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(_ctx, do, dlse):
-        q, k, v, slopes, o, lse = _ctx.saved_tensors
+    def backward(_ctx, do, dlse, _):
+        q, k, v, slopes, o, lse, lse_lo = _ctx.saved_tensors
         do = do if do.stride(-1) == 1 else do.contiguous()
         dlse = dlse if dlse.stride(-1) == 1 else dlse.contiguous()
-        dq, dk, dv, dslopes = backward(do, dlse, q, k, v, slopes, o, lse)
+        dq, dk, dv, dslopes = backward(do, dlse, q, k, v, slopes, o, lse, lse_lo)
         return dq, dk, dv, dslopes.to(slopes.dtype)
 
 
 def attention(q, k, v, *, slopes, return_lse=False):
-    """o as of ``forward``, or (o, lse), differentiable by q, k, v, slopes."""
-    o, lse = _Attention.apply(q, k, v, slopes)
+    """o as of ``forward``, or (o, lse), differentiable by q, k, v, slopes (lse_lo has no
+    gradient)."""
+    o, lse, _ = _Attention.apply(q, k, v, slopes)
     return (o, lse) if return_lse else o

@@ -15,7 +15,7 @@ plan      causal_top_left_bwd_dq: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages, a
 plan      causal_top_left_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 8e4979dd535c5c45ffd7a7d98e57f7a40276ce1981e9fe624ca802de165cf8bd
+code      sha256 edd0b22ab9083a6dbfb44116bd0c00c4101514dd2c6aa1f09b0269207055c576
 """
 
 import torch
@@ -81,6 +81,8 @@ def causal_top_left_fwd(
     )
     full_hi = tl.minimum(Nk, q_lo + 1) // BLOCK_N
     partial_hi = tl.cdiv(tl.minimum(Nk, q_hi + 1), BLOCK_N)
+    # up to here the query that stands at a key sees it
+    seen_hi = tl.where(Nq < Nk, Nq // BLOCK_N, tl.cdiv(Nk, BLOCK_N))
 
     m = tl.full((BLOCK_M,), float("-inf"), tl.float32)
     l = tl.zeros((BLOCK_M,), tl.float32)
@@ -108,7 +110,7 @@ def causal_top_left_fwd(
         m = m_new
 
     # partial tiles: some pairs are hidden
-    for j in range(full_hi, partial_hi):
+    for j in range(full_hi, tl.minimum(partial_hi, seen_hi)):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
         k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128]).T
@@ -129,6 +131,36 @@ def causal_top_left_fwd(
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
+        # O = diag(alpha) O + P V
+        o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
+        m = m_new
+
+    # partial tiles: some pairs are hidden, and some keys may be seen by no query
+    for j in range(tl.maximum(full_hi, seen_hi), partial_hi):
+        k_lo = j * BLOCK_N
+        k = k_lo + k_range
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128]).T
+        # S = Q K^T
+        s = tl.dot(q0, k0)
+        # hidden pairs
+        s = tl.where((k[None, :] <= q[:, None]) & (k[None, :] < Nk), s, float("-inf"))
+        # running row maximum
+        m_new = tl.maximum(m, tl.max(s, axis=1) * 0.12751743082459868)
+        # a row that has seen nothing yet: exp2(-inf - 0) = 0
+        m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
+        # P = exp(S - m)
+        p = tl.exp2(s * 0.12751743082459868 - m_ref[:, None])
+        # rescale of what was summed so far
+        alpha = tl.exp2(m - m_ref)
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
+        # P in the input precision, for the matrix units
+        p_elem = p.to(q_ptr.dtype.element_ty)
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
+        p_rows = tl.where(q[:, None] < Nq, p, 0.0)
+        # the largest weight of each key: one of 0 adds nothing, whatever it holds
+        p_max = tl.max(p_rows, axis=0)
+        v0 = tl.where(p_max[:, None] > 0.0, v0, 0.0)
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         m = m_new
@@ -354,6 +386,8 @@ def causal_top_left_bwd_dq(
     tl.store(lse2_base + q_range, lse2, mask=q < Nq)
     full_hi = tl.minimum(Nk, q_lo + 1) // BLOCK_N
     partial_hi = tl.cdiv(tl.minimum(Nk, q_hi + 1), BLOCK_N)
+    # up to here the query that stands at a key sees it
+    seen_hi = tl.where(Nq < Nk, Nq // BLOCK_N, tl.cdiv(Nk, BLOCK_N))
 
     dq0 = tl.zeros((BLOCK_M, 128), tl.float32)
     k_base = k_ptr + b.to(tl.int64) * stride_k_b + hkv.to(tl.int64) * stride_k_h
@@ -380,7 +414,7 @@ def causal_top_left_bwd_dq(
         dq0 = tl.dot(ds_elem, k0, dq0)
 
     # partial tiles: some pairs are hidden
-    for j in range(full_hi, partial_hi):
+    for j in range(full_hi, tl.minimum(partial_hi, seen_hi)):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
         k0 = tl.load(
@@ -405,6 +439,38 @@ def causal_top_left_bwd_dq(
         ds = tl.where(visible, p * (dp - delta[:, None]), 0.0)
         # in the input precision, for the matrix units
         ds_elem = ds.to(q_ptr.dtype.element_ty)
+        # dQ = dQ + dS K
+        dq0 = tl.dot(ds_elem, k0, dq0)
+
+    # partial tiles: some pairs are hidden, and some keys may be seen by no query
+    for j in range(tl.maximum(full_hi, seen_hi), partial_hi):
+        k_lo = j * BLOCK_N
+        k = k_lo + k_range
+        k0 = tl.load(
+            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
+        # S = Q K^T
+        s = tl.dot(q0, tl.trans(k0))
+        # pairs that see each other
+        visible = (k[None, :] <= q[:, None]) & (k[None, :] < Nk)
+        # P = exp(S - lse)
+        p = tl.where(visible, tl.exp2(s * 0.12751743082459868 - lse2[:, None]), 0.0)
+        v0 = tl.load(
+            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
+        # dP = dO V^T
+        dp = tl.dot(do0, tl.trans(v0))
+        # dS = P * (dP - delta)
+        ds = tl.where(visible, p * (dp - delta[:, None]), 0.0)
+        # in the input precision, for the matrix units
+        ds_elem = ds.to(q_ptr.dtype.element_ty)
+        # the largest weight of each key: one of 0 adds nothing, whatever it holds
+        p_max = tl.max(p, axis=0)
+        k0 = tl.where(p_max[:, None] > 0.0, k0, 0.0)
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 

@@ -15,7 +15,7 @@ plan      chunked_bwd_dq: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages, at most 1
 plan      chunked_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 1f62b3c898112102b4d05d2cc5e682c3f08d9d6895ab6fc4649d810e8483f4c3
+code      sha256 d14dc2c53e7068333771e248d5d96b39f5529b25c905efda994051613257922f
 """
 
 import torch
@@ -115,6 +115,8 @@ def chunked_fwd(
             ),
         ),
     )
+    # from here on the query that stands at a key sees it
+    seen_lo = tl.cdiv(tl.maximum(0, Nk - Nq), BLOCK_N)
 
     m = tl.full((BLOCK_M,), float("-inf"), tl.float32)
     l = tl.zeros((BLOCK_M,), tl.float32)
@@ -141,13 +143,20 @@ def chunked_fwd(
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         m = m_new
 
-    partial_n0 = tl.maximum(partial_hi0 - partial_lo0, 0)
-    partial_n1 = partial_n0 + tl.maximum(partial_hi1 - partial_lo1, 0)
+    partial_n0 = tl.maximum(partial_hi0 - tl.maximum(partial_lo0, seen_lo), 0)
+    partial_n1 = partial_n0 + tl.maximum(partial_hi1 - tl.maximum(partial_lo1, seen_lo), 0)
 
     # partial tiles: some pairs are hidden
     for i in range(0, partial_n1):
         # the tiles of one range after another
-        j = i + tl.where(i < partial_n0, partial_lo0, partial_lo1 - partial_n0)
+        j = (
+            i
+            + tl.where(
+                i < partial_n0,
+                tl.maximum(partial_lo0, seen_lo),
+                tl.maximum(partial_lo1, seen_lo) - partial_n0,
+            )
+        )
         k_lo = j * BLOCK_N
         k = k_lo + k_range
         k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128]).T
@@ -170,6 +179,43 @@ def chunked_fwd(
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
+        # O = diag(alpha) O + P V
+        o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
+        m = m_new
+
+    partial_n0_2 = tl.maximum(tl.minimum(partial_hi0, seen_lo) - partial_lo0, 0)
+    partial_n1_2 = partial_n0_2 + tl.maximum(tl.minimum(partial_hi1, seen_lo) - partial_lo1, 0)
+
+    # partial tiles: some pairs are hidden, and some keys may be seen by no query
+    for i in range(0, partial_n1_2):
+        # the tiles of one range after another
+        j = i + tl.where(i < partial_n0_2, partial_lo0, partial_lo1 - partial_n0_2)
+        k_lo = j * BLOCK_N
+        k = k_lo + k_range
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128]).T
+        # S = Q K^T
+        s = tl.dot(q0, k0)
+        # hidden pairs
+        s = tl.where(
+            (k[None, :] <= qpos[:, None]) & (k[None, :] // 8192 == row[:, None]), s, float("-inf")
+        )
+        # running row maximum
+        m_new = tl.maximum(m, tl.max(s, axis=1) * 0.12751743082459868)
+        # a row that has seen nothing yet: exp2(-inf - 0) = 0
+        m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
+        # P = exp(S - m)
+        p = tl.exp2(s * 0.12751743082459868 - m_ref[:, None])
+        # rescale of what was summed so far
+        alpha = tl.exp2(m - m_ref)
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
+        # P in the input precision, for the matrix units
+        p_elem = p.to(q_ptr.dtype.element_ty)
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
+        p_rows = tl.where(q[:, None] < Nq, p, 0.0)
+        # the largest weight of each key: one of 0 adds nothing, whatever it holds
+        p_max = tl.max(p_rows, axis=0)
+        v0 = tl.where(p_max[:, None] > 0.0, v0, 0.0)
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         m = m_new
@@ -424,6 +470,8 @@ def chunked_bwd_dq(
             ),
         ),
     )
+    # from here on the query that stands at a key sees it
+    seen_lo = tl.cdiv(tl.maximum(0, Nk - Nq), BLOCK_N)
 
     dq0 = tl.zeros((BLOCK_M, 128), tl.float32)
     k_base = k_ptr + b.to(tl.int64) * stride_k_b + hkv.to(tl.int64) * stride_k_h
@@ -449,13 +497,20 @@ def chunked_bwd_dq(
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 
-    partial_n0 = tl.maximum(partial_hi0 - partial_lo0, 0)
-    partial_n1 = partial_n0 + tl.maximum(partial_hi1 - partial_lo1, 0)
+    partial_n0 = tl.maximum(partial_hi0 - tl.maximum(partial_lo0, seen_lo), 0)
+    partial_n1 = partial_n0 + tl.maximum(partial_hi1 - tl.maximum(partial_lo1, seen_lo), 0)
 
     # partial tiles: some pairs are hidden
     for i in range(0, partial_n1):
         # the tiles of one range after another
-        j = i + tl.where(i < partial_n0, partial_lo0, partial_lo1 - partial_n0)
+        j = (
+            i
+            + tl.where(
+                i < partial_n0,
+                tl.maximum(partial_lo0, seen_lo),
+                tl.maximum(partial_lo1, seen_lo) - partial_n0,
+            )
+        )
         k_lo = j * BLOCK_N
         k = k_lo + k_range
         k0 = tl.load(
@@ -480,6 +535,43 @@ def chunked_bwd_dq(
         ds = tl.where(visible, p * (dp - delta[:, None]), 0.0)
         # in the input precision, for the matrix units
         ds_elem = ds.to(q_ptr.dtype.element_ty)
+        # dQ = dQ + dS K
+        dq0 = tl.dot(ds_elem, k0, dq0)
+
+    partial_n0_2 = tl.maximum(tl.minimum(partial_hi0, seen_lo) - partial_lo0, 0)
+    partial_n1_2 = partial_n0_2 + tl.maximum(tl.minimum(partial_hi1, seen_lo) - partial_lo1, 0)
+
+    # partial tiles: some pairs are hidden, and some keys may be seen by no query
+    for i in range(0, partial_n1_2):
+        # the tiles of one range after another
+        j = i + tl.where(i < partial_n0_2, partial_lo0, partial_lo1 - partial_n0_2)
+        k_lo = j * BLOCK_N
+        k = k_lo + k_range
+        k0 = tl.load(
+            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
+        # S = Q K^T
+        s = tl.dot(q0, tl.trans(k0))
+        # pairs that see each other
+        visible = (k[None, :] <= qpos[:, None]) & (k[None, :] // 8192 == row[:, None])
+        # P = exp(S - lse)
+        p = tl.where(visible, tl.exp2(s * 0.12751743082459868 - lse2[:, None]), 0.0)
+        v0 = tl.load(
+            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
+        # dP = dO V^T
+        dp = tl.dot(do0, tl.trans(v0))
+        # dS = P * (dP - delta)
+        ds = tl.where(visible, p * (dp - delta[:, None]), 0.0)
+        # in the input precision, for the matrix units
+        ds_elem = ds.to(q_ptr.dtype.element_ty)
+        # the largest weight of each key: one of 0 adds nothing, whatever it holds
+        p_max = tl.max(p, axis=0)
+        k0 = tl.where(p_max[:, None] > 0.0, k0, 0.0)
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 

@@ -11,12 +11,12 @@ hash      sha256 fe907afbe8e77e5771531d05a25f19903a6634cde66cc3900843d7724f1274b
 schedule  flash2: 1 kernel(s)
 plan      dilated_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 128 registers
 schedule  backward_lse: 2 kernel(s)
-plan      dilated_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, descriptors, at most 128
+plan      dilated_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors, at most 168
           registers
 plan      dilated_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 71b6cb06a028d2c2ceb3385aed490b333674d91a40aa187ce26bcaab53a57bc2
+code      sha256 ee840a1dc940d7de65ff55c789ec9889d12b76e24304b158be91b907c63e45d1
 """
 
 import torch
@@ -84,6 +84,8 @@ def dilated_fwd(
     qpos = q + Nk - Nq
     partial_lo = tl.maximum(0, q_lo + Nk - Nq - 1022) // BLOCK_N
     partial_hi = tl.cdiv(tl.maximum(0, q_hi + Nk - Nq + 1), BLOCK_N)
+    # from here on the query that stands at a key sees it
+    seen_lo = tl.cdiv(tl.maximum(0, Nk - Nq), BLOCK_N)
 
     m = tl.full((BLOCK_M,), float("-inf"), tl.float32)
     l = tl.zeros((BLOCK_M,), tl.float32)
@@ -94,7 +96,7 @@ def dilated_fwd(
     v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     # partial tiles: some pairs are hidden
-    for j in range(partial_lo, partial_hi):
+    for j in range(tl.maximum(partial_lo, seen_lo), partial_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
         k0 = tl.load(
@@ -129,6 +131,50 @@ def dilated_fwd(
             mask=k[:, None] < Nk,
             other=0.0,
         )
+        # O = diag(alpha) O + P V
+        o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
+        m = m_new
+
+    # partial tiles: some pairs are hidden, and some keys may be seen by no query
+    for j in range(partial_lo, tl.minimum(partial_hi, seen_lo)):
+        k_lo = j * BLOCK_N
+        k = k_lo + k_range
+        k0 = tl.load(
+            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
+            mask=k[None, :] < Nk,
+            other=0.0,
+        )
+        # S = Q K^T
+        s = tl.dot(q0, k0)
+        # hidden pairs
+        s = tl.where(
+            (row[:, None] <= k[None, :])
+            & (k[None, :] <= qpos[:, None])
+            & ((qpos[:, None] - k[None, :]) & 1 == 0),
+            s,
+            float("-inf"),
+        )
+        # running row maximum
+        m_new = tl.maximum(m, tl.max(s, axis=1) * 0.18033688011112042)
+        # a row that has seen nothing yet: exp2(-inf - 0) = 0
+        m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
+        # P = exp(S - m)
+        p = tl.exp2(s * 0.18033688011112042 - m_ref[:, None])
+        # rescale of what was summed so far
+        alpha = tl.exp2(m - m_ref)
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
+        # P in the input precision, for the matrix units
+        p_elem = p.to(q_ptr.dtype.element_ty)
+        v0 = tl.load(
+            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
+        p_rows = tl.where(q[:, None] < Nq, p, 0.0)
+        # the largest weight of each key: one of 0 adds nothing, whatever it holds
+        p_max = tl.max(p_rows, axis=0)
+        v0 = tl.where(p_max[:, None] > 0.0, v0, 0.0)
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         m = m_new
@@ -341,11 +387,13 @@ def dilated_bwd_dq(
     qpos = q + Nk - Nq
     partial_lo = tl.maximum(0, q_lo + Nk - Nq - 1022) // BLOCK_N
     partial_hi = tl.cdiv(tl.maximum(0, q_hi + Nk - Nq + 1), BLOCK_N)
+    # from here on the query that stands at a key sees it
+    seen_lo = tl.cdiv(tl.maximum(0, Nk - Nq), BLOCK_N)
 
     dq0 = tl.zeros((BLOCK_M, 64), tl.float32)
 
     # partial tiles: some pairs are hidden
-    for j in range(partial_lo, partial_hi):
+    for j in range(tl.maximum(partial_lo, seen_lo), partial_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
         k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
@@ -366,6 +414,34 @@ def dilated_bwd_dq(
         ds = tl.where(visible, p * (dp - delta[:, None]), 0.0)
         # in the input precision, for the matrix units
         ds_elem = ds.to(q_ptr.dtype.element_ty)
+        # dQ = dQ + dS K
+        dq0 = tl.dot(ds_elem, k0, dq0)
+
+    # partial tiles: some pairs are hidden, and some keys may be seen by no query
+    for j in range(partial_lo, tl.minimum(partial_hi, seen_lo)):
+        k_lo = j * BLOCK_N
+        k = k_lo + k_range
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
+        # S = Q K^T
+        s = tl.dot(q0, tl.trans(k0))
+        # pairs that see each other
+        visible = (
+            (row[:, None] <= k[None, :])
+            & (k[None, :] <= qpos[:, None])
+            & ((qpos[:, None] - k[None, :]) & 1 == 0)
+        )
+        # P = exp(S - lse)
+        p = tl.where(visible, tl.exp2(s * 0.18033688011112042 - lse2[:, None]), 0.0)
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
+        # dP = dO V^T
+        dp = tl.dot(do0, tl.trans(v0))
+        # dS = P * (dP - delta)
+        ds = tl.where(visible, p * (dp - delta[:, None]), 0.0)
+        # in the input precision, for the matrix units
+        ds_elem = ds.to(q_ptr.dtype.element_ty)
+        # the largest weight of each key: one of 0 adds nothing, whatever it holds
+        p_max = tl.max(p, axis=0)
+        k0 = tl.where(p_max[:, None] > 0.0, k0, 0.0)
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 
@@ -584,8 +660,8 @@ def backward(do, dlse, q, k, v, o, lse):
             Hq, Hkv, Nq, Nk,
             BLOCK_M=64, BLOCK_N=64,
             num_warps=4,
-            num_stages=2,
-            maxnreg=128,
+            num_stages=3,
+            maxnreg=168,
         )
     programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:

@@ -4,7 +4,6 @@ AlphaFold 2's row-wise attention with pair bias
 
 spec      score s + pair[h, q, k]
 number    0.1767766952966369 is scale = 1 / sqrt(32)
-number    0.25503486164919736 is scale * log2(e), as exponentials are taken in base 2
 number    1.4426950408889634 is log2(e)
 number    0.6931471805599453 is ln(2)
 hash      sha256 1da40dcc85d5b4fb6883699c884b2024e8e8936a2628596e15d50d2f28cac92f (canonical JSON)
@@ -18,7 +17,7 @@ plan      evoformer_bwd_pair: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descri
           registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 6394d64e170a9050d8fec65dd07234b3a5fd6e3893cacb74cf7a0648ffc89ce5
+code      sha256 7e955eaee8f3fad80dc3cfd79d35ac9c6f9383a67320ddc4f7834b81e30050e0
 """
 
 import torch
@@ -35,6 +34,7 @@ def evoformer_fwd(
     pair_ptr,
     o_ptr,
     lse_ptr,
+    lse_lo_ptr,
     stride_q_b,
     stride_q_h,
     stride_q_n,
@@ -52,6 +52,8 @@ def evoformer_fwd(
     stride_o_n,
     stride_lse_b,
     stride_lse_h,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     B,
     Hq,
     Hkv,
@@ -109,16 +111,16 @@ def evoformer_fwd(
             mask=q[:, None] < Nq,
             other=0.0,
         ).to(tl.float32)
-        # score, in base 2
-        s = s * 0.25503486164919736 + pair_hqk * 1.4426950408889634
+        # score
+        s = s * 0.1767766952966369 + pair_hqk
         # running row maximum
         m_new = tl.maximum(m, tl.max(s, axis=1))
         # a row that has seen nothing yet: exp2(-inf - 0) = 0
         m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s - m_ref[:, None])
+        p = tl.exp2((s - m_ref[:, None]) * 1.4426950408889634)
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_ref)
+        alpha = tl.exp2((m - m_ref) * 1.4426950408889634)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
@@ -144,8 +146,8 @@ def evoformer_fwd(
             mask=(q[:, None] < Nq) & (k[None, :] < Nk),
             other=0.0,
         ).to(tl.float32)
-        # score, in base 2
-        s = s * 0.25503486164919736 + pair_hqk * 1.4426950408889634
+        # score
+        s = s * 0.1767766952966369 + pair_hqk
         # hidden pairs
         s = tl.where(k[None, :] < Nk, s, float("-inf"))
         # running row maximum
@@ -153,9 +155,9 @@ def evoformer_fwd(
         # a row that has seen nothing yet: exp2(-inf - 0) = 0
         m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s - m_ref[:, None])
+        p = tl.exp2((s - m_ref[:, None]) * 1.4426950408889634)
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_ref)
+        alpha = tl.exp2((m - m_ref) * 1.4426950408889634)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = tl.load(
@@ -171,8 +173,10 @@ def evoformer_fwd(
 
     # a row that saw nothing: l = 0, O = 0
     l_inv = 1.0 / tl.where(l == 0.0, 1.0, l)
-    # lse = m + log(l), to base e
-    lse_q = (m + tl.log2(l)) * 0.6931471805599453
+    # lse = m + log(l)
+    lse_q = m + tl.log2(l) * 0.6931471805599453
+    # what rounding it lost, in base 2
+    lse_lo_q = tl.where(lse_q == float("-inf"), 0.0, (m - lse_q) * 1.4426950408889634 + tl.log2(l))
     # O = diag(l)^-1 O
     o0_elem = (o0 * l_inv[:, None]).to(q_ptr.dtype.element_ty)
     o_base = (
@@ -186,6 +190,13 @@ def evoformer_fwd(
         lse_ptr + b.to(tl.int64) * stride_lse_b + h.to(tl.int64) * stride_lse_h + q_lo.to(tl.int64)
     )
     tl.store(lse_base + q_range, lse_q, mask=q < Nq)
+    lse_lo_base = (
+        lse_lo_ptr
+        + b.to(tl.int64) * stride_lse_lo_b
+        + h.to(tl.int64) * stride_lse_lo_h
+        + q_lo.to(tl.int64)
+    )
+    tl.store(lse_lo_base + q_range, lse_lo_q, mask=q < Nq)
 
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
@@ -234,7 +245,7 @@ def _descriptor(name, x, block):
 
 def forward(q, k, v, pair):
     """q (B, Hq, Nq, 32), k (B, Hkv, Nk, 32), v (B, Hkv, Nk, 32), pair (Hq, Nq, Nk) -> o (B, Hq,
-    Nq, 32), lse (B, Hq, Nq)."""
+    Nq, 32), lse (B, Hq, Nq), lse_lo (B, Hq, Nq)."""
     _check("q", q, (None, None, None, 32), (torch.float16, torch.bfloat16))
     B, Hq, Nq, _ = q.shape
     _check("k", k, (B, None, None, 32), (q.dtype,), q.device)
@@ -244,23 +255,25 @@ def forward(q, k, v, pair):
     _check("pair", pair, (Hq, Nq, Nk), _FLOATS, q.device, rows=False)
     o = torch.empty((B, Hq, Nq, 32), dtype=q.dtype, device=q.device)
     lse = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
+    lse_lo = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
     programs = B * Hq * triton.cdiv(Nq, 128)
     if programs:
         evoformer_fwd[(programs,)](
-            q, k, v, pair, o, lse,
+            q, k, v, pair, o, lse, lse_lo,
             q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             pair.stride(0), pair.stride(1), pair.stride(2),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
+            lse_lo.stride(0), lse_lo.stride(1),
             B, Hq, Hkv, Nq, Nk,
             BLOCK_M=128, BLOCK_N=64,
             num_warps=8,
             num_stages=3,
             maxnreg=128,
         )
-    return o, lse
+    return o, lse, lse_lo
 
 
 @triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk"])
@@ -273,8 +286,9 @@ def evoformer_bwd_dq(
     pair_ptr,
     o_ptr,
     lse_ptr,
+    lse_lo_ptr,
     delta_ptr,
-    lse2_ptr,
+    lse_hi_ptr,
     dq_ptr,
     stride_do_b,
     stride_do_h,
@@ -298,10 +312,12 @@ def evoformer_bwd_dq(
     stride_o_n,
     stride_lse_b,
     stride_lse_h,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     stride_delta_b,
     stride_delta_h,
-    stride_lse2_b,
-    stride_lse2_h,
+    stride_lse_hi_b,
+    stride_lse_hi_h,
     stride_dq_b,
     stride_dq_h,
     stride_dq_n,
@@ -371,8 +387,15 @@ def evoformer_bwd_dq(
         lse_ptr + b.to(tl.int64) * stride_lse_b + h.to(tl.int64) * stride_lse_h + q_lo.to(tl.int64)
     )
     lse = tl.load(lse_base + q_range, mask=q < Nq, other=float("inf"))
-    # in base 2; a row that saw nothing: exp2(s - inf) = 0
-    lse2 = tl.where(lse == float("-inf"), float("inf"), lse * 1.4426950408889634)
+    # a row that saw nothing: exp2(s - inf) = 0
+    lse_hi = tl.where(lse == float("-inf"), float("inf"), lse)
+    lse_lo_base = (
+        lse_lo_ptr
+        + b.to(tl.int64) * stride_lse_lo_b
+        + h.to(tl.int64) * stride_lse_lo_h
+        + q_lo.to(tl.int64)
+    )
+    lse_lo = tl.load(lse_lo_base + q_range, mask=q < Nq, other=0.0)
     delta_base = (
         delta_ptr
         + b.to(tl.int64) * stride_delta_b
@@ -380,13 +403,13 @@ def evoformer_bwd_dq(
         + q_lo.to(tl.int64)
     )
     tl.store(delta_base + q_range, delta, mask=q < Nq)
-    lse2_base = (
-        lse2_ptr
-        + b.to(tl.int64) * stride_lse2_b
-        + h.to(tl.int64) * stride_lse2_h
+    lse_hi_base = (
+        lse_hi_ptr
+        + b.to(tl.int64) * stride_lse_hi_b
+        + h.to(tl.int64) * stride_lse_hi_h
         + q_lo.to(tl.int64)
     )
-    tl.store(lse2_base + q_range, lse2, mask=q < Nq)
+    tl.store(lse_hi_base + q_range, lse_hi, mask=q < Nq)
     full_hi = Nk // BLOCK_N
     partial_hi = tl.cdiv(Nk, BLOCK_N)
 
@@ -410,7 +433,10 @@ def evoformer_bwd_dq(
             other=0.0,
         ).to(tl.float32)
         # P = exp(S - lse)
-        p = tl.exp2(s * 0.25503486164919736 + pair_hqk * 1.4426950408889634 - lse2[:, None])
+        p = tl.exp2(
+            (s * 0.1767766952966369 + pair_hqk - lse_hi[:, None]) * 1.4426950408889634
+            - lse_lo[:, None]
+        )
         v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
@@ -442,7 +468,10 @@ def evoformer_bwd_dq(
         # P = exp(S - lse)
         p = tl.where(
             visible,
-            tl.exp2(s * 0.25503486164919736 + pair_hqk * 1.4426950408889634 - lse2[:, None]),
+            tl.exp2(
+                (s * 0.1767766952966369 + pair_hqk - lse_hi[:, None]) * 1.4426950408889634
+                - lse_lo[:, None]
+            ),
             0.0,
         )
         v0 = tl.load(
@@ -475,8 +504,9 @@ def evoformer_bwd_dkv(
     k_ptr,
     v_ptr,
     pair_ptr,
+    lse_lo_ptr,
     delta_ptr,
-    lse2_ptr,
+    lse_hi_ptr,
     dk_ptr,
     dv_ptr,
     q0_desc,
@@ -490,10 +520,12 @@ def evoformer_bwd_dkv(
     stride_pair_h,
     stride_pair_q,
     stride_pair_k,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     stride_delta_b,
     stride_delta_h,
-    stride_lse2_b,
-    stride_lse2_h,
+    stride_lse_hi_b,
+    stride_lse_hi_h,
     stride_dk_b,
     stride_dk_h,
     stride_dk_n,
@@ -545,7 +577,8 @@ def evoformer_bwd_dkv(
     dv0 = tl.zeros((BLOCK_N, 32), tl.float32)
     pair_base = pair_ptr + k_lo.to(tl.int64) * stride_pair_k
     pair_hqk_offsets = q_range[None, :] * stride_pair_q + k_range[:, None] * stride_pair_k
-    lse2_base = lse2_ptr + b.to(tl.int64) * stride_lse2_b
+    lse_hi_base = lse_hi_ptr + b.to(tl.int64) * stride_lse_hi_b
+    lse_lo_base = lse_lo_ptr + b.to(tl.int64) * stride_lse_lo_b
     delta_base = delta_ptr + b.to(tl.int64) * stride_delta_b
 
     # the query heads of this KV head
@@ -569,11 +602,23 @@ def evoformer_bwd_dkv(
                 mask=k[:, None] < Nk,
                 other=0.0,
             ).to(tl.float32)
-            lse2 = tl.load(
-                lse2_base + tl.cast(h, tl.int64) * stride_lse2_h + tl.cast(q_lo, tl.int64) + q_range
+            lse_hi = tl.load(
+                lse_hi_base
+                + tl.cast(h, tl.int64) * stride_lse_hi_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range
+            )
+            lse_lo = tl.load(
+                lse_lo_base
+                + tl.cast(h, tl.int64) * stride_lse_lo_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range
             )
             # P = exp(S - lse)
-            p = tl.exp2(s * 0.25503486164919736 + pair_hqk * 1.4426950408889634 - lse2[None, :])
+            p = tl.exp2(
+                (s * 0.1767766952966369 + pair_hqk - lse_hi[None, :]) * 1.4426950408889634
+                - lse_lo[None, :]
+            )
             do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
@@ -609,17 +654,31 @@ def evoformer_bwd_dkv(
                 mask=(k[:, None] < Nk) & (q[None, :] < Nq),
                 other=0.0,
             ).to(tl.float32)
-            lse2 = tl.load(
-                lse2_base + tl.cast(h, tl.int64) * stride_lse2_h + tl.cast(q_lo, tl.int64) + q_range,
+            lse_hi = tl.load(
+                lse_hi_base
+                + tl.cast(h, tl.int64) * stride_lse_hi_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range,
                 mask=q < Nq,
                 other=float("inf"),
+            )
+            lse_lo = tl.load(
+                lse_lo_base
+                + tl.cast(h, tl.int64) * stride_lse_lo_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range,
+                mask=q < Nq,
+                other=0.0,
             )
             # pairs that see each other
             visible = tl.broadcast_to(q[None, :] < Nq, (BLOCK_N, BLOCK_M))
             # P = exp(S - lse)
             p = tl.where(
                 visible,
-                tl.exp2(s * 0.25503486164919736 + pair_hqk * 1.4426950408889634 - lse2[None, :]),
+                tl.exp2(
+                    (s * 0.1767766952966369 + pair_hqk - lse_hi[None, :]) * 1.4426950408889634
+                    - lse_lo[None, :]
+                ),
                 0.0,
             )
             do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
@@ -666,8 +725,9 @@ def evoformer_bwd_dkv(
 @triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk"])
 def evoformer_bwd_pair(
     pair_ptr,
+    lse_lo_ptr,
     delta_ptr,
-    lse2_ptr,
+    lse_hi_ptr,
     dpair_ptr,
     q0_desc,
     do0_desc,
@@ -676,10 +736,12 @@ def evoformer_bwd_pair(
     stride_pair_h,
     stride_pair_q,
     stride_pair_k,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     stride_delta_b,
     stride_delta_h,
-    stride_lse2_b,
-    stride_lse2_h,
+    stride_lse_hi_b,
+    stride_lse_hi_h,
     stride_dpair_h,
     stride_dpair_q,
     B,
@@ -707,7 +769,8 @@ def evoformer_bwd_pair(
     k = k_lo + k_range
 
     total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    lse2_base = lse2_ptr + h.to(tl.int64) * stride_lse2_h + q_lo.to(tl.int64)
+    lse_hi_base = lse_hi_ptr + h.to(tl.int64) * stride_lse_hi_h + q_lo.to(tl.int64)
+    lse_lo_base = lse_lo_ptr + h.to(tl.int64) * stride_lse_lo_h + q_lo.to(tl.int64)
     delta_base = delta_ptr + h.to(tl.int64) * stride_delta_h + q_lo.to(tl.int64)
     pair_base = (
         pair_ptr
@@ -722,10 +785,13 @@ def evoformer_bwd_pair(
         hkv = h // (Hq // Hkv)
         q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
         do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
-        lse2 = tl.load(
-            lse2_base + tl.cast(b, tl.int64) * stride_lse2_b + q_range,
+        lse_hi = tl.load(
+            lse_hi_base + tl.cast(b, tl.int64) * stride_lse_hi_b + q_range,
             mask=q < Nq,
             other=float("inf"),
+        )
+        lse_lo = tl.load(
+            lse_lo_base + tl.cast(b, tl.int64) * stride_lse_lo_b + q_range, mask=q < Nq, other=0.0
         )
         delta = tl.load(
             delta_base + tl.cast(b, tl.int64) * stride_delta_b + q_range, mask=q < Nq, other=0.0
@@ -741,7 +807,10 @@ def evoformer_bwd_pair(
         # P = exp(S - lse)
         p = tl.where(
             visible,
-            tl.exp2(s * 0.25503486164919736 + pair_hqk * 1.4426950408889634 - lse2[:, None]),
+            tl.exp2(
+                (s * 0.1767766952966369 + pair_hqk - lse_hi[:, None]) * 1.4426950408889634
+                - lse_lo[:, None]
+            ),
             0.0,
         )
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 32])
@@ -765,10 +834,10 @@ def evoformer_bwd_pair(
     )
 
 
-def backward(do, dlse, q, k, v, pair, o, lse):
+def backward(do, dlse, q, k, v, pair, o, lse, lse_lo):
     """do (B, Hq, Nq, 32), dlse (B, Hq, Nq), q (B, Hq, Nq, 32), k (B, Hkv, Nk, 32), v (B, Hkv,
-    Nk, 32), pair (Hq, Nq, Nk), o (B, Hq, Nq, 32), lse (B, Hq, Nq) -> dq (B, Hq, Nq, 32), dk
-    (B, Hkv, Nk, 32), dv (B, Hkv, Nk, 32), dpair (Hq, Nq, Nk)."""
+    Nk, 32), pair (Hq, Nq, Nk), o (B, Hq, Nq, 32), lse (B, Hq, Nq), lse_lo (B, Hq, Nq) -> dq
+    (B, Hq, Nq, 32), dk (B, Hkv, Nk, 32), dv (B, Hkv, Nk, 32), dpair (Hq, Nq, Nk)."""
     _check("q", q, (None, None, None, 32), (torch.float16, torch.bfloat16))
     B, Hq, Nq, _ = q.shape
     _check("k", k, (B, None, None, 32), (q.dtype,), q.device)
@@ -780,8 +849,9 @@ def backward(do, dlse, q, k, v, pair, o, lse):
     _check("pair", pair, (Hq, Nq, Nk), _FLOATS, q.device, rows=False)
     _check("o", o, (B, Hq, Nq, 32), (q.dtype,), q.device)
     _check("lse", lse, (B, Hq, Nq), (torch.float32,), q.device)
+    _check("lse_lo", lse_lo, (B, Hq, Nq), (torch.float32,), q.device)
     delta = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
-    lse2 = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
+    lse_hi = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
     dq = torch.empty((B, Hq, Nq, 32), dtype=q.dtype, device=q.device)
     dk = torch.empty((B, Hkv, Nk, 32), dtype=q.dtype, device=q.device)
     dv = torch.empty((B, Hkv, Nk, 32), dtype=q.dtype, device=q.device)
@@ -789,7 +859,7 @@ def backward(do, dlse, q, k, v, pair, o, lse):
     programs = B * Hq * triton.cdiv(Nq, 128)
     if programs:
         evoformer_bwd_dq[(programs,)](
-            do, dlse, q, k, v, pair, o, lse, delta, lse2, dq,
+            do, dlse, q, k, v, pair, o, lse, lse_lo, delta, lse_hi, dq,
             do.stride(0), do.stride(1), do.stride(2),
             dlse.stride(0), dlse.stride(1),
             q.stride(0), q.stride(1), q.stride(2),
@@ -798,8 +868,9 @@ def backward(do, dlse, q, k, v, pair, o, lse):
             pair.stride(0), pair.stride(1), pair.stride(2),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
+            lse_lo.stride(0), lse_lo.stride(1),
             delta.stride(0), delta.stride(1),
-            lse2.stride(0), lse2.stride(1),
+            lse_hi.stride(0), lse_hi.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             B, Hq, Hkv, Nq, Nk,
             BLOCK_M=128, BLOCK_N=64,
@@ -810,13 +881,14 @@ def backward(do, dlse, q, k, v, pair, o, lse):
     programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:
         evoformer_bwd_dkv[(programs,)](
-            k, v, pair, delta, lse2, dk, dv,
+            k, v, pair, lse_lo, delta, lse_hi, dk, dv,
             _descriptor("q", q, [1, 1, 64, 32]), _descriptor("do", do, [1, 1, 64, 32]),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             pair.stride(0), pair.stride(1), pair.stride(2),
+            lse_lo.stride(0), lse_lo.stride(1),
             delta.stride(0), delta.stride(1),
-            lse2.stride(0), lse2.stride(1),
+            lse_hi.stride(0), lse_hi.stride(1),
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             B, Hq, Hkv, Nq, Nk,
@@ -828,12 +900,13 @@ def backward(do, dlse, q, k, v, pair, o, lse):
     programs = Hq * triton.cdiv(Nq, 64) * triton.cdiv(Nk, 64)
     if programs:
         evoformer_bwd_pair[(programs,)](
-            pair, delta, lse2, dpair,
+            pair, lse_lo, delta, lse_hi, dpair,
             _descriptor("q", q, [1, 1, 64, 32]), _descriptor("do", do, [1, 1, 64, 32]),
             _descriptor("k", k, [1, 1, 64, 32]), _descriptor("v", v, [1, 1, 64, 32]),
             pair.stride(0), pair.stride(1), pair.stride(2),
+            lse_lo.stride(0), lse_lo.stride(1),
             delta.stride(0), delta.stride(1),
-            lse2.stride(0), lse2.stride(1),
+            lse_hi.stride(0), lse_hi.stride(1),
             dpair.stride(0), dpair.stride(1),
             B, Hq, Hkv, Nq, Nk,
             BLOCK_M=64, BLOCK_N=64,
@@ -849,21 +922,23 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(_ctx, q, k, v, pair):
-        o, lse = forward(q, k, v, pair)
-        _ctx.save_for_backward(q, k, v, pair, o, lse)
-        return o, lse
+        o, lse, lse_lo = forward(q, k, v, pair)
+        _ctx.save_for_backward(q, k, v, pair, o, lse, lse_lo)
+        _ctx.mark_non_differentiable(lse_lo)
+        return o, lse, lse_lo
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(_ctx, do, dlse):
-        q, k, v, pair, o, lse = _ctx.saved_tensors
+    def backward(_ctx, do, dlse, _):
+        q, k, v, pair, o, lse, lse_lo = _ctx.saved_tensors
         do = do if do.stride(-1) == 1 else do.contiguous()
         dlse = dlse if dlse.stride(-1) == 1 else dlse.contiguous()
-        dq, dk, dv, dpair = backward(do, dlse, q, k, v, pair, o, lse)
+        dq, dk, dv, dpair = backward(do, dlse, q, k, v, pair, o, lse, lse_lo)
         return dq, dk, dv, dpair.to(pair.dtype)
 
 
 def attention(q, k, v, *, pair, return_lse=False):
-    """o as of ``forward``, or (o, lse), differentiable by q, k, v, pair."""
-    o, lse = _Attention.apply(q, k, v, pair)
+    """o as of ``forward``, or (o, lse), differentiable by q, k, v, pair (lse_lo has no
+    gradient)."""
+    o, lse, _ = _Attention.apply(q, k, v, pair)
     return (o, lse) if return_lse else o

@@ -11,12 +11,11 @@ hash      sha256 a9023d996476de9d31d663f99a4e14647b21656d4958f2d90dbe502d84c28b1
 schedule  flash2: 1 kernel(s)
 plan      gpt_oss_fwd: BLOCK_M 64 x BLOCK_N 32, 4 warps, 3 stages, descriptors, at most 80 registers
 schedule  backward_lse: 2 kernel(s)
-plan      gpt_oss_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, descriptors, at most 128
-          registers
+plan      gpt_oss_bwd_dq: BLOCK_M 64 x BLOCK_N 32, 4 warps, 3 stages, at most 128 registers
 plan      gpt_oss_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 6f39c33e03163974e6a1e61770af8936f34194d058059745b6f0400fa7b1d9be
+code      sha256 9d941e4a875480db6bdbfbedef21392448d7875c9f0ae5fe3866cb38e241ae58
 """
 
 import torch
@@ -79,13 +78,14 @@ def gpt_oss_fwd(
     row = q + Nk - Nq - 127
     qpos = q + Nk - Nq
     sinks_h = tl.load(sinks_ptr + h.to(tl.int64) * stride_sinks_h).to(tl.float32)
-    c = sinks_h * 1.4426950408889634
     full_lo = tl.cdiv(tl.maximum(0, q_hi + Nk - Nq - 127), BLOCK_N)
     full_hi = tl.maximum(full_lo, tl.maximum(0, tl.minimum(Nk, q_lo + Nk - Nq + 1)) // BLOCK_N)
     partial_lo0 = tl.maximum(0, q_lo + Nk - Nq - 127) // BLOCK_N
     partial_hi1 = tl.cdiv(tl.maximum(0, q_hi + Nk - Nq + 1), BLOCK_N)
-    # the sink, in base 2: a logit without a key
-    m = tl.broadcast_to(c, (BLOCK_M,))
+    # from here on the query that stands at a key sees it
+    seen_lo = tl.cdiv(tl.maximum(0, Nk - Nq), BLOCK_N)
+    # the sink: a logit without a key
+    m = tl.broadcast_to(sinks_h, (BLOCK_M,))
     l = tl.where(m == float("-inf"), 0.0, 1.0)
 
     o0 = tl.zeros((BLOCK_M, 64), tl.float32)
@@ -97,11 +97,11 @@ def gpt_oss_fwd(
         # S = Q K^T
         s = tl.dot(q0, k0)
         # running row maximum
-        m_new = tl.maximum(m, tl.max(s, axis=1) * 0.18033688011112042)
+        m_new = tl.maximum(m, tl.max(s, axis=1) * 0.125)
         # P = exp(S - m)
-        p = tl.exp2(s * 0.18033688011112042 - m_new[:, None])
+        p = tl.exp2(s * 0.18033688011112042 - m_new[:, None] * 1.4426950408889634)
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_new)
+        alpha = tl.exp2((m - m_new) * 1.4426950408889634)
         # running row sum
         l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
@@ -111,13 +111,20 @@ def gpt_oss_fwd(
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         m = m_new
 
-    partial_n0 = tl.maximum(full_lo - partial_lo0, 0)
-    partial_n1 = partial_n0 + tl.maximum(partial_hi1 - full_hi, 0)
+    partial_n0 = tl.maximum(full_lo - tl.maximum(partial_lo0, seen_lo), 0)
+    partial_n1 = partial_n0 + tl.maximum(partial_hi1 - tl.maximum(full_hi, seen_lo), 0)
 
     # partial tiles: some pairs are hidden
     for i in range(0, partial_n1):
         # the tiles of one range after another
-        j = i + tl.where(i < partial_n0, partial_lo0, full_hi - partial_n0)
+        j = (
+            i
+            + tl.where(
+                i < partial_n0,
+                tl.maximum(partial_lo0, seen_lo),
+                tl.maximum(full_hi, seen_lo) - partial_n0,
+            )
+        )
         k_lo = j * BLOCK_N
         k = k_lo + k_range
         k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64]).T
@@ -126,13 +133,13 @@ def gpt_oss_fwd(
         # hidden pairs
         s = tl.where((row[:, None] <= k[None, :]) & (k[None, :] <= qpos[:, None]), s, float("-inf"))
         # running row maximum
-        m_new = tl.maximum(m, tl.max(s, axis=1) * 0.18033688011112042)
+        m_new = tl.maximum(m, tl.max(s, axis=1) * 0.125)
         # a row that has seen nothing yet: exp2(-inf - 0) = 0
         m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s * 0.18033688011112042 - m_ref[:, None])
+        p = tl.exp2(s * 0.18033688011112042 - m_ref[:, None] * 1.4426950408889634)
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_ref)
+        alpha = tl.exp2((m - m_ref) * 1.4426950408889634)
         # running row sum
         l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
@@ -142,10 +149,45 @@ def gpt_oss_fwd(
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         m = m_new
 
+    partial_n0_2 = tl.maximum(tl.minimum(full_lo, seen_lo) - partial_lo0, 0)
+    partial_n1_2 = partial_n0_2 + tl.maximum(tl.minimum(partial_hi1, seen_lo) - full_hi, 0)
+
+    # partial tiles: some pairs are hidden, and some keys may be seen by no query
+    for i in range(0, partial_n1_2):
+        # the tiles of one range after another
+        j = i + tl.where(i < partial_n0_2, partial_lo0, full_hi - partial_n0_2)
+        k_lo = j * BLOCK_N
+        k = k_lo + k_range
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64]).T
+        # S = Q K^T
+        s = tl.dot(q0, k0)
+        # hidden pairs
+        s = tl.where((row[:, None] <= k[None, :]) & (k[None, :] <= qpos[:, None]), s, float("-inf"))
+        # running row maximum
+        m_new = tl.maximum(m, tl.max(s, axis=1) * 0.125)
+        # a row that has seen nothing yet: exp2(-inf - 0) = 0
+        m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
+        # P = exp(S - m)
+        p = tl.exp2(s * 0.18033688011112042 - m_ref[:, None] * 1.4426950408889634)
+        # rescale of what was summed so far
+        alpha = tl.exp2((m - m_ref) * 1.4426950408889634)
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
+        # P in the input precision, for the matrix units
+        p_elem = p.to(q_ptr.dtype.element_ty)
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
+        p_rows = tl.where(q[:, None] < Nq, p, 0.0)
+        # the largest weight of each key: one of 0 adds nothing, whatever it holds
+        p_max = tl.max(p_rows, axis=0)
+        v0 = tl.where(p_max[:, None] > 0.0, v0, 0.0)
+        # O = diag(alpha) O + P V
+        o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
+        m = m_new
+
     # a row that saw nothing: l = 0, O = 0
     l_inv = 1.0 / tl.where(l == 0.0, 1.0, l)
-    # lse = m + log(l), to base e
-    lse_q = (m + tl.log2(l)) * 0.6931471805599453
+    # lse = m + log(l)
+    lse_q = m + tl.log2(l) * 0.6931471805599453
     # O = diag(l)^-1 O
     o0_elem = (o0 * l_inv[:, None]).to(q_ptr.dtype.element_ty)
     o_base = (
@@ -240,6 +282,8 @@ def gpt_oss_bwd_dq(
     do_ptr,
     dlse_ptr,
     q_ptr,
+    k_ptr,
+    v_ptr,
     sinks_ptr,
     o_ptr,
     lse_ptr,
@@ -247,8 +291,6 @@ def gpt_oss_bwd_dq(
     lse2_ptr,
     dsinks_rows_ptr,
     dq_ptr,
-    k0_desc,
-    v0_desc,
     stride_do_b,
     stride_do_h,
     stride_do_n,
@@ -257,6 +299,12 @@ def gpt_oss_bwd_dq(
     stride_q_b,
     stride_q_h,
     stride_q_n,
+    stride_k_b,
+    stride_k_h,
+    stride_k_n,
+    stride_v_b,
+    stride_v_h,
+    stride_v_n,
     stride_sinks_h,
     stride_o_b,
     stride_o_h,
@@ -358,24 +406,29 @@ def gpt_oss_bwd_dq(
     row = q + Nk - Nq - 127
     qpos = q + Nk - Nq
     sinks_h = tl.load(sinks_ptr + h.to(tl.int64) * stride_sinks_h).to(tl.float32)
-    c = sinks_h * 1.4426950408889634
     full_lo = tl.cdiv(tl.maximum(0, q_hi + Nk - Nq - 127), BLOCK_N)
     full_hi = tl.maximum(full_lo, tl.maximum(0, tl.minimum(Nk, q_lo + Nk - Nq + 1)) // BLOCK_N)
     partial_lo0 = tl.maximum(0, q_lo + Nk - Nq - 127) // BLOCK_N
     partial_hi1 = tl.cdiv(tl.maximum(0, q_hi + Nk - Nq + 1), BLOCK_N)
+    # from here on the query that stands at a key sees it
+    seen_lo = tl.cdiv(tl.maximum(0, Nk - Nq), BLOCK_N)
 
     dq0 = tl.zeros((BLOCK_M, 64), tl.float32)
     dsinks_rows = tl.zeros((BLOCK_M,), tl.float32)
+    k_base = k_ptr + b.to(tl.int64) * stride_k_b + hkv.to(tl.int64) * stride_k_h
+    k0_offsets = k_range[:, None] * stride_k_n + d0[None, :]
+    v_base = v_ptr + b.to(tl.int64) * stride_v_b + hkv.to(tl.int64) * stride_v_h
+    v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     # full tiles: every pair is visible
     for j in range(full_lo, full_hi):
         k_lo = j * BLOCK_N
-        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
+        k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         # P = exp(S - lse)
         p = tl.exp2(s * 0.18033688011112042 - lse2[:, None])
-        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
+        v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
@@ -385,29 +438,81 @@ def gpt_oss_bwd_dq(
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 
-    partial_n0 = tl.maximum(full_lo - partial_lo0, 0)
-    partial_n1 = partial_n0 + tl.maximum(partial_hi1 - full_hi, 0)
+    partial_n0 = tl.maximum(full_lo - tl.maximum(partial_lo0, seen_lo), 0)
+    partial_n1 = partial_n0 + tl.maximum(partial_hi1 - tl.maximum(full_hi, seen_lo), 0)
 
     # partial tiles: some pairs are hidden
     for i in range(0, partial_n1):
         # the tiles of one range after another
-        j = i + tl.where(i < partial_n0, partial_lo0, full_hi - partial_n0)
+        j = (
+            i
+            + tl.where(
+                i < partial_n0,
+                tl.maximum(partial_lo0, seen_lo),
+                tl.maximum(full_hi, seen_lo) - partial_n0,
+            )
+        )
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
+        k0 = tl.load(
+            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         # pairs that see each other
         visible = (row[:, None] <= k[None, :]) & (k[None, :] <= qpos[:, None])
         # P = exp(S - lse)
         p = tl.where(visible, tl.exp2(s * 0.18033688011112042 - lse2[:, None]), 0.0)
-        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
+        v0 = tl.load(
+            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
         ds = tl.where(visible, p * (dp - delta[:, None]), 0.0)
         # in the input precision, for the matrix units
         ds_elem = ds.to(q_ptr.dtype.element_ty)
+        # dQ = dQ + dS K
+        dq0 = tl.dot(ds_elem, k0, dq0)
+
+    partial_n0_2 = tl.maximum(tl.minimum(full_lo, seen_lo) - partial_lo0, 0)
+    partial_n1_2 = partial_n0_2 + tl.maximum(tl.minimum(partial_hi1, seen_lo) - full_hi, 0)
+
+    # partial tiles: some pairs are hidden, and some keys may be seen by no query
+    for i in range(0, partial_n1_2):
+        # the tiles of one range after another
+        j = i + tl.where(i < partial_n0_2, partial_lo0, full_hi - partial_n0_2)
+        k_lo = j * BLOCK_N
+        k = k_lo + k_range
+        k0 = tl.load(
+            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
+        # S = Q K^T
+        s = tl.dot(q0, tl.trans(k0))
+        # pairs that see each other
+        visible = (row[:, None] <= k[None, :]) & (k[None, :] <= qpos[:, None])
+        # P = exp(S - lse)
+        p = tl.where(visible, tl.exp2(s * 0.18033688011112042 - lse2[:, None]), 0.0)
+        v0 = tl.load(
+            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
+        # dP = dO V^T
+        dp = tl.dot(do0, tl.trans(v0))
+        # dS = P * (dP - delta)
+        ds = tl.where(visible, p * (dp - delta[:, None]), 0.0)
+        # in the input precision, for the matrix units
+        ds_elem = ds.to(q_ptr.dtype.element_ty)
+        # the largest weight of each key: one of 0 adds nothing, whatever it holds
+        p_max = tl.max(p, axis=0)
+        k0 = tl.where(p_max[:, None] > 0.0, k0, 0.0)
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 
@@ -421,7 +526,13 @@ def gpt_oss_bwd_dq(
     )
     tl.store(dq_base + q_range[:, None] * stride_dq_n + d0[None, :], dq0_elem, mask=q[:, None] < Nq)
     # through the sink: dsink = -exp(sink - lse) * delta
-    dsinks_rows = dsinks_rows - tl.exp2(c - lse2) * delta
+    dsinks_rows = (
+        dsinks_rows
+        - tl.exp2(
+            (sinks_h - tl.where(lse == float("-inf"), float("inf"), lse)) * 1.4426950408889634
+        )
+        * delta
+    )
     dsinks_rows_base = (
         dsinks_rows_ptr
         + b.to(tl.int64) * stride_dsinks_rows_b
@@ -674,11 +785,12 @@ def backward(do, dlse, q, k, v, sinks, o, lse):
     programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         gpt_oss_bwd_dq[(programs,)](
-            do, dlse, q, sinks, o, lse, delta, lse2, dsinks_rows, dq,
-            _descriptor("k", k, [1, 1, 64, 64]), _descriptor("v", v, [1, 1, 64, 64]),
+            do, dlse, q, k, v, sinks, o, lse, delta, lse2, dsinks_rows, dq,
             do.stride(0), do.stride(1), do.stride(2),
             dlse.stride(0), dlse.stride(1),
             q.stride(0), q.stride(1), q.stride(2),
+            k.stride(0), k.stride(1), k.stride(2),
+            v.stride(0), v.stride(1), v.stride(2),
             sinks.stride(0),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
@@ -687,9 +799,9 @@ def backward(do, dlse, q, k, v, sinks, o, lse):
             dsinks_rows.stride(0), dsinks_rows.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_M=64, BLOCK_N=64,
+            BLOCK_M=64, BLOCK_N=32,
             num_warps=4,
-            num_stages=2,
+            num_stages=3,
             maxnreg=128,
         )
     programs = B * Hkv * triton.cdiv(Nk, 64)

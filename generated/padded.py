@@ -15,7 +15,7 @@ plan      padded_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 12
 plan      padded_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 5834aba10fb5457f574fca975bc7b223e65fb1ef28c93f914c3b53c70c9dfd66
+code      sha256 9b60cbcd73927c271cf1e31feab9ff57410c581d88a9d12ae8253383d74a1424
 """
 
 import torch
@@ -81,8 +81,7 @@ def padded_fwd(
     q0 = tl.load(
         q_base + q_range[:, None] * stride_q_n + d0[None, :], mask=q[:, None] < Nq, other=0.0
     )
-    lengths_b = tl.load(lengths_ptr + b.to(tl.int64) * stride_lengths_b)
-    lengths_b = tl.minimum(tl.maximum(lengths_b, -(2**30)), 2**30).to(tl.int32)
+    lengths_b = tl.load(lengths_ptr + b.to(tl.int64) * stride_lengths_b).to(tl.int32)
     # no row of this tile sees a key from here on
     k_end = tl.maximum(0, tl.minimum(Nk, lengths_b))
     full_hi = k_end // BLOCK_N
@@ -366,8 +365,7 @@ def padded_bwd_dq(
         + q_lo.to(tl.int64)
     )
     tl.store(lse2_base + q_range, lse2, mask=q < Nq)
-    lengths_b = tl.load(lengths_ptr + b.to(tl.int64) * stride_lengths_b)
-    lengths_b = tl.minimum(tl.maximum(lengths_b, -(2**30)), 2**30).to(tl.int32)
+    lengths_b = tl.load(lengths_ptr + b.to(tl.int64) * stride_lengths_b).to(tl.int32)
     # no row of this tile sees a key from here on
     k_end = tl.maximum(0, tl.minimum(Nk, lengths_b))
     full_hi = k_end // BLOCK_N
@@ -528,8 +526,7 @@ def padded_bwd_dkv(
     for i_head in range(0, Hq // Hkv):
         # a query head of the group
         h = i_head + hkv * (Hq // Hkv)
-        lengths_b = tl.load(lengths_ptr + b.to(tl.int64) * stride_lengths_b)
-        lengths_b = tl.minimum(tl.maximum(lengths_b, -(2**30)), 2**30).to(tl.int32)
+        lengths_b = tl.load(lengths_ptr + b.to(tl.int64) * stride_lengths_b).to(tl.int32)
         # no query sees a key of this tile from here on
         q_end = tl.where(k_lo < lengths_b, Nq, 0)
         full_hi = tl.where(k_hi < lengths_b, Nq, 0) // BLOCK_M

@@ -15,7 +15,7 @@ plan      prefix_lm_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most
 plan      prefix_lm_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 a85f6953b438aefc13bdc5ea113f9f30649a3f83033ffbff5388b95b0d28fadb
+code      sha256 91b52ae6c994cb2312f9a5cdeb389c7dbed14c8632b716078a50dc4848d8f2c4
 """
 
 import torch
@@ -89,8 +89,7 @@ def prefix_lm_fwd(
     q0 = tl.load(
         q_base + q_range[:, None] * stride_q_n + d0[None, :], mask=q[:, None] < Nq, other=0.0
     )
-    prefix_len_b = tl.load(prefix_len_ptr + b.to(tl.int64) * stride_prefix_len_b)
-    prefix_len_b = tl.minimum(tl.maximum(prefix_len_b, -(2**30)), 2**30).to(tl.int32)
+    prefix_len_b = tl.load(prefix_len_ptr + b.to(tl.int64) * stride_prefix_len_b).to(tl.int32)
     qpos = q + Nk - Nq
     # no row of this tile sees a key from here on
     k_end = tl.maximum(
@@ -413,8 +412,7 @@ def prefix_lm_bwd_dq(
         + q_lo.to(tl.int64)
     )
     tl.store(lse2_base + q_range, lse2, mask=q < Nq)
-    prefix_len_b = tl.load(prefix_len_ptr + b.to(tl.int64) * stride_prefix_len_b)
-    prefix_len_b = tl.minimum(tl.maximum(prefix_len_b, -(2**30)), 2**30).to(tl.int32)
+    prefix_len_b = tl.load(prefix_len_ptr + b.to(tl.int64) * stride_prefix_len_b).to(tl.int32)
     qpos = q + Nk - Nq
     # no row of this tile sees a key from here on
     k_end = tl.maximum(
@@ -597,8 +595,7 @@ def prefix_lm_bwd_dkv(
     for i_head in range(0, Hq // Hkv):
         # a query head of the group
         h = i_head + hkv * (Hq // Hkv)
-        prefix_len_b = tl.load(prefix_len_ptr + b.to(tl.int64) * stride_prefix_len_b)
-        prefix_len_b = tl.minimum(tl.maximum(prefix_len_b, -(2**30)), 2**30).to(tl.int32)
+        prefix_len_b = tl.load(prefix_len_ptr + b.to(tl.int64) * stride_prefix_len_b).to(tl.int32)
         # no query sees a key of this tile from here on
         q_end = tl.maximum(tl.where(k_lo < prefix_len_b, Nq, 0), Nq)
         full_hi0 = tl.where(k_hi < prefix_len_b, Nq, 0) // BLOCK_M

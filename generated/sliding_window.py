@@ -15,7 +15,7 @@ plan      sliding_window_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, des
 plan      sliding_window_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 64dde5992712e870d7b38b6d65878f18c9b7f95117dca860fb37788ce203b898
+code      sha256 0eec9784e7b9281a13ee851c659300c7c9d6414d793707fdfae6ba7594055227
 """
 
 import torch
@@ -79,6 +79,8 @@ def sliding_window_fwd(
     full_hi = tl.maximum(full_lo, tl.maximum(0, tl.minimum(Nk, q_lo + Nk - Nq + 1)) // BLOCK_N)
     partial_lo0 = tl.maximum(0, q_lo + Nk - Nq - 1023) // BLOCK_N
     partial_hi1 = tl.cdiv(tl.maximum(0, q_hi + Nk - Nq + 1), BLOCK_N)
+    # from here on the query that stands at a key sees it
+    seen_lo = tl.cdiv(tl.maximum(0, Nk - Nq), BLOCK_N)
 
     m = tl.full((BLOCK_M,), float("-inf"), tl.float32)
     l = tl.zeros((BLOCK_M,), tl.float32)
@@ -105,13 +107,20 @@ def sliding_window_fwd(
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         m = m_new
 
-    partial_n0 = tl.maximum(full_lo - partial_lo0, 0)
-    partial_n1 = partial_n0 + tl.maximum(partial_hi1 - full_hi, 0)
+    partial_n0 = tl.maximum(full_lo - tl.maximum(partial_lo0, seen_lo), 0)
+    partial_n1 = partial_n0 + tl.maximum(partial_hi1 - tl.maximum(full_hi, seen_lo), 0)
 
     # partial tiles: some pairs are hidden
     for i in range(0, partial_n1):
         # the tiles of one range after another
-        j = i + tl.where(i < partial_n0, partial_lo0, full_hi - partial_n0)
+        j = (
+            i
+            + tl.where(
+                i < partial_n0,
+                tl.maximum(partial_lo0, seen_lo),
+                tl.maximum(full_hi, seen_lo) - partial_n0,
+            )
+        )
         k_lo = j * BLOCK_N
         k = k_lo + k_range
         k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128]).T
@@ -132,6 +141,41 @@ def sliding_window_fwd(
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
+        # O = diag(alpha) O + P V
+        o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
+        m = m_new
+
+    partial_n0_2 = tl.maximum(tl.minimum(full_lo, seen_lo) - partial_lo0, 0)
+    partial_n1_2 = partial_n0_2 + tl.maximum(tl.minimum(partial_hi1, seen_lo) - full_hi, 0)
+
+    # partial tiles: some pairs are hidden, and some keys may be seen by no query
+    for i in range(0, partial_n1_2):
+        # the tiles of one range after another
+        j = i + tl.where(i < partial_n0_2, partial_lo0, full_hi - partial_n0_2)
+        k_lo = j * BLOCK_N
+        k = k_lo + k_range
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128]).T
+        # S = Q K^T
+        s = tl.dot(q0, k0)
+        # hidden pairs
+        s = tl.where((row[:, None] <= k[None, :]) & (k[None, :] <= qpos[:, None]), s, float("-inf"))
+        # running row maximum
+        m_new = tl.maximum(m, tl.max(s, axis=1) * 0.12751743082459868)
+        # a row that has seen nothing yet: exp2(-inf - 0) = 0
+        m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
+        # P = exp(S - m)
+        p = tl.exp2(s * 0.12751743082459868 - m_ref[:, None])
+        # rescale of what was summed so far
+        alpha = tl.exp2(m - m_ref)
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
+        # P in the input precision, for the matrix units
+        p_elem = p.to(q_ptr.dtype.element_ty)
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
+        p_rows = tl.where(q[:, None] < Nq, p, 0.0)
+        # the largest weight of each key: one of 0 adds nothing, whatever it holds
+        p_max = tl.max(p_rows, axis=0)
+        v0 = tl.where(p_max[:, None] > 0.0, v0, 0.0)
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         m = m_new
@@ -344,6 +388,8 @@ def sliding_window_bwd_dq(
     full_hi = tl.maximum(full_lo, tl.maximum(0, tl.minimum(Nk, q_lo + Nk - Nq + 1)) // BLOCK_N)
     partial_lo0 = tl.maximum(0, q_lo + Nk - Nq - 1023) // BLOCK_N
     partial_hi1 = tl.cdiv(tl.maximum(0, q_hi + Nk - Nq + 1), BLOCK_N)
+    # from here on the query that stands at a key sees it
+    seen_lo = tl.cdiv(tl.maximum(0, Nk - Nq), BLOCK_N)
 
     dq0 = tl.zeros((BLOCK_M, 128), tl.float32)
 
@@ -365,13 +411,20 @@ def sliding_window_bwd_dq(
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 
-    partial_n0 = tl.maximum(full_lo - partial_lo0, 0)
-    partial_n1 = partial_n0 + tl.maximum(partial_hi1 - full_hi, 0)
+    partial_n0 = tl.maximum(full_lo - tl.maximum(partial_lo0, seen_lo), 0)
+    partial_n1 = partial_n0 + tl.maximum(partial_hi1 - tl.maximum(full_hi, seen_lo), 0)
 
     # partial tiles: some pairs are hidden
     for i in range(0, partial_n1):
         # the tiles of one range after another
-        j = i + tl.where(i < partial_n0, partial_lo0, full_hi - partial_n0)
+        j = (
+            i
+            + tl.where(
+                i < partial_n0,
+                tl.maximum(partial_lo0, seen_lo),
+                tl.maximum(full_hi, seen_lo) - partial_n0,
+            )
+        )
         k_lo = j * BLOCK_N
         k = k_lo + k_range
         k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
@@ -388,6 +441,35 @@ def sliding_window_bwd_dq(
         ds = tl.where(visible, p * (dp - delta[:, None]), 0.0)
         # in the input precision, for the matrix units
         ds_elem = ds.to(q_ptr.dtype.element_ty)
+        # dQ = dQ + dS K
+        dq0 = tl.dot(ds_elem, k0, dq0)
+
+    partial_n0_2 = tl.maximum(tl.minimum(full_lo, seen_lo) - partial_lo0, 0)
+    partial_n1_2 = partial_n0_2 + tl.maximum(tl.minimum(partial_hi1, seen_lo) - full_hi, 0)
+
+    # partial tiles: some pairs are hidden, and some keys may be seen by no query
+    for i in range(0, partial_n1_2):
+        # the tiles of one range after another
+        j = i + tl.where(i < partial_n0_2, partial_lo0, full_hi - partial_n0_2)
+        k_lo = j * BLOCK_N
+        k = k_lo + k_range
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
+        # S = Q K^T
+        s = tl.dot(q0, tl.trans(k0))
+        # pairs that see each other
+        visible = (row[:, None] <= k[None, :]) & (k[None, :] <= qpos[:, None])
+        # P = exp(S - lse)
+        p = tl.where(visible, tl.exp2(s * 0.12751743082459868 - lse2[:, None]), 0.0)
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
+        # dP = dO V^T
+        dp = tl.dot(do0, tl.trans(v0))
+        # dS = P * (dP - delta)
+        ds = tl.where(visible, p * (dp - delta[:, None]), 0.0)
+        # in the input precision, for the matrix units
+        ds_elem = ds.to(q_ptr.dtype.element_ty)
+        # the largest weight of each key: one of 0 adds nothing, whatever it holds
+        p_max = tl.max(p, axis=0)
+        k0 = tl.where(p_max[:, None] > 0.0, k0, 0.0)
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 

@@ -16,7 +16,7 @@ plan      swin_v2_bwd_bias: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descript
           registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 4b46862f4c50d35035cc42a4339badbfdc2dc1d1cf92c1d9fc28b1e05ce8aa15
+code      sha256 cd9eda8b133381e17e74829657354e6fa6d8ad16267549c29b9e638f9f7664e1
 """
 
 import torch
@@ -34,6 +34,7 @@ def swin_v2_fwd(
     bias_ptr,
     o_ptr,
     lse_ptr,
+    lse_lo_ptr,
     stride_q_b,
     stride_q_h,
     stride_q_n,
@@ -52,6 +53,8 @@ def swin_v2_fwd(
     stride_o_n,
     stride_lse_b,
     stride_lse_h,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     B,
     Hq,
     Hkv,
@@ -111,16 +114,16 @@ def swin_v2_fwd(
             mask=q[:, None] < Nq,
             other=0.0,
         ).to(tl.float32)
-        # score, in base 2
-        s = s * 1.4426950408889634 * c + bias_hqk * 1.4426950408889634
+        # score
+        s = s * c + bias_hqk
         # running row maximum
         m_new = tl.maximum(m, tl.max(s, axis=1))
         # a row that has seen nothing yet: exp2(-inf - 0) = 0
         m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s - m_ref[:, None])
+        p = tl.exp2((s - m_ref[:, None]) * 1.4426950408889634)
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_ref)
+        alpha = tl.exp2((m - m_ref) * 1.4426950408889634)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
@@ -146,8 +149,8 @@ def swin_v2_fwd(
             mask=(q[:, None] < Nq) & (k[None, :] < Nk),
             other=0.0,
         ).to(tl.float32)
-        # score, in base 2
-        s = s * 1.4426950408889634 * c + bias_hqk * 1.4426950408889634
+        # score
+        s = s * c + bias_hqk
         # hidden pairs
         s = tl.where(k[None, :] < Nk, s, float("-inf"))
         # running row maximum
@@ -155,9 +158,9 @@ def swin_v2_fwd(
         # a row that has seen nothing yet: exp2(-inf - 0) = 0
         m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s - m_ref[:, None])
+        p = tl.exp2((s - m_ref[:, None]) * 1.4426950408889634)
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_ref)
+        alpha = tl.exp2((m - m_ref) * 1.4426950408889634)
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = tl.load(
@@ -173,8 +176,10 @@ def swin_v2_fwd(
 
     # a row that saw nothing: l = 0, O = 0
     l_inv = 1.0 / tl.where(l == 0.0, 1.0, l)
-    # lse = m + log(l), to base e
-    lse_q = (m + tl.log2(l)) * 0.6931471805599453
+    # lse = m + log(l)
+    lse_q = m + tl.log2(l) * 0.6931471805599453
+    # what rounding it lost, in base 2
+    lse_lo_q = tl.where(lse_q == float("-inf"), 0.0, (m - lse_q) * 1.4426950408889634 + tl.log2(l))
     # O = diag(l)^-1 O
     o0_elem = (o0 * l_inv[:, None]).to(q_ptr.dtype.element_ty)
     o_base = (
@@ -188,6 +193,13 @@ def swin_v2_fwd(
         lse_ptr + b.to(tl.int64) * stride_lse_b + h.to(tl.int64) * stride_lse_h + q_lo.to(tl.int64)
     )
     tl.store(lse_base + q_range, lse_q, mask=q < Nq)
+    lse_lo_base = (
+        lse_lo_ptr
+        + b.to(tl.int64) * stride_lse_lo_b
+        + h.to(tl.int64) * stride_lse_lo_h
+        + q_lo.to(tl.int64)
+    )
+    tl.store(lse_lo_base + q_range, lse_lo_q, mask=q < Nq)
 
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
@@ -236,7 +248,7 @@ def _descriptor(name, x, block):
 
 def forward(q, k, v, log_scale, bias):
     """q (B, Hq, Nq, 32), k (B, Hkv, Nk, 32), v (B, Hkv, Nk, 32), log_scale (Hq), bias (Hq, Nq,
-    Nk) -> o (B, Hq, Nq, 32), lse (B, Hq, Nq)."""
+    Nk) -> o (B, Hq, Nq, 32), lse (B, Hq, Nq), lse_lo (B, Hq, Nq)."""
     _check("q", q, (None, None, None, 32), (torch.float16, torch.bfloat16))
     B, Hq, Nq, _ = q.shape
     _check("k", k, (B, None, None, 32), (q.dtype,), q.device)
@@ -247,10 +259,11 @@ def forward(q, k, v, log_scale, bias):
     _check("bias", bias, (Hq, Nq, Nk), _FLOATS, q.device, rows=False)
     o = torch.empty((B, Hq, Nq, 32), dtype=q.dtype, device=q.device)
     lse = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
+    lse_lo = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
     programs = B * Hq * triton.cdiv(Nq, 128)
     if programs:
         swin_v2_fwd[(programs,)](
-            q, k, v, log_scale, bias, o, lse,
+            q, k, v, log_scale, bias, o, lse, lse_lo,
             q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
@@ -258,13 +271,14 @@ def forward(q, k, v, log_scale, bias):
             bias.stride(0), bias.stride(1), bias.stride(2),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
+            lse_lo.stride(0), lse_lo.stride(1),
             B, Hq, Hkv, Nq, Nk,
             BLOCK_M=128, BLOCK_N=64,
             num_warps=8,
             num_stages=3,
             maxnreg=128,
         )
-    return o, lse
+    return o, lse, lse_lo
 
 
 @triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk"])
@@ -278,8 +292,9 @@ def swin_v2_bwd_dq(
     bias_ptr,
     o_ptr,
     lse_ptr,
+    lse_lo_ptr,
     delta_ptr,
-    lse2_ptr,
+    lse_hi_ptr,
     dlog_scale_rows_ptr,
     dq_ptr,
     stride_do_b,
@@ -305,10 +320,12 @@ def swin_v2_bwd_dq(
     stride_o_n,
     stride_lse_b,
     stride_lse_h,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     stride_delta_b,
     stride_delta_h,
-    stride_lse2_b,
-    stride_lse2_h,
+    stride_lse_hi_b,
+    stride_lse_hi_h,
     stride_dlog_scale_rows_b,
     stride_dlog_scale_rows_h,
     stride_dq_b,
@@ -380,8 +397,15 @@ def swin_v2_bwd_dq(
         lse_ptr + b.to(tl.int64) * stride_lse_b + h.to(tl.int64) * stride_lse_h + q_lo.to(tl.int64)
     )
     lse = tl.load(lse_base + q_range, mask=q < Nq, other=float("inf"))
-    # in base 2; a row that saw nothing: exp2(s - inf) = 0
-    lse2 = tl.where(lse == float("-inf"), float("inf"), lse * 1.4426950408889634)
+    # a row that saw nothing: exp2(s - inf) = 0
+    lse_hi = tl.where(lse == float("-inf"), float("inf"), lse)
+    lse_lo_base = (
+        lse_lo_ptr
+        + b.to(tl.int64) * stride_lse_lo_b
+        + h.to(tl.int64) * stride_lse_lo_h
+        + q_lo.to(tl.int64)
+    )
+    lse_lo = tl.load(lse_lo_base + q_range, mask=q < Nq, other=0.0)
     delta_base = (
         delta_ptr
         + b.to(tl.int64) * stride_delta_b
@@ -389,13 +413,13 @@ def swin_v2_bwd_dq(
         + q_lo.to(tl.int64)
     )
     tl.store(delta_base + q_range, delta, mask=q < Nq)
-    lse2_base = (
-        lse2_ptr
-        + b.to(tl.int64) * stride_lse2_b
-        + h.to(tl.int64) * stride_lse2_h
+    lse_hi_base = (
+        lse_hi_ptr
+        + b.to(tl.int64) * stride_lse_hi_b
+        + h.to(tl.int64) * stride_lse_hi_h
         + q_lo.to(tl.int64)
     )
-    tl.store(lse2_base + q_range, lse2, mask=q < Nq)
+    tl.store(lse_hi_base + q_range, lse_hi, mask=q < Nq)
     log_scale_h = tl.load(log_scale_ptr + h.to(tl.int64) * stride_log_scale_h).to(tl.float32)
     c = tl.exp(tl.minimum(log_scale_h, 4.605170185988092))
     full_hi = Nk // BLOCK_N
@@ -422,7 +446,7 @@ def swin_v2_bwd_dq(
             other=0.0,
         ).to(tl.float32)
         # P = exp(S - lse)
-        p = tl.exp2(s * 1.4426950408889634 * c + bias_hqk * 1.4426950408889634 - lse2[:, None])
+        p = tl.exp2((s * c + bias_hqk - lse_hi[:, None]) * 1.4426950408889634 - lse_lo[:, None])
         v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
@@ -458,7 +482,7 @@ def swin_v2_bwd_dq(
         # P = exp(S - lse)
         p = tl.where(
             visible,
-            tl.exp2(s * 1.4426950408889634 * c + bias_hqk * 1.4426950408889634 - lse2[:, None]),
+            tl.exp2((s * c + bias_hqk - lse_hi[:, None]) * 1.4426950408889634 - lse_lo[:, None]),
             0.0,
         )
         v0 = tl.load(
@@ -502,8 +526,9 @@ def swin_v2_bwd_dkv(
     v_ptr,
     log_scale_ptr,
     bias_ptr,
+    lse_lo_ptr,
     delta_ptr,
-    lse2_ptr,
+    lse_hi_ptr,
     dk_ptr,
     dv_ptr,
     q0_desc,
@@ -518,10 +543,12 @@ def swin_v2_bwd_dkv(
     stride_bias_h,
     stride_bias_q,
     stride_bias_k,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     stride_delta_b,
     stride_delta_h,
-    stride_lse2_b,
-    stride_lse2_h,
+    stride_lse_hi_b,
+    stride_lse_hi_h,
     stride_dk_b,
     stride_dk_h,
     stride_dk_n,
@@ -573,7 +600,8 @@ def swin_v2_bwd_dkv(
     dv0 = tl.zeros((BLOCK_N, 32), tl.float32)
     bias_base = bias_ptr + k_lo.to(tl.int64) * stride_bias_k
     bias_hqk_offsets = q_range[None, :] * stride_bias_q + k_range[:, None] * stride_bias_k
-    lse2_base = lse2_ptr + b.to(tl.int64) * stride_lse2_b
+    lse_hi_base = lse_hi_ptr + b.to(tl.int64) * stride_lse_hi_b
+    lse_lo_base = lse_lo_ptr + b.to(tl.int64) * stride_lse_lo_b
     delta_base = delta_ptr + b.to(tl.int64) * stride_delta_b
 
     # the query heads of this KV head
@@ -601,11 +629,20 @@ def swin_v2_bwd_dkv(
                 mask=k[:, None] < Nk,
                 other=0.0,
             ).to(tl.float32)
-            lse2 = tl.load(
-                lse2_base + tl.cast(h, tl.int64) * stride_lse2_h + tl.cast(q_lo, tl.int64) + q_range
+            lse_hi = tl.load(
+                lse_hi_base
+                + tl.cast(h, tl.int64) * stride_lse_hi_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range
+            )
+            lse_lo = tl.load(
+                lse_lo_base
+                + tl.cast(h, tl.int64) * stride_lse_lo_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range
             )
             # P = exp(S - lse)
-            p = tl.exp2(s * 1.4426950408889634 * c + bias_hqk * 1.4426950408889634 - lse2[None, :])
+            p = tl.exp2((s * c + bias_hqk - lse_hi[None, :]) * 1.4426950408889634 - lse_lo[None, :])
             do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
@@ -641,17 +678,28 @@ def swin_v2_bwd_dkv(
                 mask=(k[:, None] < Nk) & (q[None, :] < Nq),
                 other=0.0,
             ).to(tl.float32)
-            lse2 = tl.load(
-                lse2_base + tl.cast(h, tl.int64) * stride_lse2_h + tl.cast(q_lo, tl.int64) + q_range,
+            lse_hi = tl.load(
+                lse_hi_base
+                + tl.cast(h, tl.int64) * stride_lse_hi_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range,
                 mask=q < Nq,
                 other=float("inf"),
+            )
+            lse_lo = tl.load(
+                lse_lo_base
+                + tl.cast(h, tl.int64) * stride_lse_lo_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range,
+                mask=q < Nq,
+                other=0.0,
             )
             # pairs that see each other
             visible = tl.broadcast_to(q[None, :] < Nq, (BLOCK_N, BLOCK_M))
             # P = exp(S - lse)
             p = tl.where(
                 visible,
-                tl.exp2(s * 1.4426950408889634 * c + bias_hqk * 1.4426950408889634 - lse2[None, :]),
+                tl.exp2((s * c + bias_hqk - lse_hi[None, :]) * 1.4426950408889634 - lse_lo[None, :]),
                 0.0,
             )
             do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
@@ -698,8 +746,9 @@ def swin_v2_bwd_dkv(
 def swin_v2_bwd_bias(
     log_scale_ptr,
     bias_ptr,
+    lse_lo_ptr,
     delta_ptr,
-    lse2_ptr,
+    lse_hi_ptr,
     dbias_ptr,
     q0_desc,
     do0_desc,
@@ -709,10 +758,12 @@ def swin_v2_bwd_bias(
     stride_bias_h,
     stride_bias_q,
     stride_bias_k,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     stride_delta_b,
     stride_delta_h,
-    stride_lse2_b,
-    stride_lse2_h,
+    stride_lse_hi_b,
+    stride_lse_hi_h,
     stride_dbias_h,
     stride_dbias_q,
     B,
@@ -740,7 +791,8 @@ def swin_v2_bwd_bias(
     k = k_lo + k_range
 
     total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    lse2_base = lse2_ptr + h.to(tl.int64) * stride_lse2_h + q_lo.to(tl.int64)
+    lse_hi_base = lse_hi_ptr + h.to(tl.int64) * stride_lse_hi_h + q_lo.to(tl.int64)
+    lse_lo_base = lse_lo_ptr + h.to(tl.int64) * stride_lse_lo_h + q_lo.to(tl.int64)
     delta_base = delta_ptr + h.to(tl.int64) * stride_delta_h + q_lo.to(tl.int64)
     bias_base = (
         bias_ptr
@@ -755,10 +807,13 @@ def swin_v2_bwd_bias(
         hkv = h // (Hq // Hkv)
         q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
         do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 32])
-        lse2 = tl.load(
-            lse2_base + tl.cast(b, tl.int64) * stride_lse2_b + q_range,
+        lse_hi = tl.load(
+            lse_hi_base + tl.cast(b, tl.int64) * stride_lse_hi_b + q_range,
             mask=q < Nq,
             other=float("inf"),
+        )
+        lse_lo = tl.load(
+            lse_lo_base + tl.cast(b, tl.int64) * stride_lse_lo_b + q_range, mask=q < Nq, other=0.0
         )
         delta = tl.load(
             delta_base + tl.cast(b, tl.int64) * stride_delta_b + q_range, mask=q < Nq, other=0.0
@@ -776,7 +831,7 @@ def swin_v2_bwd_bias(
         # P = exp(S - lse)
         p = tl.where(
             visible,
-            tl.exp2(s * 1.4426950408889634 * c + bias_hqk * 1.4426950408889634 - lse2[:, None]),
+            tl.exp2((s * c + bias_hqk - lse_hi[:, None]) * 1.4426950408889634 - lse_lo[:, None]),
             0.0,
         )
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 32])
@@ -800,11 +855,11 @@ def swin_v2_bwd_bias(
     )
 
 
-def backward(do, dlse, q, k, v, log_scale, bias, o, lse):
+def backward(do, dlse, q, k, v, log_scale, bias, o, lse, lse_lo):
     """do (B, Hq, Nq, 32), dlse (B, Hq, Nq), q (B, Hq, Nq, 32), k (B, Hkv, Nk, 32), v (B, Hkv,
-    Nk, 32), log_scale (Hq), bias (Hq, Nq, Nk), o (B, Hq, Nq, 32), lse (B, Hq, Nq) -> dq (B,
-    Hq, Nq, 32), dk (B, Hkv, Nk, 32), dv (B, Hkv, Nk, 32), dlog_scale (Hq), dbias (Hq, Nq,
-    Nk)."""
+    Nk, 32), log_scale (Hq), bias (Hq, Nq, Nk), o (B, Hq, Nq, 32), lse (B, Hq, Nq), lse_lo (B,
+    Hq, Nq) -> dq (B, Hq, Nq, 32), dk (B, Hkv, Nk, 32), dv (B, Hkv, Nk, 32), dlog_scale (Hq),
+    dbias (Hq, Nq, Nk)."""
     _check("q", q, (None, None, None, 32), (torch.float16, torch.bfloat16))
     B, Hq, Nq, _ = q.shape
     _check("k", k, (B, None, None, 32), (q.dtype,), q.device)
@@ -817,8 +872,9 @@ def backward(do, dlse, q, k, v, log_scale, bias, o, lse):
     _check("bias", bias, (Hq, Nq, Nk), _FLOATS, q.device, rows=False)
     _check("o", o, (B, Hq, Nq, 32), (q.dtype,), q.device)
     _check("lse", lse, (B, Hq, Nq), (torch.float32,), q.device)
+    _check("lse_lo", lse_lo, (B, Hq, Nq), (torch.float32,), q.device)
     delta = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
-    lse2 = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
+    lse_hi = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
     dlog_scale_rows = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
     dq = torch.empty((B, Hq, Nq, 32), dtype=q.dtype, device=q.device)
     dk = torch.empty((B, Hkv, Nk, 32), dtype=q.dtype, device=q.device)
@@ -828,7 +884,8 @@ def backward(do, dlse, q, k, v, log_scale, bias, o, lse):
     programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         swin_v2_bwd_dq[(programs,)](
-            do, dlse, q, k, v, log_scale, bias, o, lse, delta, lse2, dlog_scale_rows, dq,
+            do, dlse, q, k, v, log_scale, bias, o, lse, lse_lo, delta, lse_hi, dlog_scale_rows,
+            dq,
             do.stride(0), do.stride(1), do.stride(2),
             dlse.stride(0), dlse.stride(1),
             q.stride(0), q.stride(1), q.stride(2),
@@ -838,8 +895,9 @@ def backward(do, dlse, q, k, v, log_scale, bias, o, lse):
             bias.stride(0), bias.stride(1), bias.stride(2),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
+            lse_lo.stride(0), lse_lo.stride(1),
             delta.stride(0), delta.stride(1),
-            lse2.stride(0), lse2.stride(1),
+            lse_hi.stride(0), lse_hi.stride(1),
             dlog_scale_rows.stride(0), dlog_scale_rows.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             B, Hq, Hkv, Nq, Nk,
@@ -851,14 +909,15 @@ def backward(do, dlse, q, k, v, log_scale, bias, o, lse):
     programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:
         swin_v2_bwd_dkv[(programs,)](
-            k, v, log_scale, bias, delta, lse2, dk, dv,
+            k, v, log_scale, bias, lse_lo, delta, lse_hi, dk, dv,
             _descriptor("q", q, [1, 1, 64, 32]), _descriptor("do", do, [1, 1, 64, 32]),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             log_scale.stride(0),
             bias.stride(0), bias.stride(1), bias.stride(2),
+            lse_lo.stride(0), lse_lo.stride(1),
             delta.stride(0), delta.stride(1),
-            lse2.stride(0), lse2.stride(1),
+            lse_hi.stride(0), lse_hi.stride(1),
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             B, Hq, Hkv, Nq, Nk,
@@ -870,13 +929,14 @@ def backward(do, dlse, q, k, v, log_scale, bias, o, lse):
     programs = Hq * triton.cdiv(Nq, 64) * triton.cdiv(Nk, 64)
     if programs:
         swin_v2_bwd_bias[(programs,)](
-            log_scale, bias, delta, lse2, dbias,
+            log_scale, bias, lse_lo, delta, lse_hi, dbias,
             _descriptor("q", q, [1, 1, 64, 32]), _descriptor("do", do, [1, 1, 64, 32]),
             _descriptor("k", k, [1, 1, 64, 32]), _descriptor("v", v, [1, 1, 64, 32]),
             log_scale.stride(0),
             bias.stride(0), bias.stride(1), bias.stride(2),
+            lse_lo.stride(0), lse_lo.stride(1),
             delta.stride(0), delta.stride(1),
-            lse2.stride(0), lse2.stride(1),
+            lse_hi.stride(0), lse_hi.stride(1),
             dbias.stride(0), dbias.stride(1),
             B, Hq, Hkv, Nq, Nk,
             BLOCK_M=64, BLOCK_N=64,
@@ -893,21 +953,23 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(_ctx, q, k, v, log_scale, bias):
-        o, lse = forward(q, k, v, log_scale, bias)
-        _ctx.save_for_backward(q, k, v, log_scale, bias, o, lse)
-        return o, lse
+        o, lse, lse_lo = forward(q, k, v, log_scale, bias)
+        _ctx.save_for_backward(q, k, v, log_scale, bias, o, lse, lse_lo)
+        _ctx.mark_non_differentiable(lse_lo)
+        return o, lse, lse_lo
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(_ctx, do, dlse):
-        q, k, v, log_scale, bias, o, lse = _ctx.saved_tensors
+    def backward(_ctx, do, dlse, _):
+        q, k, v, log_scale, bias, o, lse, lse_lo = _ctx.saved_tensors
         do = do if do.stride(-1) == 1 else do.contiguous()
         dlse = dlse if dlse.stride(-1) == 1 else dlse.contiguous()
-        dq, dk, dv, dlog_scale, dbias = backward(do, dlse, q, k, v, log_scale, bias, o, lse)
+        dq, dk, dv, dlog_scale, dbias = backward(do, dlse, q, k, v, log_scale, bias, o, lse, lse_lo)
         return dq, dk, dv, dlog_scale.to(log_scale.dtype), dbias.to(bias.dtype)
 
 
 def attention(q, k, v, *, log_scale, bias, return_lse=False):
-    """o as of ``forward``, or (o, lse), differentiable by q, k, v, log_scale, bias."""
-    o, lse = _Attention.apply(q, k, v, log_scale, bias)
+    """o as of ``forward``, or (o, lse), differentiable by q, k, v, log_scale, bias (lse_lo has
+    no gradient)."""
+    o, lse, _ = _Attention.apply(q, k, v, log_scale, bias)
     return (o, lse) if return_lse else o

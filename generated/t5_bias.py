@@ -14,7 +14,7 @@ plan      t5_bias_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 1 stage
 plan      t5_bias_bwd_table: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 3f6b6cae334e9623cd3a67c67ff9db08f2ce5fa26fc52f8e68af8f5aa43fa2c9
+code      sha256 e39694403378c40fdf12c05d8d7b20c38bc662635d6b6f8d65b31043867823fa
 """
 
 import torch
@@ -30,6 +30,7 @@ def t5_bias_fwd(
     table_ptr,
     o_ptr,
     lse_ptr,
+    lse_lo_ptr,
     stride_q_b,
     stride_q_h,
     stride_q_n,
@@ -46,6 +47,8 @@ def t5_bias_fwd(
     stride_o_n,
     stride_lse_b,
     stride_lse_h,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     Hq,
     Hkv,
     Nq,
@@ -119,16 +122,16 @@ def t5_bias_fwd(
             mask=(q[:, None] < Nq) & (table_at < 32),
             other=0.0,
         ).to(tl.float32)
-        # score, in base 2
-        s = s * 1.4426950408889634 + table_hx * 1.4426950408889634
+        # score
+        s = s + table_hx
         # running row maximum
         m_new = tl.maximum(m, tl.max(s, axis=1))
         # a row that has seen nothing yet: exp2(-inf - 0) = 0
         m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s - m_ref[:, None])
+        p = tl.exp2((s - m_ref[:, None]) * 1.4426950408889634)
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_ref)
+        alpha = tl.exp2((m - m_ref) * 1.4426950408889634)
         # running row sum
         l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
@@ -171,8 +174,8 @@ def t5_bias_fwd(
             mask=(q[:, None] < Nq) & (table_at < 32) & (k[None, :] < Nk),
             other=0.0,
         ).to(tl.float32)
-        # score, in base 2
-        s = s * 1.4426950408889634 + table_hx * 1.4426950408889634
+        # score
+        s = s + table_hx
         # hidden pairs
         s = tl.where(k[None, :] < Nk, s, float("-inf"))
         # running row maximum
@@ -180,9 +183,9 @@ def t5_bias_fwd(
         # a row that has seen nothing yet: exp2(-inf - 0) = 0
         m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
-        p = tl.exp2(s - m_ref[:, None])
+        p = tl.exp2((s - m_ref[:, None]) * 1.4426950408889634)
         # rescale of what was summed so far
-        alpha = tl.exp2(m - m_ref)
+        alpha = tl.exp2((m - m_ref) * 1.4426950408889634)
         # running row sum
         l = l * alpha + tl.sum(p, axis=1)
         # P in the input precision, for the matrix units
@@ -198,8 +201,10 @@ def t5_bias_fwd(
 
     # a row that saw nothing: l = 0, O = 0
     l_inv = 1.0 / tl.where(l == 0.0, 1.0, l)
-    # lse = m + log(l), to base e
-    lse_q = (m + tl.log2(l)) * 0.6931471805599453
+    # lse = m + log(l)
+    lse_q = m + tl.log2(l) * 0.6931471805599453
+    # what rounding it lost, in base 2
+    lse_lo_q = tl.where(lse_q == float("-inf"), 0.0, (m - lse_q) * 1.4426950408889634 + tl.log2(l))
     # O = diag(l)^-1 O
     o0_elem = (o0 * l_inv[:, None]).to(q_ptr.dtype.element_ty)
     o_base = (
@@ -213,6 +218,13 @@ def t5_bias_fwd(
         lse_ptr + b.to(tl.int64) * stride_lse_b + h.to(tl.int64) * stride_lse_h + q_lo.to(tl.int64)
     )
     tl.store(lse_base + q_range, lse_q, mask=q < Nq)
+    lse_lo_base = (
+        lse_lo_ptr
+        + b.to(tl.int64) * stride_lse_lo_b
+        + h.to(tl.int64) * stride_lse_lo_h
+        + q_lo.to(tl.int64)
+    )
+    tl.store(lse_lo_base + q_range, lse_lo_q, mask=q < Nq)
 
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
@@ -246,7 +258,7 @@ def _check_heads(q, k, fixed=None):
 
 def forward(q, k, v, table):
     """q (B, Hq, Nq, 64), k (B, Hkv, Nk, 64), v (B, Hkv, Nk, 64), table (Hq, 32) -> o (B, Hq, Nq,
-    64), lse (B, Hq, Nq)."""
+    64), lse (B, Hq, Nq), lse_lo (B, Hq, Nq)."""
     _check("q", q, (None, None, None, 64), (torch.float16, torch.bfloat16))
     B, Hq, Nq, _ = q.shape
     _check("k", k, (B, None, None, 64), (q.dtype,), q.device)
@@ -256,23 +268,25 @@ def forward(q, k, v, table):
     _check("table", table, (Hq, 32), _FLOATS, q.device, rows=False)
     o = torch.empty((B, Hq, Nq, 64), dtype=q.dtype, device=q.device)
     lse = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
+    lse_lo = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
     programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         t5_bias_fwd[(programs,)](
-            q, k, v, table, o, lse,
+            q, k, v, table, o, lse, lse_lo,
             q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             table.stride(0), table.stride(1),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
+            lse_lo.stride(0), lse_lo.stride(1),
             Hq, Hkv, Nq, Nk,
             BLOCK_M=64, BLOCK_N=32,
             num_warps=4,
             num_stages=1,
             maxnreg=128,
         )
-    return o, lse
+    return o, lse, lse_lo
 
 
 @triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
@@ -285,8 +299,9 @@ def t5_bias_bwd_dq(
     table_ptr,
     o_ptr,
     lse_ptr,
+    lse_lo_ptr,
     delta_ptr,
-    lse2_ptr,
+    lse_hi_ptr,
     dq_ptr,
     stride_do_b,
     stride_do_h,
@@ -309,10 +324,12 @@ def t5_bias_bwd_dq(
     stride_o_n,
     stride_lse_b,
     stride_lse_h,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     stride_delta_b,
     stride_delta_h,
-    stride_lse2_b,
-    stride_lse2_h,
+    stride_lse_hi_b,
+    stride_lse_hi_h,
     stride_dq_b,
     stride_dq_h,
     stride_dq_n,
@@ -381,8 +398,15 @@ def t5_bias_bwd_dq(
         lse_ptr + b.to(tl.int64) * stride_lse_b + h.to(tl.int64) * stride_lse_h + q_lo.to(tl.int64)
     )
     lse = tl.load(lse_base + q_range, mask=q < Nq, other=float("inf"))
-    # in base 2; a row that saw nothing: exp2(s - inf) = 0
-    lse2 = tl.where(lse == float("-inf"), float("inf"), lse * 1.4426950408889634)
+    # a row that saw nothing: exp2(s - inf) = 0
+    lse_hi = tl.where(lse == float("-inf"), float("inf"), lse)
+    lse_lo_base = (
+        lse_lo_ptr
+        + b.to(tl.int64) * stride_lse_lo_b
+        + h.to(tl.int64) * stride_lse_lo_h
+        + q_lo.to(tl.int64)
+    )
+    lse_lo = tl.load(lse_lo_base + q_range, mask=q < Nq, other=0.0)
     delta_base = (
         delta_ptr
         + b.to(tl.int64) * stride_delta_b
@@ -390,13 +414,13 @@ def t5_bias_bwd_dq(
         + q_lo.to(tl.int64)
     )
     tl.store(delta_base + q_range, delta, mask=q < Nq)
-    lse2_base = (
-        lse2_ptr
-        + b.to(tl.int64) * stride_lse2_b
-        + h.to(tl.int64) * stride_lse2_h
+    lse_hi_base = (
+        lse_hi_ptr
+        + b.to(tl.int64) * stride_lse_hi_b
+        + h.to(tl.int64) * stride_lse_hi_h
         + q_lo.to(tl.int64)
     )
-    tl.store(lse2_base + q_range, lse2, mask=q < Nq)
+    tl.store(lse_hi_base + q_range, lse_hi, mask=q < Nq)
     full_hi = Nk // BLOCK_N
     partial_hi = tl.cdiv(Nk, BLOCK_N)
 
@@ -437,7 +461,7 @@ def t5_bias_bwd_dq(
             other=0.0,
         ).to(tl.float32)
         # P = exp(S - lse)
-        p = tl.exp2(s * 1.4426950408889634 + table_hx * 1.4426950408889634 - lse2[:, None])
+        p = tl.exp2((s + table_hx - lse_hi[:, None]) * 1.4426950408889634 - lse_lo[:, None])
         v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
@@ -486,7 +510,7 @@ def t5_bias_bwd_dq(
         # P = exp(S - lse)
         p = tl.where(
             visible,
-            tl.exp2(s * 1.4426950408889634 + table_hx * 1.4426950408889634 - lse2[:, None]),
+            tl.exp2((s + table_hx - lse_hi[:, None]) * 1.4426950408889634 - lse_lo[:, None]),
             0.0,
         )
         v0 = tl.load(
@@ -520,8 +544,9 @@ def t5_bias_bwd_dkv(
     k_ptr,
     v_ptr,
     table_ptr,
+    lse_lo_ptr,
     delta_ptr,
-    lse2_ptr,
+    lse_hi_ptr,
     dk_ptr,
     dv_ptr,
     stride_do_b,
@@ -538,10 +563,12 @@ def t5_bias_bwd_dkv(
     stride_v_n,
     stride_table_h,
     stride_table_1,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     stride_delta_b,
     stride_delta_h,
-    stride_lse2_b,
-    stride_lse2_h,
+    stride_lse_hi_b,
+    stride_lse_hi_h,
     stride_dk_b,
     stride_dk_h,
     stride_dk_n,
@@ -592,7 +619,8 @@ def t5_bias_bwd_dkv(
     dv0 = tl.zeros((BLOCK_N, 64), tl.float32)
     q_base = q_ptr + b.to(tl.int64) * stride_q_b
     q0_offsets = q_range[:, None] * stride_q_n + d0[None, :]
-    lse2_base = lse2_ptr + b.to(tl.int64) * stride_lse2_b
+    lse_hi_base = lse_hi_ptr + b.to(tl.int64) * stride_lse_hi_b
+    lse_lo_base = lse_lo_ptr + b.to(tl.int64) * stride_lse_lo_b
     do_base = do_ptr + b.to(tl.int64) * stride_do_b
     do0_offsets = q_range[:, None] * stride_do_n + e0[None, :]
     delta_base = delta_ptr + b.to(tl.int64) * stride_delta_b
@@ -638,11 +666,20 @@ def t5_bias_bwd_dkv(
                 mask=(k[:, None] < Nk) & (table_at < 32),
                 other=0.0,
             ).to(tl.float32)
-            lse2 = tl.load(
-                lse2_base + tl.cast(h, tl.int64) * stride_lse2_h + tl.cast(q_lo, tl.int64) + q_range
+            lse_hi = tl.load(
+                lse_hi_base
+                + tl.cast(h, tl.int64) * stride_lse_hi_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range
+            )
+            lse_lo = tl.load(
+                lse_lo_base
+                + tl.cast(h, tl.int64) * stride_lse_lo_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range
             )
             # P = exp(S - lse)
-            p = tl.exp2(s * 1.4426950408889634 + table_hx * 1.4426950408889634 - lse2[None, :])
+            p = tl.exp2((s + table_hx - lse_hi[None, :]) * 1.4426950408889634 - lse_lo[None, :])
             do0 = tl.load(
                 do_base
                 + tl.cast(h, tl.int64) * stride_do_h
@@ -704,17 +741,28 @@ def t5_bias_bwd_dkv(
                 mask=(k[:, None] < Nk) & (table_at < 32) & (q[None, :] < Nq),
                 other=0.0,
             ).to(tl.float32)
-            lse2 = tl.load(
-                lse2_base + tl.cast(h, tl.int64) * stride_lse2_h + tl.cast(q_lo, tl.int64) + q_range,
+            lse_hi = tl.load(
+                lse_hi_base
+                + tl.cast(h, tl.int64) * stride_lse_hi_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range,
                 mask=q < Nq,
                 other=float("inf"),
+            )
+            lse_lo = tl.load(
+                lse_lo_base
+                + tl.cast(h, tl.int64) * stride_lse_lo_h
+                + tl.cast(q_lo, tl.int64)
+                + q_range,
+                mask=q < Nq,
+                other=0.0,
             )
             # pairs that see each other
             visible = tl.broadcast_to(q[None, :] < Nq, (BLOCK_N, BLOCK_M))
             # P = exp(S - lse)
             p = tl.where(
                 visible,
-                tl.exp2(s * 1.4426950408889634 + table_hx * 1.4426950408889634 - lse2[None, :]),
+                tl.exp2((s + table_hx - lse_hi[None, :]) * 1.4426950408889634 - lse_lo[None, :]),
                 0.0,
             )
             do0 = tl.load(
@@ -771,8 +819,9 @@ def t5_bias_bwd_table(
     k_ptr,
     v_ptr,
     table_ptr,
+    lse_lo_ptr,
     delta_ptr,
-    lse2_ptr,
+    lse_hi_ptr,
     dtable_table_ptr,
     stride_do_b,
     stride_do_h,
@@ -788,10 +837,12 @@ def t5_bias_bwd_table(
     stride_v_n,
     stride_table_h,
     stride_table_1,
+    stride_lse_lo_b,
+    stride_lse_lo_h,
     stride_delta_b,
     stride_delta_h,
-    stride_lse2_b,
-    stride_lse2_h,
+    stride_lse_hi_b,
+    stride_lse_hi_h,
     stride_dtable_table_b,
     stride_dtable_table_h,
     stride_dtable_table_n,
@@ -837,13 +888,20 @@ def t5_bias_bwd_table(
     do0 = tl.load(
         do_base + q_range[:, None] * stride_do_n + e0[None, :], mask=q[:, None] < Nq, other=0.0
     )
-    lse2_base = (
-        lse2_ptr
-        + b.to(tl.int64) * stride_lse2_b
-        + h.to(tl.int64) * stride_lse2_h
+    lse_hi_base = (
+        lse_hi_ptr
+        + b.to(tl.int64) * stride_lse_hi_b
+        + h.to(tl.int64) * stride_lse_hi_h
         + q_lo.to(tl.int64)
     )
-    lse2 = tl.load(lse2_base + q_range, mask=q < Nq, other=float("inf"))
+    lse_hi = tl.load(lse_hi_base + q_range, mask=q < Nq, other=float("inf"))
+    lse_lo_base = (
+        lse_lo_ptr
+        + b.to(tl.int64) * stride_lse_lo_b
+        + h.to(tl.int64) * stride_lse_lo_h
+        + q_lo.to(tl.int64)
+    )
+    lse_lo = tl.load(lse_lo_base + q_range, mask=q < Nq, other=0.0)
     delta_base = (
         delta_ptr
         + b.to(tl.int64) * stride_delta_b
@@ -891,7 +949,7 @@ def t5_bias_bwd_table(
             other=0.0,
         ).to(tl.float32)
         # P = exp(S - lse)
-        p = tl.exp2(s * 1.4426950408889634 + table_hx * 1.4426950408889634 - lse2[:, None])
+        p = tl.exp2((s + table_hx - lse_hi[:, None]) * 1.4426950408889634 - lse_lo[:, None])
         v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
@@ -960,7 +1018,7 @@ def t5_bias_bwd_table(
         # P = exp(S - lse)
         p = tl.where(
             visible,
-            tl.exp2(s * 1.4426950408889634 + table_hx * 1.4426950408889634 - lse2[:, None]),
+            tl.exp2((s + table_hx - lse_hi[:, None]) * 1.4426950408889634 - lse_lo[:, None]),
             0.0,
         )
         v0 = tl.load(
@@ -1010,10 +1068,10 @@ def t5_bias_bwd_table(
     )
 
 
-def backward(do, dlse, q, k, v, table, o, lse):
+def backward(do, dlse, q, k, v, table, o, lse, lse_lo):
     """do (B, Hq, Nq, 64), dlse (B, Hq, Nq), q (B, Hq, Nq, 64), k (B, Hkv, Nk, 64), v (B, Hkv,
-    Nk, 64), table (Hq, 32), o (B, Hq, Nq, 64), lse (B, Hq, Nq) -> dq (B, Hq, Nq, 64), dk (B,
-    Hkv, Nk, 64), dv (B, Hkv, Nk, 64), dtable (Hq, 32)."""
+    Nk, 64), table (Hq, 32), o (B, Hq, Nq, 64), lse (B, Hq, Nq), lse_lo (B, Hq, Nq) -> dq (B,
+    Hq, Nq, 64), dk (B, Hkv, Nk, 64), dv (B, Hkv, Nk, 64), dtable (Hq, 32)."""
     _check("q", q, (None, None, None, 64), (torch.float16, torch.bfloat16))
     B, Hq, Nq, _ = q.shape
     _check("k", k, (B, None, None, 64), (q.dtype,), q.device)
@@ -1025,8 +1083,9 @@ def backward(do, dlse, q, k, v, table, o, lse):
     _check("table", table, (Hq, 32), _FLOATS, q.device, rows=False)
     _check("o", o, (B, Hq, Nq, 64), (q.dtype,), q.device)
     _check("lse", lse, (B, Hq, Nq), (torch.float32,), q.device)
+    _check("lse_lo", lse_lo, (B, Hq, Nq), (torch.float32,), q.device)
     delta = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
-    lse2 = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
+    lse_hi = torch.empty((B, Hq, Nq), dtype=torch.float32, device=q.device)
     dtable_table = torch.empty((B, Hq, Nq, 32), dtype=torch.float32, device=q.device)
     dq = torch.empty((B, Hq, Nq, 64), dtype=q.dtype, device=q.device)
     dk = torch.empty((B, Hkv, Nk, 64), dtype=q.dtype, device=q.device)
@@ -1035,7 +1094,7 @@ def backward(do, dlse, q, k, v, table, o, lse):
     programs = B * Hq * triton.cdiv(Nq, 128)
     if programs:
         t5_bias_bwd_dq[(programs,)](
-            do, dlse, q, k, v, table, o, lse, delta, lse2, dq,
+            do, dlse, q, k, v, table, o, lse, lse_lo, delta, lse_hi, dq,
             do.stride(0), do.stride(1), do.stride(2),
             dlse.stride(0), dlse.stride(1),
             q.stride(0), q.stride(1), q.stride(2),
@@ -1044,8 +1103,9 @@ def backward(do, dlse, q, k, v, table, o, lse):
             table.stride(0), table.stride(1),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
+            lse_lo.stride(0), lse_lo.stride(1),
             delta.stride(0), delta.stride(1),
-            lse2.stride(0), lse2.stride(1),
+            lse_hi.stride(0), lse_hi.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             Hq, Hkv, Nq, Nk,
             BLOCK_M=128, BLOCK_N=16,
@@ -1056,14 +1116,15 @@ def backward(do, dlse, q, k, v, table, o, lse):
     programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:
         t5_bias_bwd_dkv[(programs,)](
-            do, q, k, v, table, delta, lse2, dk, dv,
+            do, q, k, v, table, lse_lo, delta, lse_hi, dk, dv,
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             table.stride(0), table.stride(1),
+            lse_lo.stride(0), lse_lo.stride(1),
             delta.stride(0), delta.stride(1),
-            lse2.stride(0), lse2.stride(1),
+            lse_hi.stride(0), lse_hi.stride(1),
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             Hq, Hkv, Nq, Nk,
@@ -1074,14 +1135,15 @@ def backward(do, dlse, q, k, v, table, o, lse):
     programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         t5_bias_bwd_table[(programs,)](
-            do, q, k, v, table, delta, lse2, dtable_table,
+            do, q, k, v, table, lse_lo, delta, lse_hi, dtable_table,
             do.stride(0), do.stride(1), do.stride(2),
             q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             table.stride(0), table.stride(1),
+            lse_lo.stride(0), lse_lo.stride(1),
             delta.stride(0), delta.stride(1),
-            lse2.stride(0), lse2.stride(1),
+            lse_hi.stride(0), lse_hi.stride(1),
             dtable_table.stride(0), dtable_table.stride(1), dtable_table.stride(2),
             Hq, Hkv, Nq, Nk,
             BLOCK_M=64, BLOCK_N=64,
@@ -1098,21 +1160,23 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(_ctx, q, k, v, table):
-        o, lse = forward(q, k, v, table)
-        _ctx.save_for_backward(q, k, v, table, o, lse)
-        return o, lse
+        o, lse, lse_lo = forward(q, k, v, table)
+        _ctx.save_for_backward(q, k, v, table, o, lse, lse_lo)
+        _ctx.mark_non_differentiable(lse_lo)
+        return o, lse, lse_lo
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(_ctx, do, dlse):
-        q, k, v, table, o, lse = _ctx.saved_tensors
+    def backward(_ctx, do, dlse, _):
+        q, k, v, table, o, lse, lse_lo = _ctx.saved_tensors
         do = do if do.stride(-1) == 1 else do.contiguous()
         dlse = dlse if dlse.stride(-1) == 1 else dlse.contiguous()
-        dq, dk, dv, dtable = backward(do, dlse, q, k, v, table, o, lse)
+        dq, dk, dv, dtable = backward(do, dlse, q, k, v, table, o, lse, lse_lo)
         return dq, dk, dv, dtable.to(table.dtype)
 
 
 def attention(q, k, v, *, table, return_lse=False):
-    """o as of ``forward``, or (o, lse), differentiable by q, k, v, table."""
-    o, lse = _Attention.apply(q, k, v, table)
+    """o as of ``forward``, or (o, lse), differentiable by q, k, v, table (lse_lo has no
+    gradient)."""
+    o, lse, _ = _Attention.apply(q, k, v, table)
     return (o, lse) if return_lse else o

@@ -15,7 +15,7 @@ plan      window_with_sinks_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, 
 plan      window_with_sinks_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 7f423e2eefd59e2abdd440728920d035487b4f19c294b62eb0a9a65306690137
+code      sha256 3cfce854dcac60a8da34c40e7493b1f0c351fb5da93306b6382ca5f5328c440d
 """
 
 import torch
@@ -92,6 +92,8 @@ def window_with_sinks_fwd(
     partial_hi2 = tl.maximum(partial_lo2, full_lo)
     partial_lo3 = tl.maximum(partial_lo2, full_hi)
     partial_hi3 = tl.maximum(partial_lo2, tl.cdiv(tl.maximum(0, q_hi + Nk - Nq + 1), BLOCK_N))
+    # from here on the query that stands at a key sees it
+    seen_lo = tl.cdiv(tl.maximum(0, Nk - Nq), BLOCK_N)
 
     m = tl.full((BLOCK_M,), float("-inf"), tl.float32)
     l = tl.zeros((BLOCK_M,), tl.float32)
@@ -118,10 +120,10 @@ def window_with_sinks_fwd(
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         m = m_new
 
-    partial_n0 = tl.maximum(partial_hi0, 0)
-    partial_n1 = partial_n0 + tl.maximum(partial_hi1 - full_hi, 0)
-    partial_n2 = partial_n1 + tl.maximum(partial_hi2 - partial_lo2, 0)
-    partial_n3 = partial_n2 + tl.maximum(partial_hi3 - partial_lo3, 0)
+    partial_n0 = tl.maximum(partial_hi0 - tl.maximum(0, seen_lo), 0)
+    partial_n1 = partial_n0 + tl.maximum(partial_hi1 - tl.maximum(full_hi, seen_lo), 0)
+    partial_n2 = partial_n1 + tl.maximum(partial_hi2 - tl.maximum(partial_lo2, seen_lo), 0)
+    partial_n3 = partial_n2 + tl.maximum(partial_hi3 - tl.maximum(partial_lo3, seen_lo), 0)
 
     # partial tiles: some pairs are hidden
     for i in range(0, partial_n3):
@@ -130,11 +132,15 @@ def window_with_sinks_fwd(
             i
             + tl.where(
                 i < partial_n0,
-                0,
+                tl.maximum(0, seen_lo),
                 tl.where(
                     i < partial_n1,
-                    full_hi - partial_n0,
-                    tl.where(i < partial_n2, partial_lo2 - partial_n1, partial_lo3 - partial_n2),
+                    tl.maximum(full_hi, seen_lo) - partial_n0,
+                    tl.where(
+                        i < partial_n2,
+                        tl.maximum(partial_lo2, seen_lo) - partial_n1,
+                        tl.maximum(partial_lo3, seen_lo) - partial_n2,
+                    ),
                 ),
             )
         )
@@ -163,6 +169,61 @@ def window_with_sinks_fwd(
         # P in the input precision, for the matrix units
         p_elem = p.to(q_ptr.dtype.element_ty)
         v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
+        # O = diag(alpha) O + P V
+        o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
+        m = m_new
+
+    partial_n0_2 = tl.maximum(tl.minimum(partial_hi0, seen_lo), 0)
+    partial_n1_2 = partial_n0_2 + tl.maximum(tl.minimum(partial_hi1, seen_lo) - full_hi, 0)
+    partial_n2_2 = partial_n1_2 + tl.maximum(tl.minimum(partial_hi2, seen_lo) - partial_lo2, 0)
+    partial_n3_2 = partial_n2_2 + tl.maximum(tl.minimum(partial_hi3, seen_lo) - partial_lo3, 0)
+
+    # partial tiles: some pairs are hidden, and some keys may be seen by no query
+    for i in range(0, partial_n3_2):
+        # the tiles of one range after another
+        j = (
+            i
+            + tl.where(
+                i < partial_n0_2,
+                0,
+                tl.where(
+                    i < partial_n1_2,
+                    full_hi - partial_n0_2,
+                    tl.where(
+                        i < partial_n2_2, partial_lo2 - partial_n1_2, partial_lo3 - partial_n2_2
+                    ),
+                ),
+            )
+        )
+        k_lo = j * BLOCK_N
+        k = k_lo + k_range
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128]).T
+        # S = Q K^T
+        s = tl.dot(q0, k0)
+        # hidden pairs
+        s = tl.where(
+            (k[None, :] <= qpos[:, None])
+            & ((k[None, :] < 4) | (row[:, None] <= k[None, :]) & (k[None, :] <= qpos[:, None])),
+            s,
+            float("-inf"),
+        )
+        # running row maximum
+        m_new = tl.maximum(m, tl.max(s, axis=1) * 0.12751743082459868)
+        # a row that has seen nothing yet: exp2(-inf - 0) = 0
+        m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
+        # P = exp(S - m)
+        p = tl.exp2(s * 0.12751743082459868 - m_ref[:, None])
+        # rescale of what was summed so far
+        alpha = tl.exp2(m - m_ref)
+        # running row sum
+        l = l * alpha + tl.sum(p, axis=1)
+        # P in the input precision, for the matrix units
+        p_elem = p.to(q_ptr.dtype.element_ty)
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
+        p_rows = tl.where(q[:, None] < Nq, p, 0.0)
+        # the largest weight of each key: one of 0 adds nothing, whatever it holds
+        p_max = tl.max(p_rows, axis=0)
+        v0 = tl.where(p_max[:, None] > 0.0, v0, 0.0)
         # O = diag(alpha) O + P V
         o0 = tl.dot(p_elem, v0, o0 * alpha[:, None])
         m = m_new
@@ -393,6 +454,8 @@ def window_with_sinks_bwd_dq(
     partial_hi2 = tl.maximum(partial_lo2, full_lo)
     partial_lo3 = tl.maximum(partial_lo2, full_hi)
     partial_hi3 = tl.maximum(partial_lo2, tl.cdiv(tl.maximum(0, q_hi + Nk - Nq + 1), BLOCK_N))
+    # from here on the query that stands at a key sees it
+    seen_lo = tl.cdiv(tl.maximum(0, Nk - Nq), BLOCK_N)
 
     dq0 = tl.zeros((BLOCK_M, 128), tl.float32)
 
@@ -414,10 +477,10 @@ def window_with_sinks_bwd_dq(
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 
-    partial_n0 = tl.maximum(partial_hi0, 0)
-    partial_n1 = partial_n0 + tl.maximum(partial_hi1 - full_hi, 0)
-    partial_n2 = partial_n1 + tl.maximum(partial_hi2 - partial_lo2, 0)
-    partial_n3 = partial_n2 + tl.maximum(partial_hi3 - partial_lo3, 0)
+    partial_n0 = tl.maximum(partial_hi0 - tl.maximum(0, seen_lo), 0)
+    partial_n1 = partial_n0 + tl.maximum(partial_hi1 - tl.maximum(full_hi, seen_lo), 0)
+    partial_n2 = partial_n1 + tl.maximum(partial_hi2 - tl.maximum(partial_lo2, seen_lo), 0)
+    partial_n3 = partial_n2 + tl.maximum(partial_hi3 - tl.maximum(partial_lo3, seen_lo), 0)
 
     # partial tiles: some pairs are hidden
     for i in range(0, partial_n3):
@@ -426,11 +489,15 @@ def window_with_sinks_bwd_dq(
             i
             + tl.where(
                 i < partial_n0,
-                0,
+                tl.maximum(0, seen_lo),
                 tl.where(
                     i < partial_n1,
-                    full_hi - partial_n0,
-                    tl.where(i < partial_n2, partial_lo2 - partial_n1, partial_lo3 - partial_n2),
+                    tl.maximum(full_hi, seen_lo) - partial_n0,
+                    tl.where(
+                        i < partial_n2,
+                        tl.maximum(partial_lo2, seen_lo) - partial_n1,
+                        tl.maximum(partial_lo3, seen_lo) - partial_n2,
+                    ),
                 ),
             )
         )
@@ -453,6 +520,53 @@ def window_with_sinks_bwd_dq(
         ds = tl.where(visible, p * (dp - delta[:, None]), 0.0)
         # in the input precision, for the matrix units
         ds_elem = ds.to(q_ptr.dtype.element_ty)
+        # dQ = dQ + dS K
+        dq0 = tl.dot(ds_elem, k0, dq0)
+
+    partial_n0_2 = tl.maximum(tl.minimum(partial_hi0, seen_lo), 0)
+    partial_n1_2 = partial_n0_2 + tl.maximum(tl.minimum(partial_hi1, seen_lo) - full_hi, 0)
+    partial_n2_2 = partial_n1_2 + tl.maximum(tl.minimum(partial_hi2, seen_lo) - partial_lo2, 0)
+    partial_n3_2 = partial_n2_2 + tl.maximum(tl.minimum(partial_hi3, seen_lo) - partial_lo3, 0)
+
+    # partial tiles: some pairs are hidden, and some keys may be seen by no query
+    for i in range(0, partial_n3_2):
+        # the tiles of one range after another
+        j = (
+            i
+            + tl.where(
+                i < partial_n0_2,
+                0,
+                tl.where(
+                    i < partial_n1_2,
+                    full_hi - partial_n0_2,
+                    tl.where(
+                        i < partial_n2_2, partial_lo2 - partial_n1_2, partial_lo3 - partial_n2_2
+                    ),
+                ),
+            )
+        )
+        k_lo = j * BLOCK_N
+        k = k_lo + k_range
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
+        # S = Q K^T
+        s = tl.dot(q0, tl.trans(k0))
+        # pairs that see each other
+        visible = (
+            (k[None, :] <= qpos[:, None])
+            & ((k[None, :] < 4) | (row[:, None] <= k[None, :]) & (k[None, :] <= qpos[:, None]))
+        )
+        # P = exp(S - lse)
+        p = tl.where(visible, tl.exp2(s * 0.12751743082459868 - lse2[:, None]), 0.0)
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
+        # dP = dO V^T
+        dp = tl.dot(do0, tl.trans(v0))
+        # dS = P * (dP - delta)
+        ds = tl.where(visible, p * (dp - delta[:, None]), 0.0)
+        # in the input precision, for the matrix units
+        ds_elem = ds.to(q_ptr.dtype.element_ty)
+        # the largest weight of each key: one of 0 adds nothing, whatever it holds
+        p_max = tl.max(p, axis=0)
+        k0 = tl.where(p_max[:, None] > 0.0, k0, 0.0)
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
 

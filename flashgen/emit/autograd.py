@@ -32,6 +32,7 @@ def autograd_facts(forward: Program, backward: Program | None = None) -> dict[st
     facts: dict[str, Any] = {"parameters": parameters, "results": results, "seed": seed}
     facts["signature"] = [names.of(t) for t in given if t.role in ("q", "k", "v")]
     facts["signature"] += ["*", *inputs, *([seed] if seed else []), "return_lse=False"]
+    facts["given"] = [*results[:2], *("_" for _ in results[2:])]
     facts["returns"] = f"({', '.join(results[:2])}) if return_lse else {results[0]}"
     facts |= {"saved": [], "fixed": [names.of(t) for t in given if t.dtype in ("elem", "acc")], "learned": []}
     if backward is not None:

@@ -85,7 +85,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
 @pytest.mark.parametrize("name", SPECS)
 def test_fp32_equals_the_oracle(results: dict[str, Result], name: str, i: int) -> None:
     result = results[f"{name}-{i}"]
-    for got, true in zip(result[1], truth(name, result), strict=True):
+    for got, true in zip(result[1][:2], truth(name, result), strict=True):
         assert error(got, true) < 3e-5
 
 
@@ -94,14 +94,14 @@ def test_fp16_is_as_good_as_fp16(results: dict[str, Result], name: str) -> None:
     result = results[f"{name}-half"]
     assert result[1][0].dtype == torch.float16
     assert result[1][1].dtype == torch.float32
-    for got, true in zip(result[1], truth(name, result), strict=True):
+    for got, true in zip(result[1][:2], truth(name, result), strict=True):
         assert error(got, true) < 4e-3
 
 
 @pytest.mark.parametrize("name", ["causal_d48", "slopes"])
 def test_several_kernels_with_workspaces(results: dict[str, Result], name: str) -> None:
     result = results[f"{name}-standard"]
-    for got, true in zip(result[1], truth(name, result), strict=True):
+    for got, true in zip(result[1][:2], truth(name, result), strict=True):
         assert error(got, true) < 3e-5
 
 

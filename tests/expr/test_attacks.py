@@ -64,7 +64,6 @@ ATTACKS = {
     "shift by less than nothing": "q >> -1",
     "shift by a float": "q << s",
     "shift of a condition": "causal << 1",
-    "constants of bits": "(2147483647 << 31) * 4",
     "many shifts": "1" + " << 1" * 900,
     "matmul": "q @ k",
     "ternary": "causal ? s : 0",
