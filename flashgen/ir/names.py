@@ -150,10 +150,13 @@ def keys(program: Program) -> dict[str, str]:
     """What a call knows the tensors of a program by: inputs by the user's names, others by ours, in brackets
     where that is an input's."""
     users = {t.argument for t in program.tensors if t.role == "input" and t.argument}
+    given = {f"({n})" if n in users else n for n in ("do", "dlse")}
     found: dict[str, str] = {}
     for t in sorted(program.tensors, key=lambda t: t.role == "workspace"):
         key = t.argument or t.name
         while t.role != "input" and (key in users or key in found.values()):
+            key = f"({key})"
+        while t.role == "out" and t.argument and key in given:
             key = f"({key})"
         found[t.name] = key
     return found

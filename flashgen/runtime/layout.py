@@ -74,7 +74,7 @@ def backward_results(sig: Signature, tensors: Mapping[str, Tensor]) -> dict[str,
     acc = torch.float64 if tensors["q"].dtype == torch.float64 else torch.float32
     for name in sig.learned:
         shape = tuple(tensors[name].shape)
-        made[sig.ours(f"d{name}")] = (shape, contiguous_strides(shape), acc)
+        made[sig.gradient(name)] = (shape, contiguous_strides(shape), acc)
     return made
 
 

@@ -68,6 +68,13 @@ class Signature:
         """The key of a tensor that is no input, which an input's name never is."""
         return f"({name})" if name in self.names else name
 
+    def gradient(self, name: str) -> str:
+        """The key of an input's gradient, which is no other tensor's: ``dlse`` may be given, too."""
+        key, taken = f"d{name}", {*self.names, self.ours("do"), self.ours("dlse")}
+        while key in taken:
+            key = f"({key})"
+        return key
+
 
 def backward_schedule(through_lse: bool, schedule: str = "backward") -> str:
     """The schedule for a gradient that arrives at ``out`` alone, or at ``lse`` too."""

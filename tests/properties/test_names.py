@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 import flashgen
 from flashgen.driver import SCHEDULES, lower_spec
-from flashgen.ir.names import local_names
+from flashgen.ir.names import keys, local_names
+from flashgen.runtime.signature import signature
 from flashgen.spec.gallery import find
 from flashgen.spec.load import load_spec
 from flashgen.spec.model import AttentionSpec
@@ -134,6 +135,19 @@ def test_the_worst_names_on_the_kernels(names: tuple[str, ...]) -> None:
     assert check(spec, case, "triton-interpreted") == []
     assert check_gradients(spec, case, "triton-interpreted") == []
     assert check_gradients(spec, replace(case, tile=(0, 0))) == []  # by keywords, through autograd
+
+
+@pytest.mark.parametrize("names", WORST, ids=lambda names: names[0])
+@pytest.mark.parametrize("schedule", ["flash2", "backward", "backward_lse"])
+def test_a_call_and_its_kernels_mean_the_same_tensors(names: tuple[str, ...], schedule: str) -> None:
+    spec = named(names)
+    sig, p = signature(spec.canonical_json()), lower_spec(spec, schedule).program
+    called = keys(p)
+    assert len(set(called.values())) == len(called)
+    assert tuple(called[n] for n in p.given) == sig.given(schedule)
+    ours = ("o", "lse") if schedule == "flash2" else ("dq", "dk", "dv")
+    results = [*map(sig.ours, ours), *(map(sig.gradient, sig.learned) if schedule != "flash2" else ())]
+    assert [called[n] for n in p.results] == results
 
 
 @pytest.mark.parametrize("start", range(0, len(words()), 14))
