@@ -112,8 +112,8 @@ LINES: tuple[tuple[float | None, ...], ...] = (
 
 
 def large(x: Tensor, first: int) -> Tensor:
-    """``x`` with lines of numbers as masks are made of, and as large as fp32, or its dtype, holds; ``first`` is
-    the first line's place in ``LINES``."""
+    """``x`` with lines of numbers as masks are made of, and as large as fp32, or its dtype, holds; ``first``
+    is the first line's place in ``LINES``."""
     if not x.numel():
         return x
     lines = x.clone().reshape(-1, x.shape[-1] if x.dim() else 1)

@@ -1,4 +1,4 @@
-"""Large scores are drawn, honest programs pass on them, and one that takes all scores for moderate does not."""
+"""Large scores are drawn, honest programs pass on them, and those that take all for moderate do not."""
 
 from __future__ import annotations
 
@@ -55,7 +55,13 @@ def forward_of_moderate(
 
 
 def backward_of_moderate(
-    spec: AttentionSpec, q: Tensor, k: Tensor, v: Tensor, inputs: Mapping[str, Tensor], do: Tensor, dlse: Tensor
+    spec: AttentionSpec,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    inputs: Mapping[str, Tensor],
+    do: Tensor,
+    dlse: Tensor,
 ) -> dict[str, Tensor]:
     o, lse, _ = plain_results(spec, q, k, v, inputs)
     given = {"q": q, "k": k, "v": v, **inputs, "o": o, "lse": lse, "do": do, "dlse": dlse}
