@@ -7,26 +7,30 @@ that does not fit, sends the search to the next.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 
 from flashgen.ir.program import Program
 
 from .cost import kernel_cost
 from .facts import facts
 from .loop_clocks import simulated
-from .plan import MAX_SPILL_BYTES, Plan, Workload
+from .plan import MAX_SPILL_BYTES, KernelPlan, Plan, Workload
 from .resources import tiling
 from .search import Candidate, best_of, candidates, check_dtype, choose, make_plan
+from .shared_values import shared_values
 from .size import show_size
+from .steer import Passed, Room, Steering, room
 from .target import Target
 from .verdict import Module, Verdict, compiled, job
 
-#: Candidates that the compiler passes before the best of them is taken, and that it may refuse before the
-#: search ends: each costs seconds, and where so many of the most promising fail the others do too.
+#: Candidates that the compiler passes before the best of them is taken, where it refuses none.
 TRIES = 12
-REFUSALS = 16
+#: Bytes of spills a thread that are taken, and said, where no tiling does with fewer: slow, but no dead end.
+LAST_RESORT_BYTES = 4 * MAX_SPILL_BYTES
 #: Prints the module of a plan; the emitter is a later level, so it is handed in.
 Emit = Callable[[Plan], Module]
 #: Is told in a line how far it is.
@@ -47,9 +51,11 @@ def verdicts(
 
 
 def judged(
-    c: Candidate, verdict: Verdict, program: Program, kernel: int, target: Target, dtype: str, w: Workload
-) -> Candidate:
-    """``c`` with the compiler's numbers: rejected, or with its time predicted from them."""
+    c: Candidate, verdict: Verdict, program: Program, kernel: int, target: Target, dtype: str, w: Workload,
+    allowed: int = MAX_SPILL_BYTES,
+) -> Candidate:  # fmt: skip
+    """``c`` with the compiler's numbers: rejected, or with its time predicted from them. ``allowed``: spills
+    a thread, bytes."""
     m = verdict.measured
     if m is None:
         return replace(c, cost=None, rejected=f"does not compile: {verdict.error}", refused=True)
@@ -57,55 +63,84 @@ def judged(
     if m.smem_bytes > target.smem_bytes:
         why = f"takes {show_size(m.smem_bytes)} of shared memory, {show_size(target.smem_bytes)} exist"
         return replace(c, cost=None, rejected=why, refused=True)
-    if m.spill_bytes > MAX_SPILL_BYTES:
-        why = f"spills {m.spill_bytes} bytes a thread, {MAX_SPILL_BYTES} are allowed"
+    if m.spill_bytes > allowed:
+        why = f"spills {m.spill_bytes} bytes a thread, {allowed} are allowed"
         return replace(c, cost=None, rejected=why, refused=True)
     t = tiling(facts(program)[kernel], c.plan, dtype, target)
     m = simulated(t, m, verdict.loops)
     return replace(c, measured=m, cost=kernel_cost(t, w, m))
 
 
+def all_candidates(program: Program, target: Target, dtype: str, w: Workload) -> list[list[Candidate]]:
+    """The candidates of every kernel, before anything is compiled."""
+    return [candidates(program, i, target, dtype, w) for i in range(len(program.kernels))]
+
+
 def ranking(
     program: Program, kernel: int, target: Target, dtype: str, w: Workload, emit: Emit, tries: int = TRIES,
-    workers: int = 2, tell: Tell = _quiet,
+    workers: int = 2, tell: Tell = _quiet, found: Sequence[list[Candidate]] = (),
 ) -> list[Candidate]:  # fmt: skip
     """The candidates of a kernel, the most promising ones compiled: confirmed by time, then the rest.
 
-    Compiling stops when the best confirmed time is below every prediction left, after ``tries`` that
-    passed, or after ``REFUSALS``.
+    What the compiler refuses corrects what is thought of the others (``steer``). Compiling stops when the
+    best confirmed time is below every prediction left of what is thought to fit, after ``tries`` that passed,
+    and sooner where some were refused. ``found``: the candidates of every kernel, where they are known.
     """
-    waiting = candidates(program, kernel, target, dtype, w)
+    f = facts(program)[kernel]
+    found = found or all_candidates(program, target, dtype, w)
+    waiting = found[kernel]
     rejected = [c for c in waiting if c.rejected]
     waiting = [c for c in waiting if not c.rejected]
-    others = [c.plan for c in _placeholders(program, target, dtype, w, kernel)]
+    others = [c[0].plan for c in found]  # those that are not compiled only have to be printable
+    search = Steering(shared_values(f.kernel))
     confirmed: list[Candidate] = []
     refused: list[Candidate] = []
-    while waiting and len(confirmed) < tries and len(refused) < REFUSALS:
-        best = min((c.cost.us for c in confirmed if c.cost), default=float("inf"))
-        batch = [c for c in waiting[:workers] if c.cost and c.cost.us < best]
+    spilled: list[tuple[Candidate, Verdict]] = []
+    passed: list[Passed] = []
+
+    @cache
+    def room_of(plan: KernelPlan) -> Room:
+        return room(f, plan, dtype, target)
+
+    while len(confirmed) < tries and (most := search.most(bool(confirmed))) > 0:
+        best = min(passed, default=Passed(math.inf, math.inf, 0))
+        better = [c for c in waiting if c.cost and search.worthwhile(room_of(c.plan), c.cost.us, best)]
+        batch = search.next_ones(better, lambda c: room_of(c.plan), min(workers, most), bool(confirmed))
         if not batch:
             break
-        waiting = waiting[len(batch) :]
-        tell(_progress(len(confirmed), refused))
+        waiting = [c for c in waiting if c not in batch]
+        tell(_progress(f.kernel.name, batch, len(confirmed), refused, most if search.doubted else 0))
         plans = []
         for c in batch:
             plan = make_plan(program, target, dtype, [c] * len(program.kernels), w)
             plans.append(replace(plan, kernels=(*others[:kernel], c.plan, *others[kernel + 1 :])))
-        for c, v in zip(batch, verdicts(program, plans, kernel, target, emit, workers), strict=True):
-            c = judged(c, v, program, kernel, target, dtype, w)
+        for first, v in zip(batch, verdicts(program, plans, kernel, target, emit, workers), strict=True):
+            c = judged(first, v, program, kernel, target, dtype, w)
             (refused if c.rejected else confirmed).append(c)
+            if c.rejected and v.measured:
+                spilled.append((first, v))
+            search.learn(room_of(c.plan), v.measured, refused=bool(c.rejected))
+            if c.cost and first.cost:
+                passed.append(Passed(c.cost.us, first.cost.us, c.spill_bytes))
+    if not confirmed and spilled:  # nothing fits: the one that spills least, if it is no great deal
+        first, v = min(spilled, key=lambda x: x[1].measured.spill_bytes if x[1].measured else math.inf)
+        last = judged(first, v, program, kernel, target, dtype, w, LAST_RESORT_BYTES)
+        confirmed = [] if last.rejected else [last]
+        refused = [c for c in refused if c.plan not in {x.plan for x in confirmed}]
     confirmed.sort(key=lambda c: c.cost.us if c.cost else 0.0)
     return confirmed + waiting + refused + rejected
 
 
-def _progress(passed: int, refused: Sequence[Candidate]) -> str:
-    why = f": the last {refused[-1].rejected}" if refused else ""
-    return f"{passed} passed, {len(refused)} refused{why}"
-
-
-def _placeholders(program: Program, target: Target, dtype: str, w: Workload, kernel: int) -> list[Candidate]:
-    """Any candidate for every kernel: those that are not compiled only have to be printable."""
-    return [candidates(program, i, target, dtype, w)[0] for i in range(len(program.kernels))]
+def _progress(
+    kernel: str, batch: Sequence[Candidate], passed: int, refused: Sequence[Candidate], most: int
+) -> str:
+    """Which candidates are being compiled, of how many at most where that is known (``most`` > 0)."""
+    first = passed + len(refused) + 1
+    numbers = f"{first}" if len(batch) == 1 else f"{first} to {first + len(batch) - 1}"
+    of = f" of at most {first - 1 + most}" if most else ""
+    shown = ", ".join(c.plan.short() for c in batch)
+    why = f"; the last {refused[-1].rejected}" if refused else ""
+    return f"{kernel}, candidate {numbers}{of} ({shown}): {passed} passed, {len(refused)} refused{why}"
 
 
 def rankings(
@@ -115,9 +150,10 @@ def rankings(
     """``ranking`` of every kernel. Raises ``PlanError`` as ``choose`` does, before anything is compiled."""
     check_dtype(target, dtype)
     kernels = range(len(program.kernels))
-    if any(c[0].rejected for c in (candidates(program, i, target, dtype, workload) for i in kernels)):
+    found = all_candidates(program, target, dtype, workload)
+    if any(c[0].rejected for c in found):
         choose(program, target, dtype, workload)  # says why
-    return [ranking(program, i, target, dtype, workload, emit, tries, workers, tell) for i in kernels]
+    return [ranking(program, i, target, dtype, workload, emit, tries, workers, tell, found) for i in kernels]
 
 
 def confirmed(

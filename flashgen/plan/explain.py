@@ -31,6 +31,7 @@ from .plan import KernelPlan, Plan, Workload
 from .resources import Tiling, blocks_per_sm, on_chip_bytes, registers, spilled, tiling
 from .search import LONG, Candidate, best_of_each, candidates, check_dtype, choose, promise
 from .size import counted, show_amount, show_size
+from .steer import doubt
 from .target import Target
 
 #: What loops over tiles are called, beside loops over heads, batches or entries.
@@ -114,8 +115,9 @@ def _title(text: str) -> Text:
 
 
 def _overruled(f: KernelFacts, target: Target, dtype: str, w: Workload, found: list[Candidate]) -> str:
-    number = f.program.kernels.index(f.kernel)
-    return overruled(f.program, number, target, dtype, w, found) if found[0].measured else ""
+    if not found[0].measured:
+        return doubt(f, found[0].plan, dtype, target)
+    return overruled(f.program, f.program.kernels.index(f.kernel), target, dtype, w, found)
 
 
 def _choice(best: Candidate, cost: Cost, f: KernelFacts, other: str) -> Text:
@@ -257,11 +259,13 @@ def _rejected(found: list[Candidate]) -> Text:
 
 def kind_of(c: Candidate) -> str:
     """The group of reasons a rejected candidate belongs to."""
+    if c.refused:
+        return "refused by the compiler"
     if c.too_big or "shared memory" in c.rejected:
         return "too much shared memory"
     if "spill" in c.rejected:
         return "too many registers"
-    return "refused by the compiler" if "compile" in c.rejected else "shape that wastes warps or stages"
+    return "shape that wastes warps or stages"
 
 
 def _table(*columns: str) -> Table:

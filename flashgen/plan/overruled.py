@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flashgen.ir.program import Program
 
-from .plan import Workload
+from .plan import MAX_SPILL_BYTES, Workload
 from .search import Candidate, candidates
 from .size import show_size
 from .target import Target
@@ -17,6 +17,12 @@ def overruled(
 ) -> str:
     """A line on the candidate of kernel number ``kernel`` that would have won without the compiler; empty
     where it won, or where nothing of ``ranked`` (``confirm.ranking``) was compiled."""
+    best = ranked[0].measured
+    if best is not None and best.spill_bytes > MAX_SPILL_BYTES:
+        return (
+            f"all that was tried spills more than {MAX_SPILL_BYTES} B a thread, this least: it works, but a"
+            " shorter score or mask, a smaller head dim or another GPU would be faster"
+        )
     first = candidates(program, kernel, target, dtype, w)[0]
     now = next((c for c in ranked if c.plan == first.plan), first)
     if now.plan == ranked[0].plan or first.cost is None or not (now.measured or now.refused):

@@ -63,13 +63,18 @@ def smem_bytes(t: Tiling) -> int:
     return terms_bytes(t, smem_terms(t))
 
 
+def pipelined(t: Tiling, loop: LoopFacts) -> bool:
+    """Whether the loads of ``loop`` go ahead of its passes: a loop with a loop inside has no stages."""
+    return t.stages > 1 and not loop.loops and any(x.leads_to_dot and x.axes for x in loop.loads)
+
+
 def _moments(t: Tiling, body: BodyFacts, outer: list[Term]) -> Iterator[list[Term]]:
     """What exists at each moment of ``body`` and the loops in it, beside ``outer``."""
     for step in body.steps:
         yield outer + _held(t, body, step) + _scratch(t, body, step)
     kept = outer + [Term(x.name, "kept", 1, "", x.axes, t.item(x.dtype)) for x in body.loads if x.feeds_dot]
     for loop in body.loops:
-        if t.stages > 1 and not loop.loops and any(x.leads_to_dot and x.axes for x in loop.loads):
+        if pipelined(t, loop):
             yield kept + _pipeline(t, loop)
         else:
             yield from _moments(t, loop, kept)

@@ -23,6 +23,7 @@ from .tuned import recall
 
 if TYPE_CHECKING:
     from flashgen.driver import Lowered
+    from flashgen.plan.steer import Room, Steering
 
 
 @lru_cache(maxsize=256)
@@ -110,11 +111,11 @@ def best_plan(spec: str, target: str, dtype: str, work: Workload, schedule: str 
 
 @dataclass(frozen=True)
 class Choice:
-    """A plan that differs from the first in one kernel, with the registers a thread that the kernel's tiles
-    and addresses take, and its predicted time at the plan's workload."""
+    """A plan that differs from the first in one kernel, with what that kernel asks of a thread, and
+    its predicted time at the plan's workload."""
 
     plan: Plan
-    held: float
+    room: Room
     us: float
 
 
@@ -122,9 +123,9 @@ def choices(spec: str, best: Plan, kernel: int, described: bool) -> Iterator[Cho
     """``best``, and then plans that differ from it in kernel number ``kernel``, most promising first."""
     from flashgen.plan.facts import facts
     from flashgen.plan.predict import kernel_us
-    from flashgen.plan.resources import register_parts, tiling
     from flashgen.plan.search import candidates as search
     from flashgen.plan.search import make_plan
+    from flashgen.plan.steer import room
     from flashgen.plan.target import load_target
 
     program, target = lowered(spec, best.schedule).program, load_target(best.target)
@@ -132,9 +133,7 @@ def choices(spec: str, best: Plan, kernel: int, described: bool) -> Iterator[Cho
     assert work is not None
 
     def choice(p: Plan, us: float) -> Choice:
-        t = tiling(facts(program)[kernel], p.kernels[kernel], p.dtype, target)
-        parts = register_parts(t)
-        return Choice(p, parts.get("tiles", 0.0) + parts.get("addresses", 0.0), us)
+        return Choice(p, room(facts(program)[kernel], p.kernels[kernel], p.dtype, target), us)
 
     yield choice(best, kernel_us(program, best, kernel, work))
     ranked = search(program, kernel, target, best.dtype, work, described)
@@ -143,6 +142,14 @@ def choices(spec: str, best: Plan, kernel: int, described: bool) -> Iterator[Cho
             row = [c] * len(program.kernels)  # of which only number ``kernel`` is taken
             other = make_plan(program, target, best.dtype, row, work)
             yield choice(best.with_kernel(kernel, other), c.cost.us)
+
+
+def steering(spec: str, plan: Plan, kernel: int) -> Steering:
+    """The search for what kernel number ``kernel`` of ``plan`` is compiled from, before anything is known."""
+    from flashgen.plan.shared_values import shared_values
+    from flashgen.plan.steer import Steering
+
+    return Steering(shared_values(lowered(spec, plan.schedule).program.kernels[kernel]))
 
 
 def confirmed_us(spec: str, plan: Plan, kernel: int, compiled: Measured) -> float:

@@ -28,7 +28,7 @@ from .device import Known
 from .launch import Compiled, build, current_gpu, loaded
 from .record import Record, Workspace
 from .settle import Settling
-from .source import choices, confirmed_us, examined, generated, measured, picked, plans
+from .source import choices, confirmed_us, examined, generated, measured, picked, plans, steering
 
 #: Tensors that loops read and that descriptors can. (``flash2`` reads q before its loop.)
 STREAMED = ("q", "k", "v", "o", "do")
@@ -134,6 +134,7 @@ class Variants:
             number,
             lambda plans: self._compiled(plans, number, ask),
             lambda p, compiled: confirmed_us(self.spec, p, number, compiled),
+            steering(self.spec, plan, number),
         )
         try:
             return search.settled(list(choices(self.spec, plan, number, ask.described)))

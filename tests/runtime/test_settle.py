@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
 from flashgen.errors import PlanError
 from flashgen.plan.plan import KernelPlan, Measured, Order, Plan
+from flashgen.plan.steer import REFUSALS, Room
 from flashgen.runtime.launch import Compiled
-from flashgen.runtime.settle import ABREAST, FAR, TRIES, Settling
+from flashgen.runtime.settle import ABREAST, FAR, Settling
 from flashgen.runtime.source import Choice
 
 
@@ -42,10 +43,12 @@ def side(p: Plan) -> int:
     return p.kernels[0].side("BLOCK_N")
 
 
-def choice(n: int, us: float, **how: Any) -> Choice:
-    kernel = KernelPlan((("BLOCK_M", 64), ("BLOCK_N", n)), 4, 2, Order(("b",)))
-    plan = Plan("flash2", "h100", "bf16", (replace(kernel, **how),), 0, 0, 0.0)
-    return Choice(plan, 100.0, us)
+def choice(
+    n: int, us: float, num_warps: int = 4, ahead: bool = False, held: float = 100, elements: float = 16
+) -> Choice:
+    kernel = KernelPlan((("BLOCK_M", 64), ("BLOCK_N", n)), num_warps, 2, Order(("b",)))
+    plan = Plan("flash2", "h100", "bf16", (kernel,), 0, 0, 0.0)
+    return Choice(plan, Room(kernel, held, elements, 255, num_warps, ahead, 1, 100), us)
 
 
 def test_that_runs_which_the_compiler_makes_the_fastest() -> None:
@@ -80,15 +83,25 @@ def test_where_all_spill_the_least_does_and_where_none_compiles_the_reasons_are_
         Compiler({64: "too much shared memory"}, {}).search().settled(some[2:])
 
 
-def test_those_that_hold_as_much_as_one_that_spilled_are_not_compiled() -> None:
+def test_those_that_ask_for_as_much_as_one_that_spilled_are_not_compiled() -> None:
     compiler = Compiler(dict.fromkeys(range(500), 300), {})
     compiler.search().settled([choice(n, 10.0) for n in range(16, 400, 16)])
-    assert len(compiler.asked) == ABREAST < TRIES
+    assert len(compiler.asked) == ABREAST < REFUSALS
 
 
-def test_after_far_too_much_none_is_compiled_that_overlaps_iterations() -> None:
+def test_dots_that_run_ahead_say_nothing_of_those_that_do_not() -> None:
     compiler = Compiler(dict.fromkeys(range(100, 100 + ABREAST), 4000), dict.fromkeys(range(300), 1.0))
-    overlapping = [choice(n, 10.0, num_warps=n) for n in range(100, 120)]
-    (plan, _), *_ = compiler.search().settled([*overlapping, choice(200, 20.0, num_warps=8, num_stages=1)])
+    ahead = [choice(n, 10.0, ahead=True) for n in range(100, 120)]
+    (plan, _), *_ = compiler.search().settled([*ahead, choice(200, 20.0, num_warps=8)])
     assert compiler.asked == [*range(100, 100 + ABREAST), 200]
     assert side(plan) == 200
+
+
+def test_what_spilled_says_how_large_tiles_may_be() -> None:
+    compiler = Compiler({n: 4 * (100 + 10 * n - 255) for n in (64, 32, 16)}, dict.fromkeys(range(300), 1.0))
+    some = [choice(n, 20.0 - n / 10, elements=n, held=40) for n in (64, 56, 48, 40, 32, 28, 16, 8)]
+    (plan, _), *_ = compiler.search().settled([*some[:1], *(replace(c, us=100.0) for c in some[1:])])
+    assert compiler.asked[0] == 64
+    assert compiler.asked[1] <= 28, "the least that was refused is not approached step by step"
+    assert len(compiler.asked) <= 1 + ABREAST
+    assert side(plan) in (28, 16, 8)

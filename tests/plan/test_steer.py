@@ -1,0 +1,190 @@
+"""What the compiler refuses steers the search: with a compiler that is a function of tiles and warps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from flashgen.driver import emit_source, lower_spec
+from flashgen.errors import PlanError
+from flashgen.ir.program import Program
+from flashgen.plan import confirm, explain
+from flashgen.plan.confirm import LAST_RESORT_BYTES, proved, ranking
+from flashgen.plan.facts import facts
+from flashgen.plan.overruled import overruled
+from flashgen.plan.plan import MAX_SPILL_BYTES, KernelPlan, Measured, Plan, Workload
+from flashgen.plan.search import Candidate, choose
+from flashgen.plan.shared_values import shared_values
+from flashgen.plan.steer import ENOUGH, REFUSALS, doubt, room
+from flashgen.plan.target import load_target
+from flashgen.plan.verdict import Verdict
+from flashgen.spec.gallery import gallery
+from flashgen.spec.load import load_spec
+from flashgen.spec.model import AttentionSpec
+
+from .programs import lowered, module
+
+W = Workload(2, 8, 8, 4096, 4096)
+A100 = load_target("a100")
+
+
+def elements(k: KernelPlan) -> float:
+    """Elements of a tile of scores that a thread holds."""
+    return math.prod(n for _, n in k.sides) / (32 * k.num_warps)
+
+
+@dataclass
+class Compiler:
+    """Registers that a thread wants, by the plan; what it is not given spills."""
+
+    wants: Callable[[KernelPlan], float]
+    asked: list[KernelPlan] = field(default_factory=list)
+
+    def measured(self, k: KernelPlan) -> Measured:
+        self.asked.append(k)
+        limit, wants = k.max_registers or 255, self.wants(k)
+        return Measured(1024, min(limit, round(wants)), max(0, round(4 * (wants - limit))))
+
+    def verdicts(self, program: Program, plans: Sequence[Plan], kernel: int, *rest: Any) -> list[Verdict]:
+        return [Verdict(self.measured(p.kernels[kernel])) for p in plans]
+
+
+def ranked(
+    compiler: Compiler, monkeypatch: pytest.MonkeyPatch, of: Any = None, kernel: int = 0
+) -> list[Candidate]:
+    of = of or lowered(64, "causal")
+    monkeypatch.setattr(confirm, "verdicts", compiler.verdicts)
+    return ranking(of.program, kernel, A100, "bf16", W, lambda p: module(of, p))
+
+
+@pytest.mark.parametrize("fit", [8, 16, 32])
+def test_a_plan_is_found_in_a_few_compiles_however_small_the_tiles_that_fit(
+    fit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = Compiler(lambda k: 60 + 250 * elements(k) / fit)
+    found = ranked(compiler, monkeypatch)
+    assert found[0].measured is not None
+    assert found[0].measured.spill_bytes <= MAX_SPILL_BYTES
+    assert elements(found[0].plan) == fit, "no smaller than need be"
+    assert len(compiler.asked) <= ENOUGH
+
+
+def test_where_only_one_tiling_fits_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wants(k: KernelPlan) -> float:
+        return 250.0 if (elements(k), k.num_warps) == (8, 1) else 300 + 100 * elements(k)
+
+    compiler = Compiler(wants)
+    found = ranked(compiler, monkeypatch)
+    assert found[0].measured is not None
+    assert found[0].plan.num_warps == 1
+    assert len(compiler.asked) <= REFUSALS
+
+
+def test_where_nothing_fits_it_is_soon_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = Compiler(lambda k: 1000 + 100 * elements(k))
+    of = lowered(64, "causal")
+    found = ranked(compiler, monkeypatch, of)
+    assert len(compiler.asked) <= REFUSALS
+    assert min(map(elements, compiler.asked)) == min(elements(c.plan) for c in found if not c.rejected)
+    with pytest.raises(PlanError, match=r"no candidate passed the compiler: of .* would spill"):
+        proved(of.program, A100, "bf16", W, [found])
+
+
+def test_what_spills_least_is_taken_and_said_where_nothing_fits_by_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    of = lowered(64, "causal")
+    compiler = Compiler(lambda k: 270 + 20 * elements(k))
+    found = ranked(compiler, monkeypatch, of)
+    best = found[0].measured
+    assert best is not None
+    assert MAX_SPILL_BYTES < best.spill_bytes <= LAST_RESORT_BYTES
+    assert elements(found[0].plan) == 8
+    assert proved(of.program, A100, "bf16", W, [found]).spill_bytes == best.spill_bytes
+    assert "all that was tried spills more than" in overruled(of.program, 0, A100, "bf16", W, found)
+
+
+def test_the_same_code_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = lower_spec(load_spec(gallery()["t5_bias"]), "backward")
+    kernel = next(i for i, k in enumerate(of.program.kernels) if k.name.endswith("table"))
+    compiler = Compiler(lambda k: 100)
+    ranked(compiler, monkeypatch, of, kernel)
+    code = [room(facts(of.program)[kernel], k, "bf16", A100).code for k in compiler.asked]
+    assert len(set(code)) == len(code)
+    assert {c.num_stages for c in code} == {1}, "a loop with a loop inside is not pipelined"
+
+
+def test_what_was_taken_of_shared_memory_beyond_the_prediction_is_learnt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    of = lowered(64, "causal")
+    asked: list[int] = []
+
+    def verdicts(program: Program, plans: Sequence[Plan], kernel: int, *rest: Any) -> list[Verdict]:
+        rooms = [room(facts(program)[0], p.kernels[0], "bf16", A100) for p in plans]
+        asked.extend(r.smem for r in rooms)
+        return [Verdict(Measured(r.smem * 40, 100, 0)) for r in rooms]
+
+    monkeypatch.setattr(confirm, "verdicts", verdicts)
+    found = ranking(of.program, 0, A100, "bf16", W, lambda p: module(of, p))
+    assert found[0].measured is not None
+    assert len(asked) <= REFUSALS
+
+
+def test_values_that_a_backward_shares_with_the_score_are_counted() -> None:
+    terms = " + ".join(
+        f"w[h, {i}] * max(a[{i}] * log(float(max(qpos - k, 0)) + 1) + a[{i + 4}], 0)" for i in range(4)
+    )
+    learned = AttentionSpec(
+        name="mlp",
+        head_dim=64,
+        score=f"s + {terms}",
+        mask="causal",
+        inputs={"w": {"shape": ["heads", 4], "grad": True}, "a": {"shape": [8], "grad": True}},
+    )
+    dq = lower_spec(learned, "backward").program.kernels[0]
+    assert shared_values(dq) >= 4, "each unit's value, for the score and for the gradients"
+    assert shared_values(lower_spec(learned, "flash2").program.kernels[0]) == 0
+
+
+T5_DECODER = AttentionSpec(
+    name="t5_decoder",
+    head_dim=64,
+    score="s + table[h, where(qpos - k < 16, max(qpos - k, 0), min(31, 16 + floor("
+    "log(float(max(qpos - k, 1)) / 16) / log(8.0) * 16)))]",
+    mask="causal",
+    inputs={"table": {"shape": ["heads", 32], "grad": True}},
+)
+
+
+def test_a_kernel_whose_estimate_is_far_off_has_a_plan_after_a_few_compiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLASHGEN_CACHE_DIR", str(tmp_path))
+    of = lower_spec(T5_DECODER, "backward")
+    kernel = next(i for i, k in enumerate(of.program.kernels) if k.name.endswith("table"))
+    found = ranking(of.program, kernel, A100, "bf16", W, partial(emit_source, of), workers=1)
+    assert found[0].measured is not None
+    assert found[0].spill_bytes <= MAX_SPILL_BYTES
+    compiled = [c for c in found if c.measured or c.refused]
+    assert any(c.refused for c in compiled), "the most promising one is refused, or this tests nothing"
+    assert len(compiled) <= 3
+
+
+def test_explain_warns_where_the_compiler_may_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    for of, warned in ((lower_spec(T5_DECODER, "backward"), True), (lowered(64, "causal"), False)):
+        plan = choose(of.program, A100, "bf16", W)
+        for f, k in zip(facts(of.program), plan.kernels, strict=True):
+            assert ("the compiler has not seen it" in doubt(f, k, "bf16", A100)) == warned
+    monkeypatch.setattr(explain, "doubt", lambda *_: "this is in doubt")
+    console = Console(width=200, no_color=True)
+    with console.capture() as captured:
+        console.print(explain.explain(lowered(64).program, A100, "bf16", W))
+    assert "this is in doubt" in captured.get()
