@@ -23,7 +23,7 @@ from .resources import tiling
 from .search import Candidate, best_of, candidates, check_dtype, choose, make_plan
 from .shared_values import shared_values
 from .size import show_size
-from .steer import Room, Steering, room
+from .steer import Passed, Room, Steering, room
 from .target import Target
 from .verdict import Module, Verdict, compiled, job
 
@@ -96,16 +96,15 @@ def ranking(
     confirmed: list[Candidate] = []
     refused: list[Candidate] = []
     spilled: list[tuple[Candidate, Verdict]] = []
-    times: list[tuple[float, float]] = []  # of those confirmed, and as predicted before
+    passed: list[Passed] = []
 
     @cache
     def room_of(plan: KernelPlan) -> Room:
         return room(f, plan, dtype, target)
 
     while len(confirmed) < tries and (most := search.most(bool(confirmed))) > 0:
-        taken, promised = min(times, default=(math.inf, math.inf))
-        bar = search.bar(promised, taken)
-        better = [c for c in waiting if c.cost and c.cost.us < bar]
+        best = min(passed, default=Passed(math.inf, math.inf, 0))
+        better = [c for c in waiting if c.cost and search.worthwhile(room_of(c.plan), c.cost.us, best)]
         batch = search.next_ones(better, lambda c: room_of(c.plan), min(workers, most), bool(confirmed))
         if not batch:
             break
@@ -122,7 +121,7 @@ def ranking(
                 spilled.append((first, v))
             search.learn(room_of(c.plan), v.measured, refused=bool(c.rejected))
             if c.cost and first.cost:
-                times.append((c.cost.us, first.cost.us))
+                passed.append(Passed(c.cost.us, first.cost.us, c.spill_bytes))
     if not confirmed and spilled:  # nothing fits: the one that spills least, if it is no great deal
         first, v = min(spilled, key=lambda x: x[1].measured.spill_bytes if x[1].measured else math.inf)
         last = judged(first, v, program, kernel, target, dtype, w, LAST_RESORT_BYTES)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from .facts import KernelFacts
 from .plan import MAX_SPILL_BYTES, KernelPlan, Measured
@@ -54,6 +54,10 @@ class Room:
     ahead: bool
     smem: int
     smem_limit: int
+
+    def distance(self, other: Room) -> tuple[float, bool]:
+        """How far apart two are, by elements first."""
+        return abs(math.log2(self.elements / other.elements)), self.warps != other.warps
 
     def covers(self, other: Room) -> bool:
         """Whether this one, with as many warps, asks for no less than ``other`` in every respect."""
@@ -97,6 +101,14 @@ class Lesson:
         return self.measured is not None and self.measured.spill_bytes > MAX_SPILL_BYTES
 
 
+class Passed(NamedTuple):
+    """A candidate that was accepted: its time by the compiler's numbers, and as predicted before."""
+
+    us: float
+    predicted_us: float
+    spill_bytes: int
+
+
 @dataclass
 class Steering:
     """The search through the tilings of one kernel, of whose expressions ``shared`` values are kept."""
@@ -115,11 +127,14 @@ class Steering:
         """Whether estimates are known, or thought, to be too hopeful for this kernel."""
         return bool(self.refusals or self.rate)
 
-    def bar(self, predicted: float, confirmed: float) -> float:
-        """The time that another candidate must be predicted below to be compiled, where the best was first
-        ``predicted`` and then ``confirmed`` to take so long. In doubt a prediction is held against another:
-        what the compiler adds to one it adds to the next."""
-        return WORTH * predicted if self.doubted else confirmed
+    def worthwhile(self, r: Room, us: float, best: Passed) -> bool:
+        """Whether a tiling predicted to take ``us`` may beat the best that passed. In doubt, of one that is
+        thought to spill like it a prediction is held against the other: what the compiler adds to one it adds
+        to the next."""
+        if not self.doubted:
+            return us < best.us
+        leaner = 2 * max(0.0, self.spill_bytes(r)) < best.spill_bytes
+        return us < WORTH * (best.us if leaner else best.predicted_us)
 
     def most(self, passed: bool) -> int:
         """How many more candidates may be compiled before the search ends; ``passed``: one was accepted."""
@@ -175,7 +190,7 @@ class Steering:
         about = [x for x in self.lessons if x.measured is not None and (r.ahead or not x.room.ahead)]
         rate = self.rate
         if any(rate or x.spilled for x in about):
-            rate = min(reversed(about), key=lambda x: abs(math.log2(x.room.elements / r.elements))).rate
+            rate = min(reversed(about), key=lambda x: x.room.distance(r)).rate
         return 4 * (r.held + TIGHT_REGISTERS + rate * r.elements - r.limit) if rate else 0.0
 
     def smem_bytes(self, r: Room) -> float:
