@@ -122,7 +122,7 @@ def test_the_order_of_dims_asks_no_size(order: tuple[int, int, int], ones: tuple
     assert [d for d in found if d not in ones] == [d for d in order if d not in ones]
 
 
-@pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 3, 0)], ids=str)
+@pytest.mark.parametrize("sizes", [(1, 1, 0)], ids=str)
 def test_dynamic_sizes_may_be_none_and_one(sizes: tuple[int, int, int]) -> None:
     attn = flashgen.compile(plain())
     whole = torch.compile(lambda *t: attn(*t), fullgraph=True, dynamic=True, backend="aot_eager")
