@@ -46,7 +46,7 @@ def checks(program: Program, dtypes: Sequence[str], heads: tuple[int, int] | Non
     for t in (q, k, *(t for t in given.values() if t not in (q, k))):
         lines += _lines(t, q.name, tuple(TORCH[d] for d in dtypes), known)
         names = [d.name if isinstance(d, Var) and d.name not in known else "_" for d in t.dims]
-        if set(names) != {"_"}:
+        if set(names) - {"_"}:
             lines.append(f"{', '.join(names)} = {t.name}.shape")
         known.update(names)
         if t == k:

@@ -7,19 +7,15 @@ a branch, or plain PyTorch would be as wrong as anyone), inputs of every dtype.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
 from hypothesis import strategies as st
 
-from flashgen.errors import ExprError, SpecError
-from flashgen.expr.library import LIBRARY, Function
-from flashgen.expr.parse import parse
-from flashgen.expr.scope import MASK_SCOPE
+from flashgen.errors import SpecError
 from flashgen.spec.model import AttentionSpec
 
+from .atoms import ATOMS, Term, term
 from .case import Case, added_input
 from .inputs import ARRIVING, DISTRIBUTIONS, LAYOUTS
 from .run import PLANNED, Tile
@@ -31,156 +27,60 @@ SEEDS = (0, 1, 2**32 - 1, 2**32, 2**63 - 1)
 WIDE_HEAD_DIMS = (72, 120, 136, 160, 192, 200, 256)
 
 
-@dataclass(frozen=True)
-class Term:
-    """A piece of an expression with the inputs it reads, each (shape, dtype)."""
-
-    text: str
-    inputs: tuple[tuple[str, tuple[tuple[str | int, ...], str]], ...] = ()
-
-    def join(self, text: str, *others: Term) -> Term:
-        """A larger piece; the inputs of all parts are kept."""
-        return Term(text, tuple(dict.fromkeys(sum((o.inputs for o in others), self.inputs))))
-
-
-def _term(text: str, **inputs: tuple[tuple[str | int, ...], str]) -> Term:
-    return Term(text, tuple(inputs.items()))
-
-
 _MOSTLY = st.sampled_from((True, True, False))
-_WIDTHS = st.sampled_from((0, 1, 3, 8, 31, 32, 40))
-_STEPS = st.sampled_from((1, 2, 3, 7, 16, 32, 33))
-
-
-def _is_mask(function: Function) -> bool:
-    call = _call(function, [1] * len(function.params))
-    try:
-        parse(call, MASK_SCOPE, want="bool")
-    except ExprError:
-        return False
-    return True
-
-
-def _call(function: Function, numbers: Sequence[int]) -> str:
-    return f"{function.name}({', '.join(map(str, numbers))})" if function.params else function.name
-
-
-def _library_mask(draw: st.DrawFn) -> Term:
-    function = draw(st.sampled_from(_MASKS))
-    return _term(_call(function, [draw(_STEPS) for _ in function.params]))
-
-
-_MASKS = tuple(f for f in LIBRARY.values() if _is_mask(f))
-# A composite is made once, and so is a strategy without arguments: hypothesis parses the source of the
-# former, and looks into all of the latter, which takes longer than to draw from them.
-_library_masks = st.composite(_library_mask)
-
-
-#: Atoms of masks: one strategy a line. Every library function that is a mask is among them.
-ATOMS: tuple[st.SearchStrategy[Term], ...] = (
-    _library_masks(),
-    _library_masks(),
-    _library_masks(),
-    st.builds(lambda n: _term(f"k < {n}"), st.sampled_from((1, 4, 33, 64))),
-    st.builds(lambda a, n: _term(f"{a} * k <= qpos + {n}"), st.sampled_from((2, 3)), _WIDTHS),
-    st.builds(lambda n, r: _term(f"(k - q) % {n} != {r}"), _STEPS, st.sampled_from((0, 1))),
-    st.builds(lambda n, m: _term(f"k // {n} <= qpos // {m}"), _STEPS, _STEPS),
-    st.builds(lambda n: _term(f"abs(k - qpos) <= {n}"), _WIDTHS),
-    st.builds(lambda n: _term(f"qpos - {n} <= k <= max(qpos, {n})"), _WIDTHS),
-    st.just(_term("h % 2 == 0")),
-    st.just(_term("k < length[b]", length=(("batch",), "int"))),
-    # One bound in two spellings: neither may drop the other.
-    st.just(_term("(k < length[b]) | (k < min(length[b], Nk))", length=(("batch",), "int"))),
-    st.just(_term("(k <= q + h) | (k <= h + q)")),
-    st.just(_term("k >= start[b]", start=(("batch",), "int"))),
-    st.just(_term("k <= qpos + ahead", ahead=((), "int"))),
-    st.just(_term("qpos - k <= reach[h]", reach=(("heads",), "int"))),
-    st.just(
-        _term(
-            "doc_q[b, q] == doc_k[b, k]",
-            doc_q=(("batch", "seqlen_q"), "int"),
-            doc_k=(("batch", "seqlen_k"), "int"),
-        )
-    ),
-    st.just(
-        _term(
-            "(at_k[b, k] <= at_q[b, q]) & (at_q[b, q] - at_k[b, k] < 20)",
-            at_q=(("batch", "seqlen_q"), "int"),
-            at_k=(("batch", "seqlen_k"), "int"),
-        )
-    ),
-    st.builds(lambda n: _term(f"at_k[b, k] // {n} != h", at_k=(("batch", "seqlen_k"), "int")), _STEPS),
-    st.just(_term("(q * 100000000) % 7 <= (k * 100000000) % 7")),
-    st.just(_term("k + length[b] < 5", length=(("batch",), "int"))),
-    st.just(_term("k < length[b] - 1", length=(("batch",), "int"))),
-    st.just(_term("keep[b, k]", keep=(("batch", "seqlen_k"), "bool"))),
-    st.just(_term("allowed[h, q, k]", allowed=(("heads", "seqlen_q", "seqlen_k"), "bool"))),
-)
-
-#: Bounds by every class of scalar: what a kernel computes before its loops, of which several may meet.
-SCALARS: tuple[Term, ...] = (
-    _term("k < length[b] - 1", length=(("batch",), "int")),
-    _term("qpos - k < reach[h] + 2", reach=(("heads",), "int")),
-    _term("k + 1 >= first[hkv] - b", first=(("kv_heads",), "int")),
-    _term("k < Nk - 5"),
-    _term("k < Nq + h"),
-    _term("k * 2 <= Nk + hkv + b"),
-    _term("k >= 3"),
-)
-ATOMS = (*ATOMS, st.sampled_from(SCALARS))
 
 #: Steps of scores: ``{}`` is the score so far.
 STEPS: tuple[Term, ...] = (
-    _term("softcap({}, 20.0)"),
-    _term("{} + alibi(slopes[h])", slopes=(("heads",), "float")),
-    _term("{} - 0.03125 * abs(k - qpos)"),
-    _term("{} + bias[b, h, q, k]", bias=(("batch", "heads", "seqlen_q", "seqlen_k"), "float")),
-    _term("{} + pair[hkv, q, k]", pair=(("kv_heads", "seqlen_q", "seqlen_k"), "float")),
-    _term("{} * temperature[b]", temperature=(("batch",), "float")),
-    _term("{} * heat", heat=((), "float")),
-    _term("{} + table[h, t5_bucket(k - qpos)]", table=(("heads", 32), "float")),
-    _term("{} + column[k]", column=(("seqlen_k",), "float")),
-    _term("where(k % 2 == 0, {}, 0.5 * {})"),
-    _term("where(keep_score[b, q], {}, 0.0)", keep_score=(("batch", "seqlen_q"), "bool")),
-    _term("max({}, -3.0)"),
-    _term("min({}, 4.0) + 0.25"),
-    _term("4.0 * tanh({} / 4.0)"),
-    _term("2.0 * sigmoid({})"),
-    _term("{} + log(1.0 + k) / (2 + h)"),
-    _term("-{}"),
-    _term("{} + group[h, k % 4]", group=(("heads", 4), "float")),
+    term("softcap({}, 20.0)"),
+    term("{} + alibi(slopes[h])", slopes=(("heads",), "float")),
+    term("{} - 0.03125 * abs(k - qpos)"),
+    term("{} + bias[b, h, q, k]", bias=(("batch", "heads", "seqlen_q", "seqlen_k"), "float")),
+    term("{} + pair[hkv, q, k]", pair=(("kv_heads", "seqlen_q", "seqlen_k"), "float")),
+    term("{} * temperature[b]", temperature=(("batch",), "float")),
+    term("{} * heat", heat=((), "float")),
+    term("{} + table[h, t5_bucket(k - qpos)]", table=(("heads", 32), "float")),
+    term("{} + column[k]", column=(("seqlen_k",), "float")),
+    term("where(k % 2 == 0, {}, 0.5 * {})"),
+    term("where(keep_score[b, q], {}, 0.0)", keep_score=(("batch", "seqlen_q"), "bool")),
+    term("max({}, -3.0)"),
+    term("min({}, 4.0) + 0.25"),
+    term("4.0 * tanh({} / 4.0)"),
+    term("2.0 * sigmoid({})"),
+    term("{} + log(1.0 + k) / (2 + h)"),
+    term("-{}"),
+    term("{} + group[h, k % 4]", group=(("heads", 4), "float")),
 )
 
 #: More steps, whose float inputs have gradients that are summed in every way there is.
 LEARNED: tuple[Term, ...] = (
-    _term("{} + gain[h] * gain[h]", gain=(("heads",), "float")),
-    _term("{} * sigmoid(gate[b, h, q])", gate=(("batch", "heads", "seqlen_q"), "float")),
-    _term("{} + offset[hkv] * offset[0]", offset=(("kv_heads",), "float")),
-    _term("{} + relative[relative_index(5)]", relative=((11,), "float")),
-    _term("{} * (1.0 + stretch[h, q // 16])", stretch=(("heads", 16), "float")),
-    _term("{} + square[q, k]", square=(("seqlen_q", "seqlen_k"), "float")),
-    _term("max({}, lowest[h])", lowest=(("heads",), "float")),
-    _term("{} + before[h, k - 1] - before[h, k + 1]", before=(("heads", "seqlen_k"), "float")),
-    _term("softcap({} + common[hkv], 10.0)", common=(("kv_heads",), "float")),
+    term("{} + gain[h] * gain[h]", gain=(("heads",), "float")),
+    term("{} * sigmoid(gate[b, h, q])", gate=(("batch", "heads", "seqlen_q"), "float")),
+    term("{} + offset[hkv] * offset[0]", offset=(("kv_heads",), "float")),
+    term("{} + relative[relative_index(5)]", relative=((11,), "float")),
+    term("{} * (1.0 + stretch[h, q // 16])", stretch=(("heads", 16), "float")),
+    term("{} + square[q, k]", square=(("seqlen_q", "seqlen_k"), "float")),
+    term("max({}, lowest[h])", lowest=(("heads",), "float")),
+    term("{} + before[h, k - 1] - before[h, k + 1]", before=(("heads", "seqlen_k"), "float")),
+    term("softcap({} + common[hkv], 10.0)", common=(("kv_heads",), "float")),
 )  # fmt: skip
 
 #: Logits without a key.
 SINKS: tuple[Term, ...] = (
-    _term("sinks[h]", sinks=(("heads",), "float")),
-    _term("sinks[h]", sinks=(("heads",), "float")),
-    _term("0.5"),
-    _term("softcap(3.0 * sinks[h], 2.0) + row_sink[b, q]", sinks=(("heads",), "float"),
+    term("sinks[h]", sinks=(("heads",), "float")),
+    term("sinks[h]", sinks=(("heads",), "float")),
+    term("0.5"),
+    term("softcap(3.0 * sinks[h], 2.0) + row_sink[b, q]", sinks=(("heads",), "float"),
           row_sink=(("batch", "seqlen_q"), "float")),
-    _term("where(h % 2 == 0, kv_sinks[hkv] - 0.01 * qpos, -inf)", kv_sinks=(("kv_heads",), "float")),
-    _term("temperature[b] * log(1.0 + Nk)", temperature=(("batch",), "float")),
+    term("where(h % 2 == 0, kv_sinks[hkv] - 0.01 * qpos, -inf)", kv_sinks=(("kv_heads",), "float")),
+    term("temperature[b] * log(1.0 + Nk)", temperature=(("batch",), "float")),
 )  # fmt: skip
 
 RATES = (0.1, 0.5, 0.9, 0.0625)
 
 #: Last steps, which hide by value: negated or scaled afterwards they would be +inf.
 HIDING: tuple[Term, ...] = (
-    _term("{} + where(shown[b, k], 0.0, -inf)", shown=(("batch", "seqlen_k"), "bool")),
-    _term("where(k % 3 == 1, -3.4e38, {})"),
+    term("{} + where(shown[b, k], 0.0, -inf)", shown=(("batch", "seqlen_k"), "bool")),
+    term("where(k % 3 == 1, -3.4e38, {})"),
 )
 
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from flashgen.spec.model import AttentionSpec
 
-from .specs import SCALARS, Term
-from .specs import _term as term
+from .atoms import SCALARS, Term, term
 
 #: Learned tables, which a kernel of their own sums entry by entry.
 TABLES: tuple[Term, ...] = (

@@ -91,7 +91,7 @@ def test_on_chip_bytes_are_the_most_that_is_held(
 ) -> None:
     """Equal, and not only at least, where every loop makes two passes."""
     p, spec = program(mask, schedule)
-    seen, said = both(p, tensors(p, spec, Case(1, 4, 2, 150, 150)), tile)
+    seen, said = both(p, tensors(p, spec, Case(1, 4, 2, 150, 220)), tile)
     same(seen, said)
     assert said.on_chip == seen.on_chip
 

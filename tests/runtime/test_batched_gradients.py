@@ -61,16 +61,16 @@ def test_the_op_maps_any_dim_of_any_tensor() -> None:
     """As it is called by nested maps, some tensors mapped by one of them, some by the other, some by none."""
     q, k, v, *inputs = call().values()
     spec, seed = learned(dropout=0.25).canonical_json(), torch.tensor([7])
-    out, lse = op.attention(q, k, v, inputs, spec, seed)
+    out, lse, rest = op.attention(q, k, v, inputs, spec, seed)
     dout, dlse = cotangents(q, 24)
     douts, slopes = torch.stack([dout, -dout], 2), torch.stack([inputs[0], 2 * inputs[0]])
     seeds = torch.tensor([[7], [8], [9]])
 
     def gradients(dout: Tensor, slopes: Tensor, seed: Tensor) -> tuple[Tensor, ...]:
-        dq, dk, dv, rest = op.attention_backward(
-            dout, dlse, q, k, v, [slopes, *inputs[1:]], out, lse, spec, seed
+        dq, dk, dv, learned = op.attention_backward(
+            dout, dlse, q, k, v, [slopes, *inputs[1:]], out, lse, rest, spec, seed
         )
-        return (dq, dk, dv, *rest)
+        return (dq, dk, dv, *learned)
 
     inner = torch._vmap_internals._vmap(gradients, (2, 0, None))
     found = torch._vmap_internals._vmap(inner, (None, None, 0))(douts, slopes, seeds)

@@ -74,7 +74,7 @@ ONE_PROBLEM = {
     "input is a keyword": ("inputs: {lambda: {shape: [heads]}}\n", 3, 10, "`lambda` is a word"),
     "input is code": ("inputs: {'a); import os #': {shape: [heads]}}\n", 3, 10, "a name is a letter"),
     "input looks alike": ("inputs: {slopеs: {shape: [heads]}}\n", 3, 10, "ASCII"),
-    "input is a pointer": ("inputs: {k_ptr: {shape: [heads]}}\n", 3, 10, "generated kernels"),
+    "input is an argument": ("inputs: {seed: {shape: [heads]}}\n", 3, 10, "an argument of the call"),
     "constant is an input": ("constants: {a1: 1}\ninputs: {a1: {shape: [heads]}}\n", 4, 10, "already"),
     "constant too large": ("constants: {cap: 2147483648}\n", 3, 18, "below 2^31"),
     "constant is text": ("constants: {cap: '3'}\n", 3, 18, "expected a number, got '3'"),

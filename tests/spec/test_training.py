@@ -53,11 +53,17 @@ ONE_PROBLEM = {
     "score: s + a1[abs(k - q)]\n" + LEARNED: (5, 30, "cannot be summed"),
     "score: s + floor(s)\n": (3, 12, "`floor(s)` has no derivative, and gradients of q and k need one"),
     "score: floor(s) + floor(2 * s)\n": (3, 8, "`backward: false` keeps the spec to inference"),
-    "score: s + seed[h]\ninputs: {seed: {shape: [heads]}}\n": (4, 10, "`seed` is a word"),
-    "score: s + training[h]\ninputs: {training: {shape: [heads]}}\n": (4, 10, "`training` is a word"),
-    "score: s + return_lse[h]\ninputs: {return_lse: {shape: [heads]}}\n": (4, 10, "`return_lse` is a word"),
-    "score: s + dq[h]\ninputs: {dq: {shape: [heads]}}\n": (4, 10, "`dq` is a name that generated"),
-    "score: s + a1[h] + da1[h]\n" + LEARNED + "  da1: {shape: [heads]}\n": (6, 3, "the gradient of `a1`"),
+    "score: s + seed[h]\ninputs: {seed: {shape: [heads]}}\n": (4, 10, "`seed` is an argument of the call"),
+    "score: s + training[h]\ninputs: {training: {shape: [heads]}}\n": (
+        4,
+        10,
+        "`training` is an argument of the call",
+    ),
+    "score: s + return_lse[h]\ninputs: {return_lse: {shape: [heads]}}\n": (
+        4,
+        10,
+        "`return_lse` is an argument of the call",
+    ),
 }
 
 
