@@ -46,7 +46,8 @@ def test_it_computes_what_the_runtime_does(name: str, sizes: tuple[int, int]) ->
             results += torch.autograd.grad(out.float().sum() + lse.sum(), leaves)
         found.append(results)
     for mine, its in zip(*found, strict=True):
-        torch.testing.assert_close(mine.float(), its.float(), rtol=2e-2, atol=2e-2)
+        size = max(1.0, its.float().nan_to_num(0, 0, 0).abs().max().item()) if its.numel() else 1.0
+        torch.testing.assert_close(mine.float(), its.float(), rtol=2e-2, atol=2e-2 * size)
 
 
 def test_no_keys_and_no_queries_are_results_too() -> None:
