@@ -14,7 +14,7 @@ plan      alibi_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128
 plan      alibi_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 633b68b4abc402e1f149ec675916b8bf805204b534c7d249ef8c382a5fb705a9
+code      sha256 bbd210f97a5e56543551ee90b984f22fc424f10bf08de08c3128421ec4a850d4
 """
 
 import torch
@@ -205,7 +205,7 @@ def _check(name, x, shape, dtypes, device=None, rows=True):
         raise TypeError(f"{name} is {x.dtype}; expected {' or '.join(map(str, dtypes))}")
     if device is not None and x.device != device:
         raise ValueError(f"{name} is on {x.device}; expected {device}, where q is")
-    if rows and x.stride(-1) != 1 and x.shape[-1] > 1:
+    if rows and x.stride(-1) != 1 and x.shape[-1] > 1 and x.numel():
         raise ValueError(
             f"{name} has strides {list(x.stride())}; expected 1 as the last: "
             f"pass {name}.contiguous()"

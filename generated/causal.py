@@ -15,7 +15,7 @@ plan      causal_bwd_dq: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages, at most 12
 plan      causal_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 7a55e7d386879120e02712e0cecef3c51e91a8bd34fc6c85fb7ac5c53187e15b
+code      sha256 9faa86a71d37278264fb6b2398a90e3c5650a348f7eac8aa4a1c858fd5f5a1a1
 """
 
 import torch
@@ -164,7 +164,7 @@ def _check(name, x, shape, dtypes, device=None, rows=True):
         raise TypeError(f"{name} is {x.dtype}; expected {' or '.join(map(str, dtypes))}")
     if device is not None and x.device != device:
         raise ValueError(f"{name} is on {x.device}; expected {device}, where q is")
-    if rows and x.stride(-1) != 1 and x.shape[-1] > 1:
+    if rows and x.stride(-1) != 1 and x.shape[-1] > 1 and x.numel():
         raise ValueError(
             f"{name} has strides {list(x.stride())}; expected 1 as the last: "
             f"pass {name}.contiguous()"

@@ -15,7 +15,7 @@ plan      causal_top_left_bwd_dq: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages, a
 plan      causal_top_left_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 edd0b22ab9083a6dbfb44116bd0c00c4101514dd2c6aa1f09b0269207055c576
+code      sha256 8e5836adcf9aa0d8ad5643afd570a3c7da3adab5682a9c0b270164f840aaa367
 """
 
 import torch
@@ -195,7 +195,7 @@ def _check(name, x, shape, dtypes, device=None, rows=True):
         raise TypeError(f"{name} is {x.dtype}; expected {' or '.join(map(str, dtypes))}")
     if device is not None and x.device != device:
         raise ValueError(f"{name} is on {x.device}; expected {device}, where q is")
-    if rows and x.stride(-1) != 1 and x.shape[-1] > 1:
+    if rows and x.stride(-1) != 1 and x.shape[-1] > 1 and x.numel():
         raise ValueError(
             f"{name} has strides {list(x.stride())}; expected 1 as the last: "
             f"pass {name}.contiguous()"

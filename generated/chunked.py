@@ -15,7 +15,7 @@ plan      chunked_bwd_dq: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages, at most 1
 plan      chunked_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 d14dc2c53e7068333771e248d5d96b39f5529b25c905efda994051613257922f
+code      sha256 4f44720b8bdefe6adfdee32a6b1d692623b0a7416807d3e781ecdc636ccec825
 """
 
 import torch
@@ -250,7 +250,7 @@ def _check(name, x, shape, dtypes, device=None, rows=True):
         raise TypeError(f"{name} is {x.dtype}; expected {' or '.join(map(str, dtypes))}")
     if device is not None and x.device != device:
         raise ValueError(f"{name} is on {x.device}; expected {device}, where q is")
-    if rows and x.stride(-1) != 1 and x.shape[-1] > 1:
+    if rows and x.stride(-1) != 1 and x.shape[-1] > 1 and x.numel():
         raise ValueError(
             f"{name} has strides {list(x.stride())}; expected 1 as the last: "
             f"pass {name}.contiguous()"

@@ -15,7 +15,7 @@ plan      cross_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128
 plan      cross_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 339f104bda3b0591f35a483ff946d9a49ad6ee5d96e136ab2c8df34a800eb860
+code      sha256 dc10e41bfa28fe7c8a9742590b32e7b8752b558678b66de9ea52a9ebf01027de
 """
 
 import torch
@@ -153,7 +153,7 @@ def _check(name, x, shape, dtypes, device=None, rows=True):
         raise TypeError(f"{name} is {x.dtype}; expected {' or '.join(map(str, dtypes))}")
     if device is not None and x.device != device:
         raise ValueError(f"{name} is on {x.device}; expected {device}, where q is")
-    if rows and x.stride(-1) != 1 and x.shape[-1] > 1:
+    if rows and x.stride(-1) != 1 and x.shape[-1] > 1 and x.numel():
         raise ValueError(
             f"{name} has strides {list(x.stride())}; expected 1 as the last: "
             f"pass {name}.contiguous()"

@@ -16,7 +16,7 @@ plan      dilated_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptor
 plan      dilated_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 ee840a1dc940d7de65ff55c789ec9889d12b76e24304b158be91b907c63e45d1
+code      sha256 15973ca1dd0695fe31c9f2fb811313588789a03b61d1776343013ed8e594ba94
 """
 
 import torch
@@ -209,7 +209,7 @@ def _check(name, x, shape, dtypes, device=None, rows=True):
         raise TypeError(f"{name} is {x.dtype}; expected {' or '.join(map(str, dtypes))}")
     if device is not None and x.device != device:
         raise ValueError(f"{name} is on {x.device}; expected {device}, where q is")
-    if rows and x.stride(-1) != 1 and x.shape[-1] > 1:
+    if rows and x.stride(-1) != 1 and x.shape[-1] > 1 and x.numel():
         raise ValueError(
             f"{name} has strides {list(x.stride())}; expected 1 as the last: "
             f"pass {name}.contiguous()"

@@ -17,7 +17,7 @@ plan      evoformer_bwd_pair: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descri
           registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 7e955eaee8f3fad80dc3cfd79d35ac9c6f9383a67320ddc4f7834b81e30050e0
+code      sha256 3d1bcd06cc7ea12c160d8d4bef8d633e235f5154c4066225a11d4d9403250c61
 """
 
 import torch
@@ -213,7 +213,7 @@ def _check(name, x, shape, dtypes, device=None, rows=True):
         raise TypeError(f"{name} is {x.dtype}; expected {' or '.join(map(str, dtypes))}")
     if device is not None and x.device != device:
         raise ValueError(f"{name} is on {x.device}; expected {device}, where q is")
-    if rows and x.stride(-1) != 1 and x.shape[-1] > 1:
+    if rows and x.stride(-1) != 1 and x.shape[-1] > 1 and x.numel():
         raise ValueError(
             f"{name} has strides {list(x.stride())}; expected 1 as the last: "
             f"pass {name}.contiguous()"

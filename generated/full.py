@@ -15,7 +15,7 @@ plan      full_bwd_dq: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages, at most 128 
 plan      full_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 93772ef1de0ac30b6d864195c097d3133bff92433a93774f4bf7e576ba63cd77
+code      sha256 4ca568504191ccd35ec0d5100fe82e537471785a664a43253d3edc2aa6eae0d6
 """
 
 import torch
@@ -153,7 +153,7 @@ def _check(name, x, shape, dtypes, device=None, rows=True):
         raise TypeError(f"{name} is {x.dtype}; expected {' or '.join(map(str, dtypes))}")
     if device is not None and x.device != device:
         raise ValueError(f"{name} is on {x.device}; expected {device}, where q is")
-    if rows and x.stride(-1) != 1 and x.shape[-1] > 1:
+    if rows and x.stride(-1) != 1 and x.shape[-1] > 1 and x.numel():
         raise ValueError(
             f"{name} has strides {list(x.stride())}; expected 1 as the last: "
             f"pass {name}.contiguous()"

@@ -15,7 +15,7 @@ plan      gemma2_local_bwd_dk: BLOCK_N 128 x BLOCK_M 32, 8 warps, 3 stages
 plan      gemma2_local_bwd_dv: BLOCK_N 128 x BLOCK_M 64, 8 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 04d4c56105cfdb5296e8c8f824c8225607f6cbb7dda6a3405ce0774029495139
+code      sha256 d03b51df28f8920311b09baab39de489820fc4c8b688e4db4163439ec2615ca7
 """
 
 import torch
@@ -231,7 +231,7 @@ def _check(name, x, shape, dtypes, device=None, rows=True):
         raise TypeError(f"{name} is {x.dtype}; expected {' or '.join(map(str, dtypes))}")
     if device is not None and x.device != device:
         raise ValueError(f"{name} is on {x.device}; expected {device}, where q is")
-    if rows and x.stride(-1) != 1 and x.shape[-1] > 1:
+    if rows and x.stride(-1) != 1 and x.shape[-1] > 1 and x.numel():
         raise ValueError(
             f"{name} has strides {list(x.stride())}; expected 1 as the last: "
             f"pass {name}.contiguous()"

@@ -18,7 +18,7 @@ plan      gpt2_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors, 
 plan      gpt2_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 9eac6faed62958068895a5dbc480ace0a2318e808178f7838eea870508de7804
+code      sha256 75a3b577044bb41c5fe26da473b9cb35190f788feb4efcbffaa7a063de9173ee
 """
 
 import torch
@@ -231,7 +231,7 @@ def _check(name, x, shape, dtypes, device=None, rows=True):
         raise TypeError(f"{name} is {x.dtype}; expected {' or '.join(map(str, dtypes))}")
     if device is not None and x.device != device:
         raise ValueError(f"{name} is on {x.device}; expected {device}, where q is")
-    if rows and x.stride(-1) != 1 and x.shape[-1] > 1:
+    if rows and x.stride(-1) != 1 and x.shape[-1] > 1 and x.numel():
         raise ValueError(
             f"{name} has strides {list(x.stride())}; expected 1 as the last: "
             f"pass {name}.contiguous()"

@@ -15,7 +15,7 @@ plan      gpt_oss_bwd_dq: BLOCK_M 64 x BLOCK_N 32, 4 warps, 3 stages, at most 12
 plan      gpt_oss_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 9d941e4a875480db6bdbfbedef21392448d7875c9f0ae5fe3866cb38e241ae58
+code      sha256 3b5dc38eae0e665e95ff0ff76fb73c47c381a19e7376bf405dc6652c81fddeb5
 """
 
 import torch
@@ -217,7 +217,7 @@ def _check(name, x, shape, dtypes, device=None, rows=True):
         raise TypeError(f"{name} is {x.dtype}; expected {' or '.join(map(str, dtypes))}")
     if device is not None and x.device != device:
         raise ValueError(f"{name} is on {x.device}; expected {device}, where q is")
-    if rows and x.stride(-1) != 1 and x.shape[-1] > 1:
+    if rows and x.stride(-1) != 1 and x.shape[-1] > 1 and x.numel():
         raise ValueError(
             f"{name} has strides {list(x.stride())}; expected 1 as the last: "
             f"pass {name}.contiguous()"

@@ -15,7 +15,7 @@ plan      llama3_bwd_dq: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages, at most 12
 plan      llama3_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 320e0634642c12a066c86969b02bf139c4c25f942b1e689c541e2e1712d4c7ca
+code      sha256 95598e0a7f94a56b80ef2e859f537ce771487f39b9c684d3ee5d271c948885d9
 """
 
 import torch
@@ -164,7 +164,7 @@ def _check(name, x, shape, dtypes, device=None, rows=True):
         raise TypeError(f"{name} is {x.dtype}; expected {' or '.join(map(str, dtypes))}")
     if device is not None and x.device != device:
         raise ValueError(f"{name} is on {x.device}; expected {device}, where q is")
-    if rows and x.stride(-1) != 1 and x.shape[-1] > 1:
+    if rows and x.stride(-1) != 1 and x.shape[-1] > 1 and x.numel():
         raise ValueError(
             f"{name} has strides {list(x.stride())}; expected 1 as the last: "
             f"pass {name}.contiguous()"

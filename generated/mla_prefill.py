@@ -15,7 +15,7 @@ plan      mla_prefill_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages
 plan      mla_prefill_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 c9a4e83a6472db45ffa732f6fd60d02c36fc655e3d4c87738e0feebd3c475147
+code      sha256 675433ad9e3aaf06967e0d156b475bdb9c55d6b0f39bffcac940395aa6deadb7
 """
 
 import torch
@@ -173,7 +173,7 @@ def _check(name, x, shape, dtypes, device=None, rows=True):
         raise TypeError(f"{name} is {x.dtype}; expected {' or '.join(map(str, dtypes))}")
     if device is not None and x.device != device:
         raise ValueError(f"{name} is on {x.device}; expected {device}, where q is")
-    if rows and x.stride(-1) != 1 and x.shape[-1] > 1:
+    if rows and x.stride(-1) != 1 and x.shape[-1] > 1 and x.numel():
         raise ValueError(
             f"{name} has strides {list(x.stride())}; expected 1 as the last: "
             f"pass {name}.contiguous()"

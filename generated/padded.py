@@ -15,7 +15,7 @@ plan      padded_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 12
 plan      padded_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 9b60cbcd73927c271cf1e31feab9ff57410c581d88a9d12ae8253383d74a1424
+code      sha256 dbef97e464a460b2b3c3528eb882234b008e264747bafb14d35630b226e888f4
 """
 
 import torch
@@ -183,7 +183,7 @@ def _check(name, x, shape, dtypes, device=None, rows=True):
         raise TypeError(f"{name} is {x.dtype}; expected {' or '.join(map(str, dtypes))}")
     if device is not None and x.device != device:
         raise ValueError(f"{name} is on {x.device}; expected {device}, where q is")
-    if rows and x.stride(-1) != 1 and x.shape[-1] > 1:
+    if rows and x.stride(-1) != 1 and x.shape[-1] > 1 and x.numel():
         raise ValueError(
             f"{name} has strides {list(x.stride())}; expected 1 as the last: "
             f"pass {name}.contiguous()"

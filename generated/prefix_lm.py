@@ -15,7 +15,7 @@ plan      prefix_lm_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most
 plan      prefix_lm_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 91b52ae6c994cb2312f9a5cdeb389c7dbed14c8632b716078a50dc4848d8f2c4
+code      sha256 66bdbe602cf2570e30bf1ff38de31c70f99a7feea9d378eb5bbb5db4a502f81e
 """
 
 import torch
@@ -217,7 +217,7 @@ def _check(name, x, shape, dtypes, device=None, rows=True):
         raise TypeError(f"{name} is {x.dtype}; expected {' or '.join(map(str, dtypes))}")
     if device is not None and x.device != device:
         raise ValueError(f"{name} is on {x.device}; expected {device}, where q is")
-    if rows and x.stride(-1) != 1 and x.shape[-1] > 1:
+    if rows and x.stride(-1) != 1 and x.shape[-1] > 1 and x.numel():
         raise ValueError(
             f"{name} has strides {list(x.stride())}; expected 1 as the last: "
             f"pass {name}.contiguous()"

@@ -15,7 +15,7 @@ plan      sliding_window_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, des
 plan      sliding_window_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 0eec9784e7b9281a13ee851c659300c7c9d6414d793707fdfae6ba7594055227
+code      sha256 bc5425ac16dd63172be79bbf6252d4a301dfe9234ea17c22e65d7cc171f1d44c
 """
 
 import torch
@@ -210,7 +210,7 @@ def _check(name, x, shape, dtypes, device=None, rows=True):
         raise TypeError(f"{name} is {x.dtype}; expected {' or '.join(map(str, dtypes))}")
     if device is not None and x.device != device:
         raise ValueError(f"{name} is on {x.device}; expected {device}, where q is")
-    if rows and x.stride(-1) != 1 and x.shape[-1] > 1:
+    if rows and x.stride(-1) != 1 and x.shape[-1] > 1 and x.numel():
         raise ValueError(
             f"{name} has strides {list(x.stride())}; expected 1 as the last: "
             f"pass {name}.contiguous()"

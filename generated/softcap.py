@@ -14,7 +14,7 @@ plan      softcap_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, descriptor
 plan      softcap_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 162cdbf266b51c4064e1527a4c07e63664aa7c03b0f51c7b7ad537f0d437fd54
+code      sha256 734ddbda2ea7e8640de345337f98ba9bbb9af90072ca51d392d4e729208b1004
 """
 
 import torch
@@ -195,7 +195,7 @@ def _check(name, x, shape, dtypes, device=None, rows=True):
         raise TypeError(f"{name} is {x.dtype}; expected {' or '.join(map(str, dtypes))}")
     if device is not None and x.device != device:
         raise ValueError(f"{name} is on {x.device}; expected {device}, where q is")
-    if rows and x.stride(-1) != 1 and x.shape[-1] > 1:
+    if rows and x.stride(-1) != 1 and x.shape[-1] > 1 and x.numel():
         raise ValueError(
             f"{name} has strides {list(x.stride())}; expected 1 as the last: "
             f"pass {name}.contiguous()"

@@ -16,7 +16,7 @@ plan      swin_v2_bwd_bias: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descript
           registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 cd9eda8b133381e17e74829657354e6fa6d8ad16267549c29b9e638f9f7664e1
+code      sha256 2c09630c8e2dd8ade06d3bd1f5114b3414b1f6b4cc0d88e1e4cf1269415a6e60
 """
 
 import torch
@@ -216,7 +216,7 @@ def _check(name, x, shape, dtypes, device=None, rows=True):
         raise TypeError(f"{name} is {x.dtype}; expected {' or '.join(map(str, dtypes))}")
     if device is not None and x.device != device:
         raise ValueError(f"{name} is on {x.device}; expected {device}, where q is")
-    if rows and x.stride(-1) != 1 and x.shape[-1] > 1:
+    if rows and x.stride(-1) != 1 and x.shape[-1] > 1 and x.numel():
         raise ValueError(
             f"{name} has strides {list(x.stride())}; expected 1 as the last: "
             f"pass {name}.contiguous()"

@@ -14,7 +14,7 @@ plan      t5_bias_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 1 stage
 plan      t5_bias_bwd_table: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 e39694403378c40fdf12c05d8d7b20c38bc662635d6b6f8d65b31043867823fa
+code      sha256 bbc8c58fe8c42e26226827bee17dee141088d6fac54574afabacf004054fa5cb
 """
 
 import torch
@@ -241,7 +241,7 @@ def _check(name, x, shape, dtypes, device=None, rows=True):
         raise TypeError(f"{name} is {x.dtype}; expected {' or '.join(map(str, dtypes))}")
     if device is not None and x.device != device:
         raise ValueError(f"{name} is on {x.device}; expected {device}, where q is")
-    if rows and x.stride(-1) != 1 and x.shape[-1] > 1:
+    if rows and x.stride(-1) != 1 and x.shape[-1] > 1 and x.numel():
         raise ValueError(
             f"{name} has strides {list(x.stride())}; expected 1 as the last: "
             f"pass {name}.contiguous()"

@@ -15,7 +15,7 @@ plan      window_with_sinks_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, 
 plan      window_with_sinks_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 3cfce854dcac60a8da34c40e7493b1f0c351fb5da93306b6382ca5f5328c440d
+code      sha256 083ab24e4808c242302a9216325f4a579c3b36a0651856cb9921895c3ef05a7d
 """
 
 import torch
@@ -258,7 +258,7 @@ def _check(name, x, shape, dtypes, device=None, rows=True):
         raise TypeError(f"{name} is {x.dtype}; expected {' or '.join(map(str, dtypes))}")
     if device is not None and x.device != device:
         raise ValueError(f"{name} is on {x.device}; expected {device}, where q is")
-    if rows and x.stride(-1) != 1 and x.shape[-1] > 1:
+    if rows and x.stride(-1) != 1 and x.shape[-1] > 1 and x.numel():
         raise ValueError(
             f"{name} has strides {list(x.stride())}; expected 1 as the last: "
             f"pass {name}.contiguous()"

@@ -208,6 +208,12 @@ def test_a_wrong_dtype_device_or_stride_is_named(pasted: tuple[Any, dict[str, An
     refused(module, h | {"q": [1.0]}, "q is a list; expected a torch.Tensor", error=TypeError)
 
 
+def test_of_nothing_any_strides_will_do(pasted: tuple[Any, dict[str, Any]]) -> None:
+    """As those of a gradient that a sum gives to no rows: ``contiguous()`` leaves them."""
+    nothing = torch.ones(()).expand(2, 4, 0, 16)
+    pasted[0]._check("do", nothing, (2, 4, 0, 16), (torch.float32,))
+
+
 @pytest.mark.parametrize("name", FIELDS["learned"]["inputs"])
 def test_every_input_is_checked(name: str) -> None:
     module, given = load(Path("<pasted inputs>"), text("learned", "fp16")), halves(tensors("learned"))
