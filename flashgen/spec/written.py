@@ -23,7 +23,9 @@ def signature_of(model: type[BaseModel], hidden: Mapping[str, str]) -> inspect.S
         inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if f.is_required() else f.get_default(call_default_factory=True, validated_data={}),
+            default=inspect.Parameter.empty
+            if f.is_required()
+            else f.get_default(call_default_factory=True, validated_data={}),
             annotation=plain_type(f.annotation),
         )
         for name, f in model.model_fields.items()
