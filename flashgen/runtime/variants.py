@@ -186,7 +186,7 @@ def kind(name: str, t: Tensor, free: bool) -> Kind:
     """What kernels are specialised on for ``t``; ``free``: its innermost stride may be other than 1."""
     name, size = name.strip("()"), t.dtype.itemsize
     at = 0 if t.device.type == "meta" else t.data_ptr()  # results are allocated aligned
-    unit = (t.dim() - 1,) if free and t.stride(-1) == 1 else ()
+    unit = (t.dim() - 1,) if free and t.dim() and t.stride(-1) == 1 else ()
     # The innermost stride is no argument of a kernel, or is compiled in; a dim of size 1 is never stepped.
     rest = range(t.dim() - (1 if unit or not free else 0))
     steps = [t.stride(d) for d in rest if t.shape[d] > 1]

@@ -11,6 +11,7 @@ import flashgen
 from flashgen.driver import SCHEDULES, lower_spec
 from flashgen.errors import SpecError, TensorError
 from flashgen.ir.program import Load
+from flashgen.runtime.variants import kind
 from flashgen.verify import check, check_gradients
 from flashgen.verify.case import Case
 
@@ -89,3 +90,10 @@ def test_what_is_no_such_tensor_is_refused(given: Any, says: str) -> None:
 def test_it_has_no_index(text: str) -> None:
     with pytest.raises(SpecError, match="`temp` is one number: write `temp` alone"):
         SPEC.replace(score=text, sink=None)
+
+
+def test_a_kernel_is_specialised_on_an_input_that_has_no_stride() -> None:
+    for given in (torch.tensor(1.5), torch.tensor(3)):
+        found = kind("temp", given, free=True)
+        assert found.unit == ()
+        assert not found.described
