@@ -27,6 +27,8 @@ T = TypeVar("T")
 #: were refused and one passed: each costs seconds.
 REFUSALS = 8
 ENOUGH = 6
+#: Of a kind of tilings so many that the compiler makes no sound code of are enough, and so many of all kinds.
+UNSOUND, UNSOUND_IN_ALL = 2, 16
 #: Where some were refused another one must promise so much over the best that passed.
 WORTH = 0.97
 #: Values that expressions share are reckoned with before anything is compiled if they are more than these.
@@ -39,14 +41,16 @@ ADDRESS_REGISTERS = 2
 class Room:
     """What a tiling asks of a thread's registers, and of shared memory.
 
-    ``held``: registers a thread that named tiles, addresses and operands take by estimate; ``elements`` of a
-    tile of scores that it has; ``limit``: registers it may have. ``ahead``: dots of the next pass run beside
-    this one's work (wgmma in a pipelined loop), and hold more than can be counted. ``smem``: bytes of shared
-    memory predicted, ``smem_limit`` those that exist. ``code``: the numbers that the code depends on; where
-    no loop is pipelined stages are none of them.
+    ``kind``: whether dots are asynchronous, and how loads are issued. ``held``: registers a thread that named
+    tiles, addresses and operands take by estimate; ``elements`` of a tile of scores that it has; ``limit``:
+    registers it may have. ``ahead``: dots of the next pass run beside this one's work (wgmma in a pipelined
+    loop), and hold more than can be counted. ``smem``: bytes of shared memory predicted, ``smem_limit`` those
+    that exist. ``code``: the numbers that the code depends on; where no loop is pipelined stages are none of
+    them.
     """
 
     code: KernelPlan
+    kind: tuple[bool, str]
     held: float
     elements: float
     limit: int
@@ -78,7 +82,18 @@ def room(f: KernelFacts, plan: KernelPlan, dtype: str, target: Target) -> Room:
     inner = [loop for loop in f.loops if pipelined(t, loop)]
     ahead = any(t.wgmma(d) for loop in inner for d in loop.dots)
     code = plan if inner else replace(plan, num_stages=1)
-    return Room(code, held, elements, t.register_limit, t.warps, ahead, smem_bytes(t), target.smem_bytes)
+    wgmma = any(t.wgmma(d) for body in (f.body, *f.loops) for d in body.dots)
+    return Room(
+        code,
+        (wgmma, plan.loads),
+        held,
+        elements,
+        t.register_limit,
+        t.warps,
+        ahead,
+        smem_bytes(t),
+        target.smem_bytes,
+    )
 
 
 @dataclass(frozen=True)
@@ -140,11 +155,16 @@ class Steering:
         """How many more candidates may be compiled before the search ends; ``passed``: one was accepted."""
         if passed and self.doubted:
             return ENOUGH - len(self.lessons)
-        return REFUSALS - self.refusals
+        return min(REFUSALS - self.refusals, UNSOUND_IN_ALL - len(self.unsound))
+
+    @property
+    def unsound(self) -> list[Room]:
+        """Those that the compiler refused, or made wrong code of: that says nothing of their size."""
+        return [x.room for x in self.lessons if x.measured is None]
 
     def learn(self, r: Room, measured: Measured | None, refused: bool) -> None:
         """Take note of what became of a tiling; ``measured`` is None where it did not compile."""
-        self.refusals += refused
+        self.refusals += refused and measured is not None
         self.lessons.append(Lesson(r, measured))
 
     def next_ones(self, waiting: Sequence[T], room_of: Callable[[T], Room], n: int, passed: bool) -> list[T]:
@@ -179,7 +199,10 @@ class Steering:
         return not smem and spill <= MAX_SPILL_BYTES and not self.hopeless(r)
 
     def hopeless(self, r: Room) -> bool:
-        """Whether ``r`` asks for no less than one that spilled too much."""
+        """Whether ``r`` is of a kind of which no sound code was made, or asks for no less than one that
+        spilled too much."""
+        if sum(x.kind == r.kind for x in self.unsound) >= UNSOUND:
+            return True
         return any(r.covers(x.room) for x in self.lessons if x.spilled)
 
     def spill_bytes(self, r: Room) -> float:

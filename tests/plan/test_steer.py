@@ -22,7 +22,7 @@ from flashgen.plan.overruled import overruled
 from flashgen.plan.plan import MAX_SPILL_BYTES, KernelPlan, Measured, Plan, Workload
 from flashgen.plan.search import Candidate, choose
 from flashgen.plan.shared_values import shared_values
-from flashgen.plan.steer import ENOUGH, REFUSALS, doubt, room
+from flashgen.plan.steer import ENOUGH, REFUSALS, UNSOUND, doubt, room
 from flashgen.plan.target import load_target
 from flashgen.plan.verdict import Verdict
 from flashgen.spec.gallery import gallery
@@ -188,3 +188,22 @@ def test_explain_warns_where_the_compiler_may_refuse(monkeypatch: pytest.MonkeyP
     with console.capture() as captured:
         console.print(explain.explain(lowered(64).program, A100, "bf16", W))
     assert "this is in doubt" in captured.get()
+
+
+def test_kinds_of_which_no_sound_code_is_made_are_left_after_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where ptxas gets every asynchronous dot of a kernel wrong: other dots are slower, and right."""
+    asked: list[KernelPlan] = []
+    h100, of = load_target("h100"), lowered(64, "causal")
+    kernel = facts(of.program)[0]
+
+    def verdicts(program: Program, plans: Sequence[Plan], kernel_: int, *rest: Any) -> list[Verdict]:
+        asked.extend(p.kernels[kernel_] for p in plans)
+        kinds = [room(kernel, p.kernels[kernel_], "bf16", h100).kind[0] for p in plans]
+        return [Verdict(None, "miscompiled") if wgmma else Verdict(Measured(1024, 128, 0)) for wgmma in kinds]
+
+    monkeypatch.setattr(confirm, "verdicts", verdicts)
+    found = ranking(of.program, 0, h100, "bf16", W, lambda p: module(of, p))
+    assert not found[0].rejected
+    assert not room(kernel, found[0].plan, "bf16", h100).kind[0]
+    # Of each kind, by how loads are issued, one more where two are compiled side by side.
+    assert sum(room(kernel, k, "bf16", h100).kind[0] for k in asked) <= 2 * (UNSOUND + 1)
