@@ -20,6 +20,8 @@ from .terms import LN_2, LOG2_E, MINUS_INF, call, is_minus_inf, may_be_minus_inf
 from .values import Values
 
 S = Tile("s", ("q", "k"), "acc")
+#: In natural units, above the number that is -inf in base 2 (fp32).
+LOWEST = -2e38
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,15 @@ class Units:
         """A logit in the units of pairs as one in those of rows."""
         return scaled(e, LN_2) if self.rows and not self.pairs else e
 
-    def exponent(self, t: Expr, reference: Expr) -> Expr:
-        """What exp2 takes of a logit and its row's reference."""
+    def exponent(self, t: Expr, reference: Expr, hidden: bool = True) -> Expr:
+        """What exp2 takes of a logit and its row's reference. ``hidden``: a row may see nothing."""
         if self.pairs:
             return self.between(t, reference)
-        return call("sub", t, scaled(reference, LOG2_E) if self.rows else reference)
+        if not self.rows:
+            return call("sub", t, reference)
+        # So low is only the sink of a row that sees no key: t is -inf there, and -inf - -inf no number.
+        low = call("max", reference, real(LOWEST)) if hidden else reference
+        return call("sub", t, scaled(low, LOG2_E))
 
     def between(self, a: Expr, b: Expr) -> Expr:
         """What exp2 takes of two statistics of a row, or of a sink."""
@@ -116,8 +122,8 @@ def online_softmax(t: Logit, visible: Expr | None, rows_may_be_empty: bool) -> l
         Reduce(Tile("s_max", ROW, "acc"), S, "k", "max"),
         Map(Tile("m_new", ROW, "acc"), call("max", m, row_max), "running row maximum"),
     ]
-    m_ref = m_new
-    if rows_may_be_empty or t.may_be_minus_inf:
+    m_ref, hidden = m_new, rows_may_be_empty or t.may_be_minus_inf
+    if hidden:
         m_ref = tile("m_ref")
         unseen = call("where", is_minus_inf(m_new), real(0.0), m_new)
         out.append(
@@ -125,7 +131,11 @@ def online_softmax(t: Logit, visible: Expr | None, rows_may_be_empty: bool) -> l
         )
     t_value = s if factor is None else call("mul", s, factor)
     out += [
-        Map(Tile("p", ("q", "k"), "acc"), call("exp2", t.units.exponent(t_value, m_ref)), "P = exp(S - m)"),
+        Map(
+            Tile("p", ("q", "k"), "acc"),
+            call("exp2", t.units.exponent(t_value, m_ref, hidden)),
+            "P = exp(S - m)",
+        ),
         Map(
             Tile("alpha", ROW, "acc"),
             call("exp2", t.units.between(m, m_ref)),

@@ -6,7 +6,8 @@ With T the scores, dP = Z * (dO V^T) and delta = rowsum(dO * O) - dlse (FlashAtt
 
 Errors of single pairs (of the logit, and the rounding of dS and P Z to the tensors' dtype) are independent:
 in a sum their squares add up. Those of delta (of the stored O it is made from) and of lse move a whole row
-together. Where equal terms round alike, the sum is off by as much as each, relatively.
+together. Where equal terms round alike, the sum is off by as much as each, relatively: where rows of Q
+and dO, or of K and V, are equal, errors add up and not their squares.
 """
 
 from __future__ import annotations
@@ -74,18 +75,19 @@ def gradient_floors(
     small = max(1.0, 1 / max(scale, 1e-6)) * p.tiny * d.live
     pair = scale * (ds.apart + p.operand * ds.dt.abs() + small)
     rows = [scale * x for x in ds.together]
-    squares = pair.square() + rows[0].square() + rows[1].square()
+    by_query, by_key = _copies(d.q, do), _copies(d.k, d.v).mT
+    squares = by_query * (pair.square() + rows[0].square() + rows[1].square())
     weight = d.p_kept
     lost = weight * (by_row.logit + p.operand + by_row.lse) + p.tiny * d.live
     lost = torch.where(by_row.logit < 1, lost, d.live * (1.0 if d.kept is None else d.kept))
     count = d.live.to(d.p)
     errors = {
-        "dq": _rss(pair, d.k)
+        "dq": _rss(pair * by_key.sqrt(), d.k)
         + sum((x @ d.k).abs() for x in rows)
         + _steps(p, count, _rss(scale * ds.dt, d.k)),
         "dk": _grouped(squares, d.q, heads)
         + _steps(p, count.mT, scale * _grouped(ds.dt.square(), d.q, heads), heads),
-        "dv": _grouped(lost.square(), do, heads)
+        "dv": _grouped(by_query * lost.square(), do, heads)
         + _steps(p, count.mT, _grouped(weight.square(), do, heads), heads),
     }
     found = [(n, d.pairs, flow.times(slope), count) for n, slope in by.items() if isinstance(n, Read)]
@@ -149,6 +151,18 @@ def _slopes(
     bounded = APPROXIMATE if p.half else ROUNDINGS * p.sums
     off = Rounding(ROUNDINGS * p.products * ulps, ROUNDINGS * p.sums, bounded)
     return slopes(pairs, e, learned(spec), live, off)
+
+
+def _copies(*matrices: Tensor) -> Tensor:
+    """How many rows of a head are as this one, (B, H, N, 1). So many errors are the same: their sum squared
+    is as many times the sum of their squares."""
+    both = torch.cat(matrices, -1)
+    out = torch.ones_like(both[..., :1])
+    for b, heads in enumerate(both):
+        for h, rows in enumerate(heads):
+            _, which, count = torch.unique(rows, dim=0, return_inverse=True, return_counts=True)
+            out[b, h] = count[which][:, None].to(out)
+    return out
 
 
 def _norm(x: Tensor) -> Tensor:

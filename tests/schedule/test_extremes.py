@@ -58,6 +58,24 @@ def test_extreme_scores_are_not_nan(fields: dict[str, object], schedule: str) ->
     torch.testing.assert_close(out["lse"], scores.logsumexp(-1), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("sink", [torch.finfo(torch.float32).min, -3e38, -2.1e38, 3e38, -math.inf])
+@pytest.mark.parametrize("schedule", ["flash2", "flash1", "standard", "standard_three_pass"])
+def test_a_row_that_sees_no_key_has_its_sink_whatever_that_is(sink: float, schedule: str) -> None:
+    """A sink that is switched off by the lowest number is -inf in base 2, as hidden scores are."""
+    sinks = {"sinks": {"shape": ["heads"], "grad": True}}
+    spec = AttentionSpec(name="edge", head_dim=16, mask="causal", sink="sinks[h]", inputs=sinks)
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, 2, n, 16) for n in (40, 28, 28))
+    tensors = {"q": q, "k": k, "v": v, "sinks": torch.full((2,), sink)}
+    out = run(lower_spec(spec, schedule).program, {"BLOCK_M": 16, "BLOCK_N": 16}, tensors)
+    hidden = torch.arange(28) > torch.arange(40)[:, None] - 12
+    scores = (0.25 * q @ k.mT).double().masked_fill(hidden, -math.inf)
+    full = torch.cat([torch.full((1, 2, 40, 1), sink).double(), scores], -1)
+    true = (full.softmax(-1).nan_to_num(0.0)[..., 1:] @ v.double()).float()
+    torch.testing.assert_close(out["o"], true, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(out["lse"], full.logsumexp(-1).float(), atol=1e-5, rtol=1e-5)
+
+
 def test_a_factor_below_fp32_is_not_a_factor() -> None:
     assert multiple_of(call("mul", tile("s"), real(2.0**-126)), "s") == 2.0**-126
     assert multiple_of(call("mul", tile("s"), real(2.0**-127)), "s") is None

@@ -148,3 +148,11 @@ def test_the_search_finds_and_shrinks_wrong_gradients() -> None:
     assert "check_gradients" in report.failure.reproducer
     compile(report.failure.reproducer, "reproducer", "exec")
     assert verify(LOCAL, flash, examples=10, gradients=False).passed
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("rows", [(63, 63), (64, 64), (100, 60)])
+def test_equal_rows_make_equal_errors(rows: tuple[int, int], seed: int) -> None:
+    """Rows of Q and dO that are all one row are off alike, so dK is off by as often as much."""
+    case = Case(1, 1, 1, *rows, "fp32", "constant", tile=(16, 16), seed=seed, dout="expanded")
+    assert check_gradients(AttentionSpec(name="plain", head_dim=16), case) == []
