@@ -9,13 +9,14 @@ number    1.4426950408889634 is log2(e)
 number    0.6931471805599453 is ln(2)
 hash      sha256 73d44a29e28fffddfc1e48adbb379291bdbc2fe81425e2a9d81f3a92eba9f2cd (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      padded_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 2 stages, descriptors
+plan      padded_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 2 stages, descriptors, at most 168
+          registers
 schedule  backward_lse: 2 kernel(s)
 plan      padded_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
 plan      padded_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 dbef97e464a460b2b3c3528eb882234b008e264747bafb14d35630b226e888f4
+code      sha256 a9770b18008b6070a1bf23026c7be80995d2c1dfa35f0b82c852e34b0af94389
 """
 
 import torch
@@ -240,6 +241,7 @@ def forward(q, k, v, lengths):
             BLOCK_M=64, BLOCK_N=128,
             num_warps=4,
             num_stages=2,
+            maxnreg=168,
         )
     return o, lse
 

@@ -9,13 +9,14 @@ number    1.4426950408889634 is log2(e)
 number    0.6931471805599453 is ln(2)
 hash      sha256 37a90b305c2853de14c35e4924a8191c25c2c3e91efe7e603f3ab78f3b6419df (canonical JSON)
 schedule  flash2: 1 kernel(s)
-plan      prefix_lm_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 2 stages, descriptors
+plan      prefix_lm_fwd: BLOCK_M 64 x BLOCK_N 128, 4 warps, 2 stages, descriptors, at most 168
+          registers
 schedule  backward_lse: 2 kernel(s)
 plan      prefix_lm_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
 plan      prefix_lm_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 66bdbe602cf2570e30bf1ff38de31c70f99a7feea9d378eb5bbb5db4a502f81e
+code      sha256 4741e5066bb77c1e34fe5aa4da642554ebfbed1d8f4a782d20ad23d6842e353d
 """
 
 import torch
@@ -279,6 +280,7 @@ def forward(q, k, v, prefix_len):
             BLOCK_M=64, BLOCK_N=128,
             num_warps=4,
             num_stages=2,
+            maxnreg=168,
         )
     return o, lse
 

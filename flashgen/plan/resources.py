@@ -78,8 +78,8 @@ class Tiling:
         return self.count(x.axes) * self.item(x.dtype)
 
     def by_descriptor(self, x: LoadFacts) -> bool:
-        """Whether a tensor descriptor brings the tile: those of K and V (or Q and dO), no other input."""
-        return self.described and x.reused and len(x.axes) > 1
+        """Whether a tensor descriptor brings the tile."""
+        return self.described and x.streamed
 
     @property
     def threads(self) -> int:

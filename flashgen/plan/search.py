@@ -106,11 +106,8 @@ def tilings(f: KernelFacts, order: Order) -> Iterator[KernelPlan]:
 def by_descriptor(f: KernelFacts, c: Candidate, dtype: str, target: Target) -> list[KernelPlan]:
     """The same tiles read by tensor descriptors, where the target has them and loads overlap with dots."""
     t = tiling(f, c.plan, dtype, target)
-    if (
-        not target.descriptors
-        or c.plan.num_stages < 2
-        or not any(t.wgmma(d) for x in f.loops for d in x.dots)
-    ):
+    overlaps = c.plan.num_stages > 1 and any(t.wgmma(d) for x in f.loops for d in x.dots)
+    if not (target.descriptors and overlaps and any(y.streamed for x in f.loops for y in x.loads)):
         return []
     return [replace(c.plan, loads="descriptor")]
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from flashgen.ir.box import streamed
 from flashgen.ir.workload import Workload
 from flashgen.plan.plan import Measured, Plan, loop_clocks, measured_near
 
@@ -34,6 +35,12 @@ def lowered(spec: str, schedule: str = "flash2") -> Lowered:
     from flashgen.spec.model import AttentionSpec
 
     return lower_spec(AttentionSpec.from_json(spec), schedule)
+
+
+@lru_cache(maxsize=256)
+def boxes(spec: str, schedule: str = "flash2") -> frozenset[str]:
+    """The tensors of which the loops of a spec's program read boxes (``ir.box``)."""
+    return streamed(lowered(spec, schedule).program)
 
 
 @lru_cache(maxsize=1024)

@@ -29,10 +29,8 @@ from .device import Known
 from .launch import Compiled, build, current_gpu, loaded
 from .record import Record, Workspace
 from .settle import Settling
-from .source import choices, confirmed_us, examined, generated, measured, picked, plans, steering
+from .source import boxes, choices, confirmed_us, examined, generated, measured, picked, plans, steering
 
-#: Tensors that loops read and that descriptors can. (``flash2`` reads q before its loop.)
-STREAMED = ("q", "k", "v", "o", "do")
 #: A generated module with its kernels, compiled and loaded.
 Variant: TypeAlias = tuple[Record, tuple[Compiled, ...]]
 
@@ -72,7 +70,7 @@ class Variants:
         kinds = {name: kind(name, t, free=name in self.inputs) for name, t in tensors.items()}
         key = (target.name, device, tuple(kinds.items()))
         if key not in self._sets:
-            described = describable_loads(self.schedule, kinds)
+            described = describable_loads(self.spec, self.schedule, kinds)
             found = plans(self.spec, target.name, DTYPES[elem], described, self.schedule)
             ask = Asked(elem, kinds, target, described)
             self._sets[key] = self._distinct(v for p in found for v in self._searched(p, ask))
@@ -177,10 +175,9 @@ def _loaded(built: Any, ask: Asked) -> Compiled | str:
         return str(e)
 
 
-def describable_loads(schedule: str, kinds: Mapping[str, Kind]) -> bool:
-    """Whether tensor descriptors can read all that the loops of a program read."""
-    streamed = ("k", "v") if schedule == "flash2" else STREAMED
-    return all(kinds[n].described for n in streamed if n in kinds)
+def describable_loads(spec: str, schedule: str, kinds: Mapping[str, Kind]) -> bool:
+    """Whether tensor descriptors can read all boxes that the loops of a program read."""
+    return all(kinds[n].described for n in boxes(spec, schedule))
 
 
 def kind(name: str, t: Tensor, free: bool) -> Kind:
@@ -198,7 +195,7 @@ def kind(name: str, t: Tensor, free: bool) -> Kind:
         aligned=at % VECTOR_BYTES == 0,
         strides_aligned=not lengths and all(s * size % VECTOR_BYTES == 0 for s in steps),
         unit=unit,
-        described=name in STREAMED and at % VECTOR_BYTES == 0 and describable(t),
+        described=name in ROWS and at % VECTOR_BYTES == 0 and describable(t),
     )
 
 

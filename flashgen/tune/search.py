@@ -112,7 +112,7 @@ def candidates(on: Stage, kernel: int, top: int | None) -> list[tuple[Plan, floa
     """The ``top`` most promising plans for this kernel at the stage's workload (None: all that the planner
     does not reject), each with its predicted time; the model's choice is among them."""
     base = replace(on.plan, workload=on.work)
-    described = describable_loads(on.schedule, on.kinds)
+    described = describable_loads(on.spec, on.schedule, on.kinds)
     # ``choices`` starts with the plan it is given, and that is the model's choice here
     return [(c.plan, c.us) for c in islice(choices(on.spec, base, kernel, described), top)]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from flashgen.count.liveness import largest, leads_to_dot, liveness
 from flashgen.expr.nodes import Call, Const, Expr, Var, children, variables
 from flashgen.expr.ops import OPS
+from flashgen.ir.box import is_box
 from flashgen.ir.program import (
     Coords,
     Dot,
@@ -80,6 +81,7 @@ class LoadFacts:
     varies: frozenset[str]  # the grid's axes that its index depends on: programs along others read the same
     gathered: bool  # elements lie where a computed index says, one by one
     along: str  # the axis of a matrix along which elements lie side by side in HBM
+    streamed: bool  # a loop brings it, and it is a box of the tensor (``ir.box``)
 
 
 @dataclass
@@ -204,7 +206,8 @@ class _Reader:
                 out.loads.append(
                     LoadFacts(s.dst.name, s.dst.axes, s.dst.dtype, s.dst.name in operands,
                               s.dst.name in leads, reused, s.src, self.varies[s.dst.name],
-                              self._gathers(s), self._along(s))
+                              self._gathers(s), self._along(s),
+                              in_loop and is_box(s, self.program.tensor(s.src), self.ranges))
                 )  # fmt: skip
             elif isinstance(s, Store):
                 out.stores.append((s.value.axes, s.value.dtype))

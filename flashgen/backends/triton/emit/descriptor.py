@@ -7,8 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flashgen.expr import algebra as al
-from flashgen.expr.nodes import Call, Expr, Var
+from flashgen.expr.nodes import Var
+from flashgen.ir.box import is_box
 from flashgen.ir.program import Load
 
 from .facts import literal
@@ -30,14 +30,10 @@ class Descriptor:
 
 
 def describe(s: Load, body: Body) -> Descriptor | None:
-    """How ``s`` reads through a descriptor, or None where it cannot: scalars, then two tile axes of which
-    the last is contiguous, and no guard but the tensor's own bounds."""
-    tensor = body.addresses.tensors[s.src]
+    """How ``s`` reads through a descriptor, or None where it cannot: it must bring a box (``ir.box``)."""
+    if not is_box(s, body.addresses.tensors[s.src], body.facts.starts):
+        return None
     spans = [e for e in s.index if isinstance(e, Var) and e.name in body.facts.starts]
-    if tensor.role not in ("q", "k", "v", "saved") or len(spans) != 2 or tuple(s.index[-2:]) != tuple(spans):
-        return None
-    if s.fill != 0 or not _only_bounds(s.guard, dict(zip(s.index, tensor.dims, strict=True))):
-        return None
     axes = [body.facts.tiles[e.name].axes[0] for e in spans]
     sizes = [body.sizes[a] for a in axes]
     numbers = [literal(n, body.addresses.sides) or 1 for n in sizes]
@@ -51,15 +47,3 @@ def describe(s: Load, body: Body) -> Descriptor | None:
         shape=", ".join(body.out.text(n) for n in sizes),
         turned=tuple(axes) != s.dst.axes,
     )
-
-
-def _only_bounds(guard: Expr | None, extents: dict[Expr, Expr]) -> bool:
-    """Whether a guard says no more than index < extent."""
-    if guard is None:
-        return True
-    if isinstance(guard, Call) and guard.op == "and":
-        return all(_only_bounds(a, extents) for a in guard.args)
-    if isinstance(guard, Call) and guard.op == "lt":
-        inside = extents.get(guard.args[0])
-        return inside is not None and al.at_most(guard.args[1], inside) and al.at_most(inside, guard.args[1])
-    return False
