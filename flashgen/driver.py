@@ -30,9 +30,9 @@ from flashgen.schedule.standard import standard
 from flashgen.schedule.standard_backward import standard_backward
 
 if TYPE_CHECKING:
-    from flashgen.backends.triton.emit.source import Source
     from flashgen.ir.workload import Workload
     from flashgen.plan.plan import Plan
+    from flashgen.plan.source import Source
     from flashgen.spec.model import AttentionSpec
     from flashgen.targets.target import Target
 
@@ -106,8 +106,8 @@ def emit_source(
     ``interpretable``: a twin of the module, on the same tiles, that Triton's interpreter runs.
     """
     from flashgen import __version__
-    from flashgen.backends.triton.emit.source import Provenance
-    from flashgen.backends.triton.emit.triton import emit
+    from flashgen.plan.backend import backend_named
+    from flashgen.plan.source import Provenance
     from flashgen.toolchain import triton_version
 
     spec = lowered.spec
@@ -125,4 +125,5 @@ def emit_source(
     if interpretable:
         provenance = replace(provenance, elements=INTERPRETED, notes=(*provenance.notes, TWIN))
         plan, more = plan.portable(), tuple((known, its.portable()) for known, its in more)
-    return emit(lowered.program, plan, provenance, *((known.program, its) for known, its in more))
+    backend = backend_named(plan.backend)
+    return backend.print(lowered.program, plan, provenance, *((known.program, its) for known, its in more))

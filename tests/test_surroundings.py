@@ -15,8 +15,8 @@ import pytest
 
 import flashgen
 from flashgen import resources, toolchain
+from flashgen.backends.triton import verdict
 from flashgen.errors import CannotRun
-from flashgen.plan import verdict
 from flashgen.runtime import cache
 
 from .hidden import NO_TRITON, surroundings

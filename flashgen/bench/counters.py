@@ -17,8 +17,8 @@ from flashgen.driver import lower_spec
 from flashgen.errors import FlashgenError
 from flashgen.plan.model.cost import kernel_cost
 from flashgen.plan.model.facts import facts
+from flashgen.plan.model.tiling import tiling
 from flashgen.plan.plan import Plan
-from flashgen.plan.resources import tiling
 from flashgen.runtime.source import best_plan
 from flashgen.targets.target import load_target
 

@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from flashgen.driver import Lowered, emit_source, lower_spec
+from flashgen.plan.backend import Verdict, backend_of
 from flashgen.plan.plan import Plan
 from flashgen.plan.search import Candidate, candidates, make_plan
-from flashgen.plan.verdict import Verdict, compiled, job
 from flashgen.spec.model import AttentionSpec
 from flashgen.targets.target import Target
 
@@ -121,8 +121,8 @@ def measure(
             return
         with printing:
             plan = w.plan()
-            text = job(w.lowered.program, emit_source(w.lowered, plan), w.kernel, plan, w.target)
-        verdict = compiled(text)
+            text = emit_source(w.lowered, plan)
+        verdict = backend_of(w.target).compile(w.lowered.program, text, w.kernel, plan, w.target)
         done.append(_usage(w, verdict))
         tell(len(done))
 

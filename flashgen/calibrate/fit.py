@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from flashgen.errors import PlanError
 from flashgen.plan.model.cost import kernel_cost
-from flashgen.plan.resources import tiling
+from flashgen.plan.model.tiling import tiling
 from flashgen.targets.target import GPU_NUMBERS, Target
 
 from .measurements import Measurements, Row, facts_of

@@ -70,7 +70,7 @@ def start_for(device: Device, name: str | None = None) -> Target:
     """The target called ``name`` (or of that file), or the one to start from for ``device``."""
     if name is not None:
         return load_target(name)
-    gpus = [t for t in map(load_target, target_names()) if t.backend == "triton"]
+    gpus = [t for t in map(load_target, target_names()) if t.gpu]
     near, known = nearest(device, gpus)
     if known:
         return near

@@ -70,7 +70,7 @@ def command(
     from flashgen.explain.call import capacity_notes
 
     known, gpu, chosen = given(spec, target, dtype, sram)
-    if gpu.backend == "interpreter":
+    if not gpu.gpu:
         raise PlanError(
             f"{gpu.name} runs the program itself and has no kernel; build for a GPU, such as h100"
         )
@@ -126,9 +126,9 @@ def said(
     each kernel's ``ranked`` candidates."""
     from flashgen.explain.call import call_text
     from flashgen.explain.overruled import overruled
+    from flashgen.plan.backend import backend_of
     from flashgen.plan.model.facts import facts
-    from flashgen.plan.resources import tiling
-    from flashgen.plan.smem import smem_bytes
+    from flashgen.plan.model.tiling import tiling
     from flashgen.size import show_size
 
     exist = show_size(target.smem_bytes)
@@ -143,7 +143,7 @@ def said(
             line += f"{show_size(m.smem_bytes)} of {exist} of shared memory a block, "
             line += f"{m.registers} registers and {m.spill_bytes} B of spills a thread"
         else:
-            smem = show_size(smem_bytes(tiling(f, kernel, plan.dtype, target)))
+            smem = show_size(backend_of(target).smem_bytes(tiling(f, kernel, plan.dtype, target)))
             line += f"{smem} of {exist} of shared memory a block predicted, not compiled"
         lines.append(line)
         if ranked and w is not None:

@@ -52,7 +52,7 @@ def command(
     lowered = lower_spec(known, algorithm(schedule, backward))
     size = None if sram is None else parse_size(sram)
     names = [name for given in target or [] for name in given.split(",")]
-    gpus = [g for g in map(load_target, names or target_names()) if g.backend == "triton"]
+    gpus = [g for g in map(load_target, names or target_names()) if g.gpu]
     gpus = [g.with_sram(size) for g in gpus]
     work = workload(known, seqlen, seqlen_q, batch, heads)
     dtypes = known.dtypes if dtype is None else [dtype]

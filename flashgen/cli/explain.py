@@ -51,7 +51,7 @@ def command(
     work = workload(known, seqlen, seqlen_q, batch, heads)
     lowered = lower_spec(known, algorithm(schedule, backward))
     ranked = None
-    if confirm and gpu.backend == "triton":
+    if confirm and gpu.gpu:
         with progress(f"compiling candidates for {gpu.name}") as tell:
             emit = partial(emit_source, lowered)
             ranked = rankings(lowered.program, gpu, kind, work, emit, tell=tell)

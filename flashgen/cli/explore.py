@@ -67,7 +67,7 @@ def command(
                 f"--{end} {file}: what is written is {end.upper()}, so name a file that ends in .{end}"
             )
     known, gpu, kind = given(spec, target, dtype, sram)
-    if gpu.backend == "interpreter":
+    if not gpu.gpu:
         raise PlanError(f"{gpu.name} has no SRAM to explore: name a GPU, such as h100")
     work = workload(known, seqlen, seqlen_q, batch, heads)
     path = output or Path("out") / known.name / "explore.html"

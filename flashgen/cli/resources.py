@@ -57,7 +57,7 @@ def command(
             raise FlashgenError(f"{word!r} is none of {', '.join(known)}")
     targets = [load_target(name) for name in target.split(",")]
     for t in targets:
-        if t.backend != "triton":
+        if not t.gpu:
             raise PlanError(f"{t.name} has no compiler: its kernels are interpreted; name GPUs")
     known_specs = [load_spec(find(name)) for name in specs or gallery()]
     waiting = list(work(known_specs, targets, wanted, sample, dtype))

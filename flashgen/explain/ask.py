@@ -74,7 +74,7 @@ def explain(
 
     sizes = Sizes(seqlen, seqlen_q, batch, heads)
     asked = question(spec, target, schedule, backward, dtype, sram, sizes)
-    ranked = asked.ranked() if confirm and asked.target.backend == "triton" else None
+    ranked = asked.ranked() if confirm and asked.target.gpu else None
     plan = asked.plan(ranked)
     program = asked.lowered.program
     words = [explained(program, asked.target, asked.dtype, asked.workload, ranked)]

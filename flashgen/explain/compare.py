@@ -13,8 +13,8 @@ from flashgen.ir.program import Program
 from flashgen.ir.workload import Workload
 from flashgen.plan.confirm import Emit, ranking
 from flashgen.plan.model.facts import facts
+from flashgen.plan.model.tiling import blocks_per_sm, tiling
 from flashgen.plan.plan import KernelPlan
-from flashgen.plan.resources import blocks_per_sm, tiling
 from flashgen.plan.search import best_of_each, candidates, check_dtype
 from flashgen.size import show_size
 from flashgen.targets.target import Target
@@ -118,7 +118,7 @@ def comparison(program: Program, rows: Sequence[Row], w: Workload) -> Grid:
             cells.append((r.target.name, r.dtype, "together", "", f"{sum(x.us for x in mine):,.0f}"))
     planned = [r for r in rows if r.plan is not None]
     notes = [f"note: {n}" for r in planned for n in capacity_notes(program, r.target, r.dtype, w)]
-    gpus = {r.target.name: r.target for r in planned if r.target.backend == "triton"}
+    gpus = {r.target.name: r.target for r in planned if r.target.gpu}
     if sheets := [name for name, g in gpus.items() if not g.calibrated]:
         notes.append(
             f"note: times on {', '.join(sheets)} follow from data sheets, no kernel was measured there"

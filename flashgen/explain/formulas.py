@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from flashgen.count.walk import head_dims
 from flashgen.expr.nodes import Const
 from flashgen.ir.dtypes import ACC_BYTES, ITEM_BYTES
-from flashgen.plan.resources import Tiling, register_parts
-from flashgen.plan.smem import Term, smem_terms
+from flashgen.plan.backend import Term, backend_of
+from flashgen.plan.model.tiling import Tiling
 
 if TYPE_CHECKING:
     from sympy import Expr
@@ -43,11 +43,11 @@ def _copies(x: Term) -> Any:
 
 
 def smem_formula(t: Tiling) -> Expr:
-    """Bytes of shared memory as Triton takes them, for the kind of dots this tiling has."""
+    """Bytes of shared memory as the backend takes them, for the kind of dots this tiling has."""
     import sympy
 
     total: Expr = sympy.Integer(0)
-    for x in smem_terms(t):
+    for x in backend_of(t.target).sizes(t).smem:
         total = total + _copies(x) * _elements(t, x.axes) * x.item
     total = sympy.expand(total)
     return sympy.factor_terms(total) if t.stages < 2 else sympy.collect(total, "stages")
@@ -55,7 +55,9 @@ def smem_formula(t: Tiling) -> Expr:
 
 def smem_text(t: Tiling) -> str:
     """The formula in words and symbols."""
-    names = [f"{x.what} {x.kind}{', ' + x.each if x.each else ''}" for x in smem_terms(t)]
+    names = [
+        f"{x.what} {x.kind}{', ' + x.each if x.each else ''}" for x in backend_of(t.target).sizes(t).smem
+    ]
     return f"{smem_formula(t)}\n({'; '.join(names)})"
 
 
@@ -74,7 +76,7 @@ def on_chip_text(t: Tiling) -> str:
 
 def register_text(t: Tiling) -> str:
     """What holds registers."""
-    return " + ".join(f"{n:.0f} {what}" for what, n in register_parts(t).items())
+    return " + ".join(f"{n:.0f} {what}" for what, n in backend_of(t.target).sizes(t).register_parts.items())
 
 
 #: A longer formula than this tells a reader nothing.

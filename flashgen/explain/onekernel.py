@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from flashgen.plan.model.cost import Cost
 from flashgen.plan.model.facts import DotFacts, KernelFacts
-from flashgen.plan.resources import Tiling
+from flashgen.plan.model.tiling import Tiling
 
 
 def one_kernel_text(found: Sequence[tuple[KernelFacts, Tiling, Cost]]) -> str:

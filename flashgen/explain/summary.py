@@ -10,8 +10,8 @@ from flashgen.ir.program import Program
 from flashgen.ir.workload import Workload
 from flashgen.plan.model.cost import Cost, kernel_cost
 from flashgen.plan.model.facts import KernelFacts, facts
+from flashgen.plan.model.tiling import Tiling, blocks_per_sm, tiling
 from flashgen.plan.plan import KernelPlan
-from flashgen.plan.resources import Tiling, blocks_per_sm, tiling
 from flashgen.plan.search import LONG, Candidate, best_of_each, candidates, check_dtype, choose
 from flashgen.size import counted, show_size
 from flashgen.targets.target import Target
@@ -59,7 +59,7 @@ def summary(
     """
     check_dtype(target, dtype)
     w = workload or LONG
-    if target.backend == "interpreter":
+    if not target.gpu:
         return interpreted(program, target, dtype, w)
     found = ranked or [candidates(program, i, target, dtype, w) for i in range(len(program.kernels))]
     return summarised(program, target, dtype, w, best_of_each(found, target, program))

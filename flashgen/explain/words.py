@@ -19,12 +19,13 @@ from flashgen.expr.text import to_text
 from flashgen.grid import Grid, Prose, grid
 from flashgen.ir.program import Program, Scalar, statements
 from flashgen.ir.workload import Workload
+from flashgen.plan.backend import backend_of
 from flashgen.plan.model.cost import Cost, kernel_cost
 from flashgen.plan.model.facts import KernelFacts, facts
 from flashgen.plan.model.launches import effect_lines
 from flashgen.plan.model.passes import Pass
+from flashgen.plan.model.tiling import Tiling, blocks_per_sm, on_chip_bytes, tiling
 from flashgen.plan.plan import KernelPlan, Plan
-from flashgen.plan.resources import Tiling, blocks_per_sm, on_chip_bytes, registers, spilled, tiling
 from flashgen.plan.search import LONG, Candidate, best_of_each, candidates, check_dtype, choose, promise
 from flashgen.plan.steer import doubt
 from flashgen.size import counted, show_amount, show_size
@@ -57,7 +58,7 @@ def explain(
     """
     check_dtype(target, dtype)
     w = workload or LONG
-    if target.backend == "interpreter":
+    if not target.gpu:
         said = interpreted(program, target, dtype, w)
         plan = _interpreter(program, choose(program, target, dtype, w), target)
         return Group(*_opening(said, derivatives), Prose(plan))
@@ -174,9 +175,10 @@ def _formulas(t: Tiling, best: Candidate, cost: Cost, w: Workload) -> Grid:
         ("shared memory", smem, smem_text(t)),
         ("on chip (the papers' M)", show_size(on_chip_bytes(t)), on_chip_text(t)),
     ]
-    wanted = registers(t)
-    spills = f"; about {spilled(t, wanted)} B a thread of them spill" if spilled(t, wanted) else ""
-    rows.append(("registers a thread", f"~{wanted:.0f} of {limit}", register_text(t) + spills))
+    predicted = backend_of(t.target).sizes(t)
+    lost = predicted.spill_bytes
+    spills = f"; about {lost} B a thread of them spill" if lost else ""
+    rows.append(("registers a thread", f"~{predicted.registers:.0f} of {limit}", register_text(t) + spills))
     if measured:
         seen = f"{measured.registers} registers, {measured.spill_bytes} B spilled a thread"
         rows.append(("the compiler says", show_size(measured.smem_bytes), seen))

@@ -65,7 +65,7 @@ def explore(
     """
     sizes = Sizes(seqlen, seqlen_q, batch, heads)
     asked = question(spec, target, schedule, backward, dtype, sram, sizes)
-    if asked.target.backend == "interpreter":
+    if not asked.target.gpu:
         raise PlanError(f"{asked.target.name} has no SRAM to explore: name a GPU, such as h100")
     ranked = asked.ranked() if confirm else None
     data = page_data(Question(asked.lowered, asked.target, asked.dtype, asked.workload), ranked)

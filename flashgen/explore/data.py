@@ -13,8 +13,8 @@ from flashgen.explain.words import PASS_CAUSES, order_text
 from flashgen.ir.dtypes import ITEM_BYTES
 from flashgen.ir.workload import Workload
 from flashgen.plan.model.facts import KernelFacts, facts
+from flashgen.plan.model.tiling import on_chip_bytes, tiling
 from flashgen.plan.plan import MAX_SPILL_BYTES, KernelPlan, Plan
-from flashgen.plan.resources import on_chip_bytes, tiling
 from flashgen.plan.search import DOUBTED, Candidate, best_of, candidates, check_dtype, make_plan
 from flashgen.targets.target import Target, load_target, target_names
 

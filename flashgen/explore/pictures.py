@@ -13,7 +13,7 @@ from typing import Any
 from flashgen.errors import FlashgenError
 from flashgen.ir.dtypes import ITEM_BYTES
 from flashgen.plan.model.cost import Cost
-from flashgen.plan.search import COLUMN_SIDES, ROW_SIDES, Candidate, best_of, candidates
+from flashgen.plan.search import Candidate, best_of, candidates
 from flashgen.size import show_size
 
 from .data import KIB, Question
@@ -83,20 +83,21 @@ def _heat(axes: Any, found: Sequence[Candidate], best: Candidate, name: str) -> 
     times = {at: _cost(c).us for at, c in cells.items()}
     low, high = min(times.values()), max(times.values())
     unit, scale = ("ms", 1e3) if low >= 1000 else ("µs", 1)
-    grid = [[times.get((m, n), math.nan) for n in COLUMN_SIDES] for m in ROW_SIDES]
+    rows, columns = (sorted({c.plan.side(s) for c in found}) for s in ("BLOCK_M", "BLOCK_N"))
+    grid = [[times.get((m, n), math.nan) for n in columns] for m in rows]
     logs = [[math.log(us) if us > 0 else math.nan for us in line] for line in grid]
     axes.imshow(
         logs, cmap="viridis_r", aspect="auto", vmin=math.log(low), vmax=math.log(max(high, 1.1 * low))
     )
     for (m, n), us in times.items():
         dark = us / low > max(high / low, 1.1) ** 0.6
-        at = COLUMN_SIDES.index(n), ROW_SIDES.index(m)
+        at = columns.index(n), rows.index(m)
         chosen = cells[m, n] is best
         weight = "bold" if chosen else "normal"
         shown = f"{us / scale:.3g}" + (" ★" if chosen else "")
         axes.text(*at, shown, ha="center", va="center", color="w" if dark else "k", weight=weight)
-    axes.set_xticks(range(len(COLUMN_SIDES)), COLUMN_SIDES)
-    axes.set_yticks(range(len(ROW_SIDES)), ROW_SIDES)
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
     axes.set(xlabel="BLOCK_N", ylabel="BLOCK_M", title=f"{name}: predicted time, {unit}; ★ the plan")
 
 

@@ -11,12 +11,11 @@ from flashgen.ir.program import Program
 from flashgen.ir.workload import Workload
 from flashgen.plan.model.cost import Cost
 from flashgen.plan.model.facts import facts
+from flashgen.plan.model.tiling import Tiling
 from flashgen.plan.plan import KernelPlan
-from flashgen.plan.resources import Tiling
-from flashgen.plan.search import COLUMN_SIDES, ROW_SIDES
 
 #: Sides with which the tiles are the most.
-LEAST_SIDE = min(ROW_SIDES + COLUMN_SIDES)
+LEAST_SIDE = 16
 
 
 @cache

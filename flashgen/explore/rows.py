@@ -1,7 +1,7 @@
 """A kernel's candidates as the page needs them: everything the planner's choice depends on, for any SRAM.
 
 How much shared memory there is changes three things: which candidates fit, how many blocks share an SM, and
-so their times; and which of the most promising are bettered (``search.REFINEMENTS``). So each candidate is
+so their times; and which of the most promising are bettered (``Backend.refinements``). So each candidate is
 kept with its time at every number of blocks, and with what it would be bettered to.
 """
 
@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from flashgen.explain.words import kind_of, pass_clocks
 from flashgen.ir.program import Program
 from flashgen.ir.workload import Workload
+from flashgen.plan.backend import backend_of
 from flashgen.plan.model.cost import Cost, kernel_cost
 from flashgen.plan.model.facts import facts
+from flashgen.plan.model.tiling import Tiling, block_limits, tiling
 from flashgen.plan.order import best_order
 from flashgen.plan.plan import KernelPlan
-from flashgen.plan.resources import Tiling, block_limits, tiling
-from flashgen.plan.search import REFINEMENTS, Candidate, judge, promise, tilings, with_room
+from flashgen.plan.search import Candidate, judge, promise
 from flashgen.targets.target import Target
 
 from .requests import requested
@@ -88,17 +89,15 @@ def rows_of(
 
     ``compiled``: candidates that the compiler was asked about, by plan; its numbers replace predictions.
     """
-    f = facts(program)[kernel]
+    f, backend = facts(program)[kernel], backend_of(target)
     endless = target.with_sram(ENDLESS)
-    found = [
-        (judge(f, plan, dtype, endless, w), True) for plan in tilings(f, best_order(f, target, dtype, w))
-    ]
+    first = backend.knobs(f, best_order(f, target, dtype, w))
+    found = [(judge(f, plan, dtype, endless, w), True) for plan in first]
     bettered: list[list[Better]] = [[] for _ in found]
-    for step, refine in enumerate(REFINEMENTS):
+    for step, refine in enumerate(backend.refinements(boxes=True)):
         for i, (c, _) in enumerate(list(found)):
-            for plan in [] if c.rejected else refine(f, c, dtype, endless):
-                needs = "registers" if refine is with_room else ""
-                bettered[i].append(Better(step, len(found), needs))
+            for plan in [] if c.rejected else refine.of(tiling(f, c.plan, dtype, endless), c.sizes):
+                bettered[i].append(Better(step, len(found), refine.needs))
                 found.append((judge(f, plan, dtype, endless, w), False))
                 bettered.append([])
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
+from flashgen.backends.triton.specialise import contiguous
 from flashgen.driver import Lowered, lower_spec
 from flashgen.errors import PlanError
 from flashgen.ir.workload import Workload
 from flashgen.plan.plan import KernelPlan, Plan
-from flashgen.plan.specialise import contiguous
 from flashgen.runtime.signature import makes_gradients, signature
 from flashgen.targets.target import load_target
 

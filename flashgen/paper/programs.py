@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
-from itertools import product
 from typing import Any, TypeAlias
 
 from flashgen.count.counts import Numbers, counts
 from flashgen.driver import Lowered, lower_spec
 from flashgen.ir.workload import Workload
+from flashgen.plan.backend import backend_of
 from flashgen.plan.model.cost import kernel_cost
 from flashgen.plan.model.facts import facts
+from flashgen.plan.model.tiling import tiling
 from flashgen.plan.order import order_of
 from flashgen.plan.plan import MAX_SPILL_BYTES, KernelPlan
-from flashgen.plan.resources import tiling
-from flashgen.plan.search import STAGES, WARPS, candidates, choose, judge, promise
+from flashgen.plan.search import candidates, choose, judge, promise
 from flashgen.spec.model import AttentionSpec
 from flashgen.targets.target import load_target
 
@@ -82,7 +83,8 @@ def _promising(
             found = candidates(of.program, i, g, DTYPE, w)
         else:
             own = tuple((name, fixed[name]) for name in f.sides)
-            plans = [KernelPlan(own, n, stages, order_of(f)) for n, stages in product(WARPS, STAGES)]
+            knobs = backend_of(g).knobs(f, order_of(f))
+            plans = dict.fromkeys(replace(p, sides=own) for p in knobs)  # the papers have other sides too
             found = [judge(f, p, DTYPE, g, w) for p in plans]
         good = [c.plan for c in sorted((c for c in found if not c.rejected), key=promise)]
         if not good:

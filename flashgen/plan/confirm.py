@@ -17,23 +17,24 @@ from flashgen.ir.program import Program
 from flashgen.ir.workload import Workload
 from flashgen.plan.model.cost import kernel_cost
 from flashgen.plan.model.facts import facts
+from flashgen.plan.model.tiling import tiling
 from flashgen.size import show_size
 from flashgen.targets.target import Target
 
+from .backend import Room, Verdict, backend_of
 from .loop_clocks import simulated
 from .plan import MAX_SPILL_BYTES, KernelPlan, Plan
-from .resources import tiling
 from .search import Candidate, best_of, candidates, check_dtype, choose, make_plan
 from .shared_values import shared_values
-from .steer import Passed, Room, Steering, room
-from .verdict import Module, Verdict, compiled, job
+from .source import Source
+from .steer import Passed, Steering, room
 
 #: Candidates that the compiler passes before the best of them is taken, where it refuses none.
 TRIES = 12
 #: Bytes of spills a thread that are taken, and said, where no tiling does with fewer: slow, but no dead end.
 LAST_RESORT_BYTES = 4 * MAX_SPILL_BYTES
 #: Prints the module of a plan; the emitter is a later level, so it is handed in.
-Emit = Callable[[Plan], Module]
+Emit = Callable[[Plan], Source]
 #: Is told in a line how far it is.
 Tell = Callable[[str], object]
 
@@ -46,9 +47,13 @@ def verdicts(
     program: Program, plans: Sequence[Plan], kernel: int, target: Target, emit: Emit, workers: int = 2
 ) -> list[Verdict]:
     """The verdicts on kernel number ``kernel`` of each plan, compiled side by side."""
-    jobs = [job(program, emit(p), kernel, p, target) for p in plans]
+    printed, compile = [emit(p) for p in plans], backend_of(target).compile
+
+    def one(of: tuple[Plan, Source]) -> Verdict:
+        return compile(program, of[1], kernel, of[0], target)
+
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(compiled, jobs))
+        return list(pool.map(one, zip(plans, printed, strict=True)))
 
 
 def judged(

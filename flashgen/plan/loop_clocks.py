@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flashgen.plan.model.facts import LoopFacts
+from flashgen.plan.model.tiling import Tiling, blocks_per_sm
 
+from .backend import backend_of
 from .pipes import Event, Pipe, dot_sides, steps
 from .plan import LoopClocks, Measured
-from .resources import Tiling, blocks_per_sm
 from .sass import Instruction
-from .sectors import sent
 from .simulate import pass_clocks
 
 #: Bytes a clock that L2 sends to an SM at most.
@@ -65,7 +65,9 @@ def _clocks(t: Tiling, body: LoopFacts, code: Sequence[Instruction], per_sm: int
     """Clocks of the target: between one block on an SM and as many as fit, in proportion."""
     fetched = float(sum(t.bytes_of(x) for x in body.loads if t.by_descriptor(x)))
     copied = [x for x in body.loads if not t.by_descriptor(x)]
-    times = sum(sent(t, x) for x in copied) / max(1, sum(t.bytes_of(x) for x in copied))
+    times = sum(backend_of(t.target).fetched(t, x) for x in copied) / max(
+        1, sum(t.bytes_of(x) for x in copied)
+    )
     taken = [replace(s, amount=round(times * s.amount)) if s.event == Event.COPY else s for s in steps(code)]
     warps = max(1, t.warps // 4)
 

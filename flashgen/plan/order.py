@@ -16,10 +16,10 @@ from flashgen.ir.workload import Workload
 from flashgen.plan.model.cost import kernel_cost
 from flashgen.plan.model.dram import apart
 from flashgen.plan.model.facts import KernelFacts
+from flashgen.plan.model.tiling import tiling
 from flashgen.targets.target import Target
 
 from .plan import KernelPlan, Measured, Order
-from .resources import tiling
 
 #: Heads launched together where rows differ in length. Measured on H100, causal, head dims 64 to 256 and
 #: 2,048 to 16,384 keys: 4 to 8 are best or within 2% of it; 1 loses up to 20%, all of them up to 25%.

@@ -117,6 +117,7 @@ class Plan:
     ``smem_bytes``, ``registers`` and ``predicted_us`` are predictions (the largest kernel's, the sum of
     times at ``workload``); ``compiled`` holds the compiler's numbers once the plan is confirmed, and
     ``spill_bytes`` is None until then. ``inline_ptx``: the target takes NVIDIA's inline assembly.
+    ``backend``: the GPU language that it is for.
     ``measured_us``: the time of each kernel at ``workload``, where the plan was found by measuring.
     """
 
@@ -130,6 +131,7 @@ class Plan:
     workload: Workload | None = None
     compiled: tuple[Measured, ...] | None = None
     inline_ptx: bool = False
+    backend: str = "triton"
     measured_us: tuple[float, ...] = ()
 
     @property

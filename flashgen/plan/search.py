@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from flashgen.errors import PlanError
 from flashgen.ir.dtypes import ITEM_BYTES
@@ -12,31 +11,18 @@ from flashgen.ir.program import Program
 from flashgen.ir.workload import Workload
 from flashgen.plan.model.cost import Cost, kernel_cost
 from flashgen.plan.model.facts import KernelFacts, facts
+from flashgen.plan.model.tiling import tiling
 from flashgen.size import show_size
 from flashgen.targets.target import Target, load_target
 
+from .backend import backend_of
 from .order import best_order
-from .plan import MAX_SPILL_BYTES, KernelPlan, Measured, Order, Plan
+from .plan import MAX_SPILL_BYTES, KernelPlan, Measured, Plan
 from .refusal import no_plan, smallest
-from .resources import (
-    Tiling,
-    blocks_per_sm,
-    register_parts,
-    registers,
-    spilled,
-    tiling,
-)
-from .smem import smem_bytes
 
-ROW_SIDES = (16, 32, 64, 128, 256)
-COLUMN_SIDES = (16, 32, 64, 128, 256)
-WARPS = (1, 2, 4, 8)
-STAGES = (1, 2, 3, 4)
 #: One that may spill too much is bettered as well if it is among so many of the most promising, as where head
 #: dims are so large that few tilings do without spills.
 DOUBTED = 40
-#: Registers a thread must keep beside its tiles under a stated limit: with fewer, dots wait on one another.
-ROOM = 24
 #: What a plan is chosen for when no sizes are given: enough work to fill any GPU, long sequences.
 LONG = Workload(4, 32, 32, 8192, 8192)
 #: The estimate of spills may be off by this many bytes a thread; only beyond it is a tiling dropped
@@ -64,13 +50,6 @@ class Candidate:
         return self.measured or Measured(self.smem_bytes, self.registers, self.spill_bytes)
 
 
-def sides_of(f: KernelFacts) -> Iterator[dict[str, int]]:
-    """Every assignment of numbers to the kernel's sides."""
-    choices = [ROW_SIDES if s == f.row_side else COLUMN_SIDES for s in f.sides]
-    for numbers in product(*choices):
-        yield dict(zip(f.sides, numbers, strict=True))
-
-
 def candidates(
     program: Program,
     kernel: int,
@@ -83,51 +62,17 @@ def candidates(
 
     ``described``: K and V may be read by tensor descriptors.
     """
-    f = facts(program)[kernel]
+    f, backend = facts(program)[kernel], backend_of(target)
     w = workload or LONG
-    tried = [judge(f, plan, dtype, target, w) for plan in tilings(f, best_order(f, target, dtype, w))]
+    tried = [judge(f, plan, dtype, target, w) for plan in backend.knobs(f, best_order(f, target, dtype, w))]
     bad = [c for c in tried if c.rejected]
     good = sorted((c for c in tried if not c.rejected), key=promise)
-    for refine in REFINEMENTS if described else REFINEMENTS[1:]:
+    for refine in backend.refinements(described):
         worth = [c for i, c in enumerate(good) if i < DOUBTED or c.spill_bytes <= MAX_SPILL_BYTES]
-        plans = [plan for c in worth for plan in refine(f, c, dtype, target)]
+        plans = [p for c in worth for p in refine.of(tiling(f, c.plan, dtype, target), c.sizes)]
         more = [judge(f, plan, dtype, target, w) for plan in plans]
         good = sorted(good + [c for c in more if not c.rejected], key=promise)
     return good + bad
-
-
-def tilings(f: KernelFacts, order: Order) -> Iterator[KernelPlan]:
-    """Every assignment of sides, warps and stages, sensible or not."""
-    for sides in sides_of(f):
-        for warps, stages in product(WARPS, STAGES):
-            yield KernelPlan(tuple(sides.items()), warps, stages, order)
-
-
-def by_descriptor(f: KernelFacts, c: Candidate, dtype: str, target: Target) -> list[KernelPlan]:
-    """The same tiles read by tensor descriptors, where the target has them and loads overlap with dots."""
-    t = tiling(f, c.plan, dtype, target)
-    overlaps = c.plan.num_stages > 1 and any(t.wgmma(d) for x in f.loops for d in x.dots)
-    if not (target.descriptors and overlaps and any(y.streamed for x in f.loops for y in x.loads)):
-        return []
-    return [replace(c.plan, loads="descriptor")]
-
-
-def with_room(f: KernelFacts, c: Candidate, dtype: str, target: Target) -> list[KernelPlan]:
-    """The same tiles with as few registers a thread as let one more block share an SM."""
-    t = tiling(f, c.plan, dtype, target)
-    now, limit = blocks_per_sm(t, c.smem_bytes, c.registers)
-    if limit != "registers" or not target.register_caps:
-        return []
-    cap = target.integer("registers_per_sm") // (t.threads * (now + 1)) // 8 * 8
-    limited = replace(t, max_registers=cap)
-    parts = register_parts(limited)
-    if parts["tiles"] + ROOM > cap or spilled(limited, sum(parts.values())):
-        return []
-    return [replace(c.plan, max_registers=cap)]
-
-
-#: Ways to better a tiling, in the order in which they are tried, each on what the ones before it found too.
-REFINEMENTS = (by_descriptor, with_room)
 
 
 def promise(c: Candidate) -> tuple[bool, float, float, int, int]:
@@ -139,37 +84,18 @@ def promise(c: Candidate) -> tuple[bool, float, float, int, int]:
 
 def judge(f: KernelFacts, plan: KernelPlan, dtype: str, target: Target, w: Workload) -> Candidate:
     """``plan`` with its predicted sizes and time, or with the reason that rules it out."""
-    t = tiling(f, plan, dtype, target)
-    smem = smem_bytes(t)
-    limit = t.target.smem_bytes
-    why = _misfit(t)
-    regs = 0.0 if why else registers(t)
-    spill = spilled(t, regs)
-    if spill > MAX_SPILL_BYTES + SPILL_DOUBT:
-        why = f"would spill about {spill} bytes a thread, {MAX_SPILL_BYTES} are allowed"
-    too_big = not why and smem > limit
+    t, backend = tiling(f, plan, dtype, target), backend_of(target)
+    limit = target.smem_bytes
+    if why := backend.misfit(t):
+        return Candidate(plan, backend.smem_bytes(t), 0, 0, None, why)
+    m = backend.sizes(t).measured
+    if m.spill_bytes > MAX_SPILL_BYTES + SPILL_DOUBT:
+        why = f"would spill about {m.spill_bytes} bytes a thread, {MAX_SPILL_BYTES} are allowed"
+    too_big = not why and m.smem_bytes > limit
     if too_big:
-        why = f"needs {show_size(smem)} of shared memory, {show_size(limit)} exist"
-    if why:
-        return Candidate(plan, smem, round(regs), spill, None, why, too_big)
-    cost = kernel_cost(t, w, Measured(smem, round(regs), spill))
-    return Candidate(plan, smem, round(regs), spill, cost)
-
-
-def _misfit(t: Tiling) -> str:
-    """Why a tiling makes no sense whatever it costs."""
-    rows = t.count((t.facts.kernel.axes[0].name,))
-    dots = [d for loop in t.facts.loops for d in loop.dots]
-    if dots and all(t.fma(d) for d in dots):
-        if any(t.per_thread(d) < 1 for d in dots):
-            return f"{t.threads} threads have less than one result each"
-    elif t.warps > max(1, rows // 16):
-        return f"{t.warps} warps would share {rows} rows (16 rows a warp and dot)"
-    if t.stages > 1 and not t.facts.loops:
-        return "no loop to pipeline"
-    if t.stages > 1 and not t.target.async_copies:
-        return "no asynchronous copies to pipeline"
-    return ""
+        why = f"needs {show_size(m.smem_bytes)} of shared memory, {show_size(limit)} exist"
+    cost = None if why else kernel_cost(t, w, m)
+    return Candidate(plan, m.smem_bytes, m.registers, m.spill_bytes, cost, why, too_big)
 
 
 def choose(
@@ -187,7 +113,7 @@ def choose(
     """
     g = load_target(target, sram) if isinstance(target, str) else target.with_sram(sram)
     check_dtype(g, dtype)
-    if g.backend == "interpreter":
+    if not g.gpu:
         from .interpreter import interpreter_plan
 
         return interpreter_plan(program, g, dtype, workload)
@@ -237,4 +163,5 @@ def make_plan(
         predicted_us=round(sum(c.cost.us for c in best if c.cost), 2),
         workload=workload,
         inline_ptx=target.arch.startswith("sm_"),
+        backend=target.backend,
     )

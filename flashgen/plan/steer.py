@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from flashgen.plan.model.facts import KernelFacts
+from flashgen.plan.model.tiling import tiling
 from flashgen.targets.target import Target
 
+from .backend import Room, backend_of
 from .plan import MAX_SPILL_BYTES, KernelPlan, Measured
-from .resources import TIGHT_REGISTERS, register_parts, tiling
-from .search import STAGES
 from .shared_values import shared_values
-from .smem import pipelined, smem_bytes
 
 T = TypeVar("T")
 #: Candidates that the compiler may refuse before the search ends, and verdicts that are enough where some
@@ -38,63 +37,25 @@ FEW = 2
 ADDRESS_REGISTERS = 2
 
 
-@dataclass(frozen=True)
-class Room:
-    """What a tiling asks of a thread's registers, and of shared memory.
+def distance(a: Room, b: Room) -> tuple[float, bool]:
+    """How far apart two are, by elements first."""
+    return abs(math.log2(a.elements / b.elements)), a.warps != b.warps
 
-    ``kind``: whether dots are asynchronous, and how loads are issued. ``held``: registers a thread that named
-    tiles, addresses and operands take by estimate; ``elements`` of a tile of scores that it has; ``limit``:
-    registers it may have. ``ahead``: dots of the next pass run beside this one's work (wgmma in a pipelined
-    loop), and hold more than can be counted. ``smem``: bytes of shared memory predicted, ``smem_limit`` those
-    that exist. ``code``: the numbers that the code depends on; where no loop is pipelined stages are none of
-    them.
-    """
 
-    code: KernelPlan
-    kind: tuple[bool, str]
-    held: float
-    elements: float
-    limit: int
-    warps: int
-    ahead: bool
-    smem: int
-    smem_limit: int
-
-    def distance(self, other: Room) -> tuple[float, bool]:
-        """How far apart two are, by elements first."""
-        return abs(math.log2(self.elements / other.elements)), self.warps != other.warps
-
-    def covers(self, other: Room) -> bool:
-        """Whether this one, with as many warps, asks for no less than ``other`` in every respect."""
-        return (
-            self.warps == other.warps
-            and self.ahead >= other.ahead
-            and self.held >= other.held
-            and self.elements >= other.elements
-            and self.limit <= other.limit
-        )
+def covers(a: Room, b: Room) -> bool:
+    """Whether ``a``, with as many warps, asks for no less than ``b`` in every respect."""
+    return (
+        a.warps == b.warps
+        and a.ahead >= b.ahead
+        and a.held >= b.held
+        and a.elements >= b.elements
+        and a.limit <= b.limit
+    )
 
 
 def room(f: KernelFacts, plan: KernelPlan, dtype: str, target: Target) -> Room:
     """The ``Room`` of a kernel with the numbers of ``plan``."""
-    t = tiling(f, plan, dtype, target)
-    held = sum(n for what, n in register_parts(t).items() if what != "base")
-    elements = math.prod(t.sides.values()) / t.threads
-    inner = [loop for loop in f.loops if pipelined(t, loop)]
-    ahead = any(t.wgmma(d) for loop in inner for d in loop.dots)
-    code = plan if inner else replace(plan, num_stages=1)
-    wgmma = any(t.wgmma(d) for body in (f.body, *f.loops) for d in body.dots)
-    return Room(
-        code,
-        (wgmma, plan.loads),
-        held,
-        elements,
-        t.register_limit,
-        t.warps,
-        ahead,
-        smem_bytes(t),
-        target.smem_bytes,
-    )
+    return backend_of(target).room(tiling(f, plan, dtype, target))
 
 
 @dataclass(frozen=True)
@@ -109,7 +70,7 @@ class Lesson:
         """Registers an element takes beyond the estimate, by what was used and spilled."""
         assert self.measured is not None
         wanted = self.measured.registers + self.measured.spill_bytes / 4
-        return max(0.0, (wanted - self.room.held - TIGHT_REGISTERS) / self.room.elements)
+        return max(0.0, (wanted - self.room.held - self.room.beside) / self.room.elements)
 
     @property
     def spilled(self) -> bool:
@@ -171,18 +132,21 @@ class Steering:
     def next_ones(self, waiting: Sequence[T], room_of: Callable[[T], Room], n: int, passed: bool) -> list[T]:
         """At most ``n`` of ``waiting``, the most promising first, to compile now.
 
-        Those are the first that are thought to be accepted; in doubt no two that differ in their stages
-        alone, which spill alike. Where there are none, and none ``passed`` yet, it is the one that comes
+        Those are the first that are thought to be accepted; in doubt no two of one family, which
+        spill alike. Where there are none, and none ``passed`` yet, it is the one that comes
         nearest; none where all ask for as much as one that was refused.
         """
         asked = {x.room.code for x in self.lessons}
+        families: set[object] = set()
         hopeful: list[T] = []
         for x in waiting:
             r = room_of(x)
-            if r.code in asked or not self.hopeful(r):
+            known = r.code in asked or (self.doubted and r.family in families)
+            if known or not self.hopeful(r):
                 continue
             hopeful.append(x)
-            asked |= {r.code, *(replace(r.code, num_stages=s) for s in STAGES if self.doubted)}
+            asked.add(r.code)
+            families.add(r.family)
             if len(hopeful) == n:
                 break
         if hopeful or passed:
@@ -204,7 +168,7 @@ class Steering:
         spilled too much."""
         if sum(x.kind == r.kind for x in self.unsound) >= UNSOUND:
             return True
-        return any(r.covers(x.room) for x in self.lessons if x.spilled)
+        return any(covers(r, x.room) for x in self.lessons if x.spilled)
 
     def spill_bytes(self, r: Room) -> float:
         """Bytes a thread that ``r`` is now thought to spill, by the verdict on the tiling nearest to it.
@@ -214,8 +178,8 @@ class Steering:
         about = [x for x in self.lessons if x.measured is not None and (r.ahead or not x.room.ahead)]
         rate = self.rate
         if any(rate or x.spilled for x in about):
-            rate = min(reversed(about), key=lambda x: x.room.distance(r)).rate
-        return 4 * (r.held + TIGHT_REGISTERS + rate * r.elements - r.limit) if rate else 0.0
+            rate = min(reversed(about), key=lambda x: distance(x.room, r)).rate
+        return 4 * (r.held + r.beside + rate * r.elements - r.limit) if rate else 0.0
 
     def smem_bytes(self, r: Room) -> float:
         """Bytes of shared memory that ``r`` is now thought to take: as many times those predicted as it was
@@ -230,7 +194,7 @@ def doubt(f: KernelFacts, plan: KernelPlan, dtype: str, target: Target) -> str:
     r = room(f, plan, dtype, target)
     gathered = max((sum(x.gathered for x in loop.loads) for loop in f.loops), default=0)
     each = shared_values(f.kernel) + ADDRESS_REGISTERS * gathered
-    wanted = r.held + each * r.elements + TIGHT_REGISTERS
+    wanted = r.held + each * r.elements + r.beside
     if 4 * (wanted - r.limit) <= MAX_SPILL_BYTES:
         return ""
     return (

@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from flashgen.backends.triton.specialise import VECTOR_BYTES
 from flashgen.errors import TensorError
 from flashgen.interpret.sums import total
 from flashgen.ir.workload import Workload
-from flashgen.plan.specialise import VECTOR_BYTES
 
 from .arguments import check_reach, values
 from .check import check_call

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flashgen.backends.triton.specialise import Kind, specialise
 from flashgen.errors import CannotRun
 from flashgen.plan.plan import Measured
-from flashgen.plan.specialise import Kind, specialise
 from flashgen.toolchain import cache_for_triton, need_triton
 
 from .module import load

@@ -25,7 +25,8 @@ from .tuned import recall
 
 if TYPE_CHECKING:
     from flashgen.driver import Lowered
-    from flashgen.plan.steer import Room, Steering
+    from flashgen.plan.backend import Room
+    from flashgen.plan.steer import Steering
 
 
 @lru_cache(maxsize=256)
@@ -178,11 +179,11 @@ def examined(spec: str, plan: Plan, kernel: int, compiled: Measured, cubin: byte
         return compiled
 
     def make() -> dict[str, str]:
-        from flashgen.plan.compiler import disassembled
+        from flashgen.backends.triton.compiler import disassembled
+        from flashgen.backends.triton.miscompiled import wrong_operands
         from flashgen.plan.loop_clocks import simulated
-        from flashgen.plan.miscompiled import wrong_operands
         from flashgen.plan.model.facts import facts
-        from flashgen.plan.resources import tiling
+        from flashgen.plan.model.tiling import tiling
         from flashgen.plan.sass import inner_loops
 
         code, program = disassembled(cubin), lowered(spec, plan.schedule).program

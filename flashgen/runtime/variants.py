@@ -16,10 +16,10 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from flashgen.backends.triton.specialise import ROWS, VECTOR_BYTES, Kind
 from flashgen.errors import PlanError
 from flashgen.ir.workload import Workload
 from flashgen.plan.plan import Plan
-from flashgen.plan.specialise import ROWS, VECTOR_BYTES, Kind
 
 from .arguments import POINTERS
 from .cache import entry

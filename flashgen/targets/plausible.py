@@ -51,7 +51,7 @@ def check_values(target: Target) -> None:
         expected = _expected(name, number.value, number.unit)
         if expected:
             raise PlanError(f"numbers.{name} is {number.value:g} {number.unit}, expected {expected}")
-    if target.backend == "interpreter":
+    if not target.gpu:
         return
     _check_arch(target.arch)
     if target.warp_size not in WARP_SIZES:

@@ -69,14 +69,15 @@ class Number(BaseModel):
 class Target(BaseModel):
     """One GPU (or the CPU).
 
-    ``matrix``: the kind of matrix unit that Triton uses there, which decides what it keeps where; with
-    ``none`` dots run on the fp32 lanes.
+    ``backend``: the GPU language that serves it, a room of ``flashgen/backends``. ``matrix``: the kind of
+    matrix unit that is used there, which decides what is kept where; with ``none`` dots run on the fp32
+    lanes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     description: str
-    backend: Literal["triton", "interpreter"]
+    backend: str
     arch: str
     matrix: Literal["wgmma", "tcgen05", "mma", "mfma", "none"]
     warp_size: int
@@ -87,6 +88,11 @@ class Target(BaseModel):
     register_caps: bool = False  # the compiler takes a limit of registers a thread
     note: str = ""  # what a user of this GPU should know
     smem_real: int = 0  # bytes a block may really use, where the user stated others
+
+    @property
+    def gpu(self) -> bool:
+        """Whether kernels are generated for it; the interpreter runs programs on the CPU."""
+        return self.backend != "interpreter"
 
     def number(self, name: str) -> float:
         """The value of ``name``; raises ``PlanError`` naming the prediction it is needed for."""
@@ -112,7 +118,7 @@ class Target(BaseModel):
 
     def missing(self) -> dict[str, str]:
         """Numbers that the file lacks, and the prediction (or the kernels) that each would give."""
-        wanted = {**GPU_NUMBERS, **OPTIONAL_NUMBERS} if self.backend == "triton" else CPU_NUMBERS
+        wanted = {**GPU_NUMBERS, **OPTIONAL_NUMBERS} if self.gpu else CPU_NUMBERS
         found = {name: what for name, (_, what) in wanted.items() if name not in self.numbers}
         if self.matrix != "wgmma":  # whose instructions are known
             found.pop("boost", None)
@@ -125,7 +131,7 @@ class Target(BaseModel):
 
     def supports(self, dtype: str) -> bool:
         """Whether kernels of ``dtype`` run here."""
-        return self.backend == "interpreter" or f"{dtype}_rate" in self.numbers
+        return not self.gpu or f"{dtype}_rate" in self.numbers
 
     def with_sram(self, sram: int | None) -> Target:
         """The same GPU with ``sram`` bytes of shared memory a block (and as many more an SM).
@@ -134,7 +140,7 @@ class Target(BaseModel):
         """
         if sram is None:
             return self
-        if self.backend == "interpreter":
+        if not self.gpu:
             raise PlanError(
                 f"target {self.name} runs no thread blocks, so there is no shared memory to state: "
                 "leave sram out, or name a GPU"
@@ -165,7 +171,7 @@ class Target(BaseModel):
                 f"an SM has {per_sm} of shared memory here: as much more or less than a real {self.name}'s "
                 "as a thread block has, so a smaller SRAM costs blocks that share an SM, too"
             )
-        if self.backend == "triton" and not self.calibrated:
+        if self.gpu and not self.calibrated:
             found.append(
                 f"times on {self.name} follow from data sheets alone: no kernel was measured there "
                 "(`flashgen calibrate` does, on such a GPU)"
@@ -223,7 +229,7 @@ def read_target(path: Path, partial: bool = False) -> Target:
         raise PlanError(f"{path}: {e}") from e
     except ValidationError as e:
         raise PlanError(f"{path}: {in_words(e.errors()[0])}") from e
-    needed = GPU_NUMBERS if target.backend == "triton" else CPU_NUMBERS
+    needed = GPU_NUMBERS if target.gpu else CPU_NUMBERS
     known = {**needed, **OPTIONAL_NUMBERS}
     if unknown := [n for n in target.numbers if n not in known]:
         near = difflib.get_close_matches(unknown[0], known, n=1)

@@ -12,9 +12,9 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 
+from flashgen.backends.triton.specialise import Kind
 from flashgen.errors import CannotRun
 from flashgen.plan.plan import Plan
-from flashgen.plan.specialise import Kind
 
 #: Most processes: each holds an interpreter with torch and Triton.
 MOST = 32

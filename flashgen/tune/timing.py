@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from flashgen.backends.triton.specialise import Kind
 from flashgen.errors import PlanError
 from flashgen.ir.workload import Workload
 from flashgen.plan.plan import Plan
-from flashgen.plan.specialise import Kind
 from flashgen.runtime.cuda import steps, workspaces
 from flashgen.runtime.device import Known, target_of
 from flashgen.runtime.launch import Compiled, build, loaded

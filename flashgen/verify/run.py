@@ -241,11 +241,11 @@ def _module(
     num_stages: int,
     seed: int,
 ) -> ModuleType:
-    from flashgen.backends.triton.emit.source import Provenance
-    from flashgen.backends.triton.emit.triton import emit
     from flashgen.driver import plan_for
     from flashgen.ir.workload import Workload
+    from flashgen.plan.backend import backend_named
     from flashgen.plan.plan import KernelPlan, Order, Plan
+    from flashgen.plan.source import Provenance
     from flashgen.runtime.module import load
     from flashgen.runtime.source import best_plan
     from flashgen.targets.target import load_target
@@ -267,6 +267,6 @@ def _module(
         plan = Plan(source.schedule, TARGET, dtype, tuple(kernels), 0, 0, 0.0)
     if interpreted:
         plan = plan.portable()
-    code = emit(source, plan, Provenance(spec)).text
+    code = backend_named(plan.backend).print(source, plan, Provenance(spec)).text
     name = hashlib.sha256(code.encode()).hexdigest()[:16]
     return load(Path(f"<flashgen verify {name}>"), code)

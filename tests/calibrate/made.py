@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from flashgen.backends.triton.registers import registers
+from flashgen.backends.triton.smem import smem_bytes
 from flashgen.calibrate import measure
 from flashgen.calibrate.fit import logs, with_values
 from flashgen.calibrate.measurements import Device, Measurements, Row, facts_of
+from flashgen.plan.model.tiling import tiling
 from flashgen.plan.plan import Measured, Plan
-from flashgen.plan.resources import registers, tiling
-from flashgen.plan.smem import smem_bytes
 from flashgen.targets.target import Target, load_target
 
 DEVICE = Device("Some GPU", "sm_90", "torch 1, triton 2", {"sms": 100.0}, 3017.0, 742.0)

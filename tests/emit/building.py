@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from flashgen.backends.triton.emit.source import Provenance, Source
 from flashgen.backends.triton.emit.triton import emit
 from flashgen.driver import lower_spec
 from flashgen.ir.program import Program
 from flashgen.plan.plan import KernelPlan, Order, Plan
+from flashgen.plan.source import Provenance, Source
 from flashgen.spec.model import AttentionSpec
 
 #: Specs that together reach every template: gathers, several ranges, pieces, padding, scalar inputs.

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from flashgen.backends.triton.emit.source import KernelSource, Source
 from flashgen.driver import lower_spec
 from flashgen.ir.program import Program
+from flashgen.plan.source import KernelSource, Source
 from flashgen.spec.model import AttentionSpec
 
 from .building import plan, program, source

@@ -9,7 +9,7 @@ import pytest
 from flashgen.driver import emit_source, lower_spec, plan_for, schedules_of
 from flashgen.ir.box import streamed
 from flashgen.plan.model.facts import facts
-from flashgen.plan.resources import tiling
+from flashgen.plan.model.tiling import tiling
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
 from flashgen.targets.target import load_target, target_names

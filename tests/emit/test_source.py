@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from flashgen.backends.triton.emit.source import Provenance
 from flashgen.backends.triton.emit.triton import emit
 from flashgen.plan.plan import Plan
+from flashgen.plan.source import Provenance
 
 from .building import SPECS, plan, program, source, spec
 

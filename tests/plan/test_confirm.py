@@ -10,20 +10,21 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from flashgen.backends.triton import verdict
+from flashgen.backends.triton.smem import smem_bytes
+from flashgen.backends.triton.verdict import Verdict, compiled, job
 from flashgen.driver import lower_spec
 from flashgen.errors import CannotRun, PlanError
 from flashgen.explain.overruled import overruled
 from flashgen.ir.workload import Workload
-from flashgen.plan import confirm, verdict
+from flashgen.plan import confirm
 from flashgen.plan.confirm import confirmed, proved, ranking, rankings, verdicts
 from flashgen.plan.model.facts import facts
+from flashgen.plan.model.tiling import tiling
 from flashgen.plan.order import order_of
 from flashgen.plan.plan import MAX_SPILL_BYTES, KernelPlan, Measured, Plan
-from flashgen.plan.resources import tiling
 from flashgen.plan.search import candidates, choose
-from flashgen.plan.smem import smem_bytes
 from flashgen.plan.steer import REFUSALS
-from flashgen.plan.verdict import Verdict, compiled, job
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
 from flashgen.spec.model import AttentionSpec

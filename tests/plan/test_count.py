@@ -21,8 +21,8 @@ from flashgen.ir.program import Load, Loop, Program, Stmt, Store
 from flashgen.ir.workload import Workload
 from flashgen.plan.model.cost import kernel_cost
 from flashgen.plan.model.facts import facts
+from flashgen.plan.model.tiling import tiling
 from flashgen.plan.plan import KernelPlan, Order
-from flashgen.plan.resources import tiling
 from flashgen.spec.model import AttentionSpec
 from flashgen.targets.target import load_target
 from flashgen.verify.case import Case

@@ -9,6 +9,8 @@ from io import StringIO
 import pytest
 from rich.console import Console, RenderableType
 
+from flashgen.backends.triton.verdict import Verdict, job
+from flashgen.backends.triton.verdict import compiled as ask
 from flashgen.driver import emit_source, lower_spec, plan_for
 from flashgen.explain.words import explain
 from flashgen.ir.workload import Workload
@@ -17,11 +19,9 @@ from flashgen.plan.confirm import judged
 from flashgen.plan.loop_clocks import simulated
 from flashgen.plan.model.cost import kernel_cost
 from flashgen.plan.model.facts import facts
+from flashgen.plan.model.tiling import Tiling, blocks_per_sm, tiling
 from flashgen.plan.plan import KernelPlan, LoopClocks, Measured, Plan
-from flashgen.plan.resources import Tiling, blocks_per_sm, tiling
 from flashgen.plan.search import candidates
-from flashgen.plan.verdict import Verdict, job
-from flashgen.plan.verdict import compiled as ask
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
 from flashgen.targets.target import load_target

@@ -9,7 +9,7 @@ from flashgen.explain.onekernel import one_kernel_text
 from flashgen.ir.workload import Workload
 from flashgen.plan.model.cost import kernel_cost
 from flashgen.plan.model.facts import facts
-from flashgen.plan.resources import tiling
+from flashgen.plan.model.tiling import tiling
 from flashgen.plan.search import choose
 from flashgen.spec.model import AttentionSpec
 from flashgen.targets.target import load_target

@@ -7,9 +7,9 @@ import pytest
 from flashgen.driver import lower_spec
 from flashgen.plan.model.facts import facts
 from flashgen.plan.model.passes import STORED_PER_CLOCK, Pass, pass_cost
+from flashgen.plan.model.tiling import Tiling, tiling
 from flashgen.plan.order import order_of
 from flashgen.plan.plan import KernelPlan
-from flashgen.plan.resources import Tiling, tiling
 from flashgen.spec import load_spec
 from flashgen.spec.gallery import find
 from flashgen.targets.target import load_target

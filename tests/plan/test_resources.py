@@ -8,19 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flashgen.backends.triton.registers import registers, spilled
+from flashgen.backends.triton.smem import smem_bytes
 from flashgen.explain.formulas import smem_formula
 from flashgen.plan.model.facts import facts
+from flashgen.plan.model.tiling import Tiling, blocks_per_sm, on_chip_bytes, tiling
 from flashgen.plan.order import order_of
 from flashgen.plan.plan import KernelPlan
-from flashgen.plan.resources import (
-    Tiling,
-    blocks_per_sm,
-    on_chip_bytes,
-    registers,
-    spilled,
-    tiling,
-)
-from flashgen.plan.smem import smem_bytes
 from flashgen.targets.target import load_target
 
 from .programs import program

@@ -7,14 +7,14 @@ import re
 
 import pytest
 
+from flashgen.backends.triton.sectors import halved, sent
+from flashgen.backends.triton.specialise import contiguous
 from flashgen.driver import lower_spec
 from flashgen.ir.workload import Workload
 from flashgen.plan.model.facts import facts
+from flashgen.plan.model.tiling import Tiling, tiling
 from flashgen.plan.order import best_order
 from flashgen.plan.plan import KernelPlan, Plan
-from flashgen.plan.resources import Tiling, tiling
-from flashgen.plan.sectors import halved, sent
-from flashgen.plan.specialise import contiguous
 from flashgen.spec.model import AttentionSpec
 from flashgen.targets.target import load_target
 

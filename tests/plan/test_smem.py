@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
+from flashgen.backends.triton.smem import smem_bytes
+from flashgen.backends.triton.verdict import job
 from flashgen.driver import lower_spec
 from flashgen.errors import PlanError
 from flashgen.ir.program import Program
 from flashgen.plan.model.facts import facts
+from flashgen.plan.model.tiling import tiling
 from flashgen.plan.order import order_of
 from flashgen.plan.plan import KernelPlan
-from flashgen.plan.resources import tiling
 from flashgen.plan.search import candidates, choose
-from flashgen.plan.smem import smem_bytes
-from flashgen.plan.verdict import job
 from flashgen.spec import load_spec
 from flashgen.spec.gallery import find
 from flashgen.targets.target import load_target

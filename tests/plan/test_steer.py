@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from flashgen.backends.triton.verdict import Verdict
 from flashgen.driver import emit_source, lower_spec
 from flashgen.errors import PlanError
 from flashgen.explain import words as explain
@@ -25,7 +26,6 @@ from flashgen.plan.plan import MAX_SPILL_BYTES, KernelPlan, Measured, Plan
 from flashgen.plan.search import Candidate, choose
 from flashgen.plan.shared_values import shared_values
 from flashgen.plan.steer import ENOUGH, REFUSALS, UNSOUND, doubt, room
-from flashgen.plan.verdict import Verdict
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
 from flashgen.spec.model import AttentionSpec

@@ -23,8 +23,8 @@ def compiled(spec: AttentionSpec, dtype: str, target: str) -> None:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
+    from flashgen.backends.triton.specialise import contiguous, specialise
     from flashgen.driver import lower_spec
-    from flashgen.plan.specialise import contiguous, specialise
     from flashgen.runtime.module import load
     from flashgen.runtime.source import generated, plans
 

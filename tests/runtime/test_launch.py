@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import flashgen
+from flashgen.backends.triton.specialise import Kind, contiguous, specialise
 from flashgen.driver import SCHEDULES, lower_spec
 from flashgen.errors import PlanError, TensorError
 from flashgen.ir.workload import Workload
-from flashgen.plan.specialise import Kind, contiguous, specialise
 from flashgen.runtime import launch, source
 from flashgen.runtime.arguments import check_reach, values
 from flashgen.runtime.device import Known, match

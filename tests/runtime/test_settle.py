@@ -9,8 +9,9 @@ from typing import cast
 import pytest
 
 from flashgen.errors import PlanError
+from flashgen.plan.backend import Room
 from flashgen.plan.plan import KernelPlan, Measured, Order, Plan
-from flashgen.plan.steer import REFUSALS, Room
+from flashgen.plan.steer import REFUSALS
 from flashgen.runtime.launch import Compiled
 from flashgen.runtime.settle import ABREAST, FAR, Settling
 from flashgen.runtime.source import Choice

@@ -1,1 +1,5 @@
 """Triton: everything that knows its shared memory, layouts, options and text."""
+
+from .door import Triton
+
+BACKEND = Triton()

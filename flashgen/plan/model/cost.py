@@ -19,13 +19,12 @@ from typing import TypeAlias
 
 from flashgen.expr.nodes import variables
 from flashgen.ir.workload import Workload
+from flashgen.plan.backend import backend_of
 from flashgen.plan.plan import Measured
-from flashgen.plan.resources import Tiling, blocks_per_sm, registers, spilled
-from flashgen.plan.sectors import sent
-from flashgen.plan.smem import smem_bytes
 
 from .dram import dram_bytes
 from .passes import Pass, norm, pass_cost
+from .tiling import Tiling, blocks_per_sm
 from .trips import extent, trips
 
 #: Clocks of a block that makes so many passes of each loop, when so many blocks share an SM.
@@ -87,8 +86,7 @@ def kernel_cost(t: Tiling, w: Workload, compiled: Measured | None = None) -> Cos
     """The predicted time of ``t`` at ``w``; ``compiled`` replaces what is predicted of the compiler."""
     g, f = t.target, t.facts
     if compiled is None:
-        wanted = registers(t)
-        compiled = Measured(smem_bytes(t), round(wanted), spilled(t, wanted))
+        compiled = backend_of(t.target).sizes(t).measured
     per_sm, limit = blocks_per_sm(t, compiled.smem_bytes, compiled.registers)
     per_sm = max(per_sm, 1)
     sides = {s: t.sizes[_axis_of(t, s)] for s in f.sides}
@@ -96,6 +94,7 @@ def kernel_cost(t: Tiling, w: Workload, compiled: Measured | None = None) -> Cos
     for axis in f.kernel.grid:
         blocks *= extent(axis.extent, w, sides)
     counts = trips(f, w, tuple(sides.items())) if blocks else []
+    fetched = backend_of(g).fetched
     passes = tuple(pass_cost(t, loop, compiled.spill_bytes) for loop in f.loops)
     known = compiled.loops or (None,) * len(passes)
     edge = pass_cost(t, f.body, 0)
@@ -125,7 +124,7 @@ def kernel_cost(t: Tiling, w: Workload, compiled: Measured | None = None) -> Cos
     clocks = _makespan(blocks, slots, per_sm, counts, duration) if blocks else 0.0
     mean = [sum(c[i] for c in counts) / max(len(counts), 1) for i in range(len(passes))]
     work = list(zip((1.0, *mean), (f.body, *f.loops), strict=True))
-    l2 = blocks * sum(n * sum(sent(t, x) for x in body.loads) for n, body in work)
+    l2 = blocks * sum(n * sum(fetched(t, x) for x in body.loads) for n, body in work)
     hbm = dram_bytes(t, w, blocks, slots, mean, sides)
     compute_us, hbm_us = clocks / clock, hbm / (g.number("hbm_rate") * g.number("hbm_sustained") * 1e3)
     flops = blocks * sum(n * sum(t.flops(d) for d in body.dots) for n, body in work)

@@ -23,7 +23,7 @@ from .facts import KernelFacts, LoadFacts, LoopFacts
 from .trips import extent
 
 if TYPE_CHECKING:
-    from flashgen.plan.resources import Tiling
+    from .tiling import Tiling
 
 #: Digits of the heads' axis: KV heads, and the query heads of one.
 SHARED = "the heads of a KV head"
@@ -133,7 +133,7 @@ def _reads(
 ) -> tuple[float, list[Read], Digit]:
     """Bytes that a program stores, the tensors it reads, and the digit that numbers tiles."""
     f = t.facts
-    digits = _digits(f, t.order, w, tuple(sides.items()))
+    digits = _digits(f, t.plan.order, w, tuple(sides.items()))
     tile = next((d for d in digits if f.cut and d.axis == f.cut.name), Digit("", 1, 1))
     stored = 0.0
     asked: dict[str, dict[tuple[Range, ...], float]] = {}  # of each tensor by what its loop runs over

@@ -8,6 +8,7 @@ tiles, each with the axes it spans, so that sizes are products of sides. Compute
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -34,7 +35,6 @@ from flashgen.ir.program import (
     Tile,
     statements,
 )
-from flashgen.plan.steps import Step, steps, turned
 
 if TYPE_CHECKING:
     from flashgen.count.counts import Counts
@@ -84,10 +84,17 @@ class LoadFacts:
     streamed: bool  # a loop brings it, and it is a box of the tensor (``ir.box``)
 
 
-@dataclass
+@dataclass(eq=False)
 class BodyFacts:
-    """The work of one pass through a list of statements, loops inside it apart."""
+    """The work of one pass through a list of statements, loops inside it apart.
 
+    ``body``: the statements; ``loaded``: tiles that are loaded before them; ``var``: of the loop that they
+    are in.
+    """
+
+    body: tuple[Stmt, ...] = ()
+    loaded: Mapping[str, Tile] = field(default_factory=dict)
+    var: str | None = None
     dots: list[DotFacts] = field(default_factory=list)
     loads: list[LoadFacts] = field(default_factory=list)
     stores: list[tuple[Axes, str]] = field(default_factory=list)
@@ -95,11 +102,9 @@ class BodyFacts:
     special: dict[Axes, float] = field(default_factory=dict)  # special-function results an element
     pressure: list[tuple[Tile, ...]] = field(default_factory=list)  # sets of matrices in registers at once
     loops: list[LoopFacts] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)  # what shared memory holds at its statements
-    turned: frozenset[str] = frozenset()  # operands that are only read transposed
 
 
-@dataclass
+@dataclass(eq=False)
 class LoopFacts(BodyFacts):
     """A loop: its body's work, and the tile numbers it runs over."""
 
@@ -127,9 +132,8 @@ class KernelFacts:
     @property
     def cut(self) -> GridAxis | None:
         """The axis of the grid that cuts a sequence into tiles."""
-        return next(
-            (g for g in self.kernel.grid if self.row_side and self.row_side in variables(g.extent)), None
-        )
+        cuts = (g for g in self.kernel.grid if self.row_side and self.row_side in variables(g.extent))
+        return next(cuts, None)
 
     @property
     def writes(self) -> frozenset[str]:
@@ -182,7 +186,7 @@ class _Reader:
 
     def read(self, body: tuple[Stmt, ...], out: BodyFacts, var: str | None = None) -> None:
         in_loop = isinstance(out, LoopFacts)
-        outer = dict(self.loaded)
+        out.body, out.loaded, out.var = body, dict(self.loaded), var
         leads = leads_to_dot(body)
         operands = {t for s in statements(body) if isinstance(s, Dot) for t in (s.a.name, s.b.name)}
         for s in body:
@@ -224,7 +228,6 @@ class _Reader:
                 self.axes[s.dst.name] = s.dst.axes
                 _add(out.slots, s.src.axes, 1.0)
                 _add(out.slots, s.dst.axes, SHUFFLE_SLOTS)
-        out.steps, out.turned = steps(body, operands, outer, var), turned(body)
         alive = liveness(body)
         out.pressure = largest(
             [tuple(x for x in tiles if len(x.axes) > 1 and x.name not in self.in_smem) for tiles in alive]
@@ -279,9 +282,7 @@ def _work(e: Call) -> tuple[float, str]:
     if op.ptx is not None:  # one instruction of the special-function unit
         return 1.0, "tanh"
     by = e.args[-1]
-    if op.name in ("mod", "floordiv") and isinstance(
-        by, Const
-    ):  # a mask or a shift; or a product's high half
+    if op.name in ("mod", "floordiv") and isinstance(by, Const):  # a mask or a shift; a product's high half
         return (1.0 if _power_of_two(int(by.value)) else BY_NUMBER_SLOTS), ""
     return float(op.cost), op.triton
 

@@ -14,12 +14,12 @@ from math import prod
 from flashgen.ir.workload import Workload
 from flashgen.plan.order import order_of, orders
 from flashgen.plan.plan import KernelPlan, Order
-from flashgen.plan.resources import tiling
 from flashgen.plan.search import Candidate
 from flashgen.targets.target import Target
 
 from .cost import Cost, kernel_cost, overlapped
 from .facts import KernelFacts
+from .tiling import tiling
 from .trips import extent, row_samples
 
 #: Orders of one effect that are named.

@@ -12,10 +12,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from flashgen.plan.resources import Tiling
-from flashgen.plan.sectors import sent
+from flashgen.plan.backend import backend_of
 
 from .facts import Axes, BodyFacts
+from .tiling import Tiling
 
 #: How much longer elementwise work takes than its issue slots where a scheduler has one warp, which waits for
 #: its own results; with more it falls with their square.
@@ -127,7 +127,8 @@ def pass_cost(t: Tiling, body: BodyFacts, spill: int) -> Pass:
             operands += (m * k + n * k * min(t.warps, -(-m // 16))) * t.item(d.dtype)
         matrix += 2 * rows * n * k / rate
     bandwidth = g.number("smem_bytes_per_clock")
-    fetched = sum(sent(t, x) for x in body.loads)
+    bring = backend_of(g).fetched
+    fetched = sum(bring(t, x) for x in body.loads)
     copied = sum(t.bytes_of(x) for x in body.loads if not t.by_descriptor(x))
     per_clock = g.number("l2_rate") / g.number("sms") / g.number("clock")
     latency = g.number("latency") * 1e3 * g.number("clock")
@@ -137,7 +138,7 @@ def pass_cost(t: Tiling, body: BodyFacts, spill: int) -> Pass:
     special = _elements(t, body.special) / g.number("exp_per_clock")
     tiles = [x for x in body.loads if x.axes]
     at_once = [x for x in tiles if t.stages == 1 or not x.leads_to_dot]  # the others have a pipeline
-    waited = 2 * latency + sum(sent(t, x) for x in at_once) / per_clock if at_once else 0.0
+    waited = 2 * latency + sum(bring(t, x) for x in at_once) / per_clock if at_once else 0.0
     late = 0.0
     if len(at_once) < len(tiles) and (t.stages == 2 or not asynchronous):
         late = LATE_LATENCIES * latency  # with more stages loads are far enough ahead

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from flashgen.ir.program import Program
 from flashgen.ir.workload import Workload
 from flashgen.plan.plan import Measured, Plan
-from flashgen.plan.resources import tiling
 from flashgen.targets.target import load_target
 
 from .cost import kernel_cost
 from .facts import facts
+from .tiling import tiling
 
 #: The host's time for the descriptors of K and V, measured through Triton's launcher; a call whose kernels
 #: take less than HOST_BOUND_US waits for the host.

@@ -10,9 +10,9 @@ from flashgen.expr.nodes import Const, Expr, Var, integer, substitute
 from flashgen.expr.ops import OPS
 from flashgen.ir.program import Program, Tensor
 from flashgen.plan.plan import KernelPlan, Plan
+from flashgen.plan.source import Arg, KernelSource
 
 from .parameters import Parameters
-from .source import Arg, KernelSource
 from .sums import sum_lines
 from .text import PRODUCT, UNARY, constant, wrap
 

@@ -13,12 +13,12 @@ from typing import Any
 
 from flashgen.ir.program import Keep, Program, statements
 from flashgen.plan.plan import Plan
+from flashgen.plan.source import KernelSource, Provenance
 
 from .autograd import autograd_facts
 from .host import function
 from .hostchecks import constants
 from .layout import fold
-from .source import KernelSource, Provenance
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from flashgen.ir.names import fresh, invented
 from flashgen.ir.program import Program
-
-from .source import KernelSource
+from flashgen.plan.source import KernelSource
 
 #: Prints the host function of a program and its kernels.
 Print = Callable[[Program, Sequence[KernelSource], "Parameters"], str]

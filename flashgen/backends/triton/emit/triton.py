@@ -16,6 +16,7 @@ from flashgen.ir.names import plain as unmarked
 from flashgen.ir.names import remarked
 from flashgen.ir.program import Kernel, Program, Tensor
 from flashgen.plan.plan import KernelPlan, Plan
+from flashgen.plan.source import Arg, KernelSource, Provenance, Source
 from flashgen.templates import environment
 
 from .address import stride_names
@@ -28,7 +29,6 @@ from .launch import GROUP, decode, extents
 from .layout import Line, fold, needed, render, settled
 from .module import Part, joined, module_text, plain
 from .parameters import Parameters, host_function
-from .source import Arg, KernelSource, Provenance, Source
 from .text import dialect
 
 LENGTHS = ("B", "Hq", "Hkv", "Nq", "Nk")

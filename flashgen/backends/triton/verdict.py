@@ -12,53 +12,27 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from flashgen.errors import CannotRun
 from flashgen.ir.program import Program
+from flashgen.plan.backend import Verdict
+from flashgen.plan.plan import Measured, Plan
+from flashgen.plan.sass import from_lists
+from flashgen.plan.source import Source
 from flashgen.resources import cache_folder
 from flashgen.targets.target import Target
 from flashgen.toolchain import cache_for_triton, need_triton, triton_version
 
-from .plan import Measured, Plan
-from .sass import Instruction, from_lists
-from .specialise import Argument, contiguous, specialise
+from .specialise import contiguous, specialise
 
 #: Seconds one compile may take: 256-row fp32 tiles can need a minute.
 TIMEOUT_S = 120.0
 
 
-class Generated(Protocol):
-    """One kernel of a generated module."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def args(self) -> Sequence[Argument]: ...
-
-
-class Module(Protocol):
-    """A generated module: its text and its kernels in launch order."""
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def kernels(self) -> Sequence[Generated]: ...
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the compiler said of a kernel: its numbers, or why there are none."""
-
-    measured: Measured | None
-    error: str = ""
-    loops: tuple[tuple[Instruction, ...], ...] = ()  # of the code, where it is NVIDIA's
-
-
-def job(program: Program, module: Module, kernel: int, plan: Plan, target: Target) -> dict[str, Any]:
+def job(program: Program, module: Source, kernel: int, plan: Plan, target: Target) -> dict[str, Any]:
     """What ``compiler`` needs for a kernel, for 16-byte aligned contiguous tensors."""
     k = module.kernels[kernel]
     types, constants, attributes = specialise(k.args, contiguous(program, plan.dtype))
@@ -94,9 +68,9 @@ def compiled(work: Mapping[str, Any]) -> Verdict:
 def _run(work: Mapping[str, Any]) -> dict[str, Any]:
     cache_for_triton()  # here, so that a temporary one is removed though its users be killed
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    here = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    here = [str(Path(__file__).resolve().parents[3]), os.environ.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, here))
-    command = [sys.executable, "-m", "flashgen.plan.compiler"]
+    command = [sys.executable, "-m", "flashgen.backends.triton.compiler"]
     try:
         done = subprocess.run(
             command,

@@ -5,11 +5,13 @@ A body's statements come in; the ``Step`` of each that may need shared memory go
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from flashgen.count.liveness import defined, used
 from flashgen.ir.program import Coords, Dot, Load, Map, Reduce, Scalar, Stmt, Store, Tile, statements
+from flashgen.plan.model.facts import BodyFacts
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,23 @@ class Step:
     past: tuple[Tile, ...] = ()
 
 
+@lru_cache(maxsize=256)
+def steps_of(body: BodyFacts) -> list[Step]:
+    """The steps of one pass through ``body``."""
+    return steps(body.body, operands(body.body), body.loaded, body.var)
+
+
+@lru_cache(maxsize=256)
+def turned_of(body: BodyFacts) -> frozenset[str]:
+    """Operands that a pass through ``body`` only reads transposed."""
+    return turned(body.body)
+
+
+def operands(body: tuple[Stmt, ...]) -> set[str]:
+    """Names of all tiles that dots of ``body`` read."""
+    return {t for s in statements(body) if isinstance(s, Dot) for t in (s.a.name, s.b.name)}
+
+
 def turned(body: tuple[Stmt, ...]) -> frozenset[str]:
     """Loaded operands that every dot of ``body`` that reads them reads transposed."""
     read: dict[str, bool] = {}
@@ -47,7 +66,9 @@ def _turns(s: Dot) -> bool:
     return s.b.axes[-1] == s.contract
 
 
-def steps(body: tuple[Stmt, ...], operands: set[str], outer: dict[str, Tile], var: str | None) -> list[Step]:
+def steps(
+    body: tuple[Stmt, ...], operands: set[str], outer: Mapping[str, Tile], var: str | None
+) -> list[Step]:
     """The steps of ``body``, loops in it apart. ``operands``: names of all tiles that dots read; ``outer``:
     tiles loaded before the loop over ``var`` that ``body`` is of."""
     loaded = {s.dst.name: s.dst for s in body if isinstance(s, Load)}

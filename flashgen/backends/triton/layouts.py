@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from flashgen.plan.model.facts import BodyFacts, DotFacts, LoadFacts
+from flashgen.plan.model.tiling import Tiling
 
-from .resources import Tiling
 from .sectors import vector
 
 #: An axis, and the number of a bit of the places along it.

@@ -1,7 +1,7 @@
 """Compile one generated kernel for a GPU that need not be there, and say what it takes.
 
-Runs as a process of its own (``python -m flashgen.plan.compiler < job.json``): some combinations abort
-the compiler, and one that hangs must be killed. Nothing of Triton is imported by the planner itself.
+Runs as a process of its own (``python -m flashgen.backends.triton.compiler < job.json``): some combinations
+abort the compiler, and one that hangs must be killed. Nothing of Triton is imported by the planner itself.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from flashgen.plan.sass import inner_loops, to_lists
+
 from .miscompiled import wrong_operands
-from .sass import inner_loops, to_lists
 
 
 def compile_job(job: dict[str, Any]) -> dict[str, Any]:

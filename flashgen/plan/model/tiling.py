@@ -1,13 +1,11 @@
 """Tiles, registers and occupancy of one kernel with numbers for its sides.
 
-Three sizes, three names: ``on_chip_bytes`` is liveness of all tiles (the papers' M); ``smem.smem_bytes`` is
-what Triton will take of shared memory; registers are an estimate, replaced by the compiler's number when
-a plan is confirmed.
+Three sizes, three names: ``on_chip_bytes`` is liveness of all tiles (the papers' M). What a compiler will
+take of shared memory and of registers its backend predicts (``plan.backend.Sizes``), until the compiler says.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,38 +13,36 @@ from flashgen.expr.nodes import Call, Const, Expr, Var
 from flashgen.expr.ops import OPS
 from flashgen.ir.dtypes import item_bytes
 from flashgen.ir.program import Tile
-from flashgen.plan.model.facts import Axes, BodyFacts, DotFacts, KernelFacts, LoadFacts
+from flashgen.plan.plan import KernelPlan
 from flashgen.targets.target import Target
 
-from .plan import KernelPlan, Order
-
-#: Registers beside the tiles. Each 16 bytes a thread copies need a 64-bit address; while there is room,
-#: ptxas spends EAGER_RATE times as many to start copies early. TIGHT_REGISTERS are what it finds no way
-#: around when room runs out: strides, counters, bounds, softmax temporaries (sm_90, Triton 3.6).
-EAGER_RATE, TIGHT_REGISTERS = 4.2, 52.0
-#: The same under a limit stated to it, which it works harder for.
-STATED_REGISTERS = 16.0
-FRAGMENT_SHARE = 0.4
-#: Registers beside the tiles where descriptors do the addressing.
-DESCRIBED_REGISTERS = 34.0
-#: And for each product of a pass beyond two, whose results and operands are in flight together; under a
-#: stated limit one of them is not.
-FURTHER_DOT_REGISTERS = 25.0
+from .facts import Axes, BodyFacts, DotFacts, KernelFacts, LoadFacts
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """A kernel's facts with numbers: ``sizes`` of its axes, warps, stages, dtype and target."""
+    """A kernel's facts with the numbers of a plan: ``sizes`` of its axes, q's dtype and the target."""
 
     facts: KernelFacts
     sizes: Mapping[str, int]
-    warps: int
-    stages: int
+    plan: KernelPlan
     dtype: str
     target: Target
-    order: Order
-    described: bool = False  # loops read K and V by tensor descriptors
-    max_registers: int = 0  # stated to the compiler; 0 is the target's limit
+
+    @property
+    def warps(self) -> int:
+        """Warps of a block."""
+        return self.plan.num_warps
+
+    @property
+    def stages(self) -> int:
+        """Stages of the loops' loads."""
+        return self.plan.num_stages
+
+    @property
+    def described(self) -> bool:
+        """Whether loops read boxes by tensor descriptors."""
+        return self.plan.loads == "descriptor"
 
     def stored_bytes(self, body: BodyFacts) -> int:
         """Bytes that one pass through ``body`` stores."""
@@ -60,7 +56,7 @@ class Tiling:
     @property
     def register_limit(self) -> int:
         """Registers a thread may have."""
-        return self.max_registers or self.target.integer("registers_per_thread")
+        return self.plan.max_registers or self.target.integer("registers_per_thread")
 
     def count(self, axes: Axes) -> int:
         """Elements of a tile over ``axes``."""
@@ -115,10 +111,7 @@ def tiling(f: KernelFacts, plan: KernelPlan, dtype: str, target: Target) -> Tili
     """``f`` with the numbers of ``plan``."""
     sides = dict(plan.sides)
     sizes = {axis: side(size, sides) for axis, size in f.sizes.items()}
-    described = plan.loads == "descriptor"
-    return Tiling(
-        f, sizes, plan.num_warps, plan.num_stages, dtype, target, plan.order, described, plan.max_registers
-    )
+    return Tiling(f, sizes, plan, dtype, target)
 
 
 def side(size: Expr, sides: Mapping[str, int]) -> int:
@@ -134,55 +127,6 @@ def side(size: Expr, sides: Mapping[str, int]) -> int:
 def on_chip_bytes(t: Tiling) -> int:
     """The most bytes of tiles alive at once: M in the papers (``count_live``)."""
     return t.facts.counts.on_chip_at(t.sides, t.dtype)
-
-
-def register_parts(t: Tiling) -> dict[str, float]:
-    """Estimated 32-bit registers a thread in the worst loop, by what holds them."""
-    found: list[dict[str, float]] = []
-    for body in t.facts.loops or (t.facts.body,):
-        words = max((sum(t.bytes_of(x) for x in alive) for alive in body.pressure), default=0) / 4
-        tiles = words / t.threads
-        # One 64-bit address for each 16 bytes a thread copies.
-        by_address = [x for x in body.loads if len(x.axes) > 1 and not t.by_descriptor(x)]
-        addresses = sum(2 * t.bytes_of(x) / 16 / t.threads for x in by_address)
-        operands = max((_fragments(t, d) for d in body.dots), default=0.0)
-        parts = {"tiles": tiles, "addresses": addresses, "base": _base(t, body, tiles, addresses)}
-        if operands:
-            parts["operands"] = operands
-        found.append(parts)
-    return max(found, key=lambda parts: sum(parts.values()))
-
-
-def _fragments(t: Tiling, d: DotFacts) -> float:
-    """Registers of a dot's operands on the fp32 lanes, which hold rows and columns of several results.
-
-    ptxas keeps FRAGMENT_SHARE of them at a time; threads with few results need next to none.
-    """
-    each = t.per_thread(d)
-    return FRAGMENT_SHARE * 2 * math.sqrt(each) * t.sizes[d.k] if t.fma(d) and each >= 4 else 0.0
-
-
-def _base(t: Tiling, body: BodyFacts, tiles: float, addresses: float) -> float:
-    room = t.register_limit - tiles - addresses
-    beyond = len({d.product for d in body.dots}) - 2
-    in_flight = FURTHER_DOT_REGISTERS * max(0, beyond)
-    wanted = in_flight + (DESCRIBED_REGISTERS if t.described else EAGER_RATE * addresses)
-    if wanted <= room:
-        return wanted
-    if t.max_registers:
-        less = FURTHER_DOT_REGISTERS * max(0, beyond - 1) + (0.0 if t.described else STATED_REGISTERS)
-        return max(room, less)
-    return max(room, min(wanted, in_flight + TIGHT_REGISTERS) if t.described else TIGHT_REGISTERS)
-
-
-def registers(t: Tiling) -> float:
-    """Estimated registers a thread would like; above the target's limit they spill."""
-    return sum(register_parts(t).values())
-
-
-def spilled(t: Tiling, wanted: float) -> int:
-    """Bytes a thread spills when it would like ``wanted`` registers."""
-    return max(0, round(4 * (wanted - t.register_limit)))
 
 
 def block_limits(t: Tiling, smem: int, regs: int) -> dict[str, int]:

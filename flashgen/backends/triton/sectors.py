@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from flashgen.plan.model.facts import Axes, BodyFacts, KernelFacts, LoadFacts
+from flashgen.plan.model.tiling import Tiling
 
-from .resources import Tiling
 from .specialise import VECTOR_BYTES
 
 

@@ -8,16 +8,16 @@ compiler.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from flashgen.ir.program import Tile
-from flashgen.plan.model.facts import Axes, BodyFacts, LoopFacts
+from flashgen.plan.backend import Term
+from flashgen.plan.model.facts import BodyFacts, LoopFacts
+from flashgen.plan.model.tiling import Tiling
 
 from .layouts import MOVED_ITEM, dot_of, moved_bytes
-from .resources import Tiling
 from .specialise import VECTOR_BYTES
-from .steps import Step
+from .steps import Step, steps_of, turned_of
 
 #: Bytes that operands of asynchronous dots and of descriptor loads are aligned to.
 ALIGNMENT = 1024
@@ -25,18 +25,6 @@ ALIGNMENT = 1024
 BARRIER_BYTES = 32
 #: Rows that a warp takes of a tile on its way to an operand; each thread moves a vector at once.
 TURNED_ROWS = 8
-
-
-@dataclass(frozen=True)
-class Term:
-    """A part of shared memory: ``copies`` (in words: ``each``) of a tile over ``axes``."""
-
-    what: str
-    kind: Literal["kept", "buffer", "scratch"]
-    copies: int
-    each: str
-    axes: Axes
-    item: int
 
 
 def smem_terms(t: Tiling) -> list[Term]:
@@ -72,7 +60,7 @@ def pipelined(t: Tiling, loop: LoopFacts) -> bool:
 def _moments(t: Tiling, body: BodyFacts, outer: list[Term]) -> Iterator[list[Term]]:
     """What exists at each moment of ``body`` and the loops in it, beside ``outer``."""
     barriers = _barriers(t, body)
-    for step in body.steps:
+    for step in steps_of(body):
         yield outer + _held(t, body, step) + _scratch(t, body, step) + barriers
     kept = outer + [Term(x.name, "kept", 1, "", x.axes, t.item(x.dtype)) for x in body.loads if x.feeds_dot]
     for loop in body.loops:
@@ -94,7 +82,7 @@ def _held(t: Tiling, body: BodyFacts, step: Step) -> list[Term]:
     scratch = _moved(t, body, step)
     lie = {n for d in body.dots if t.wgmma(d) or t.fma(d) for n in (d.a, d.b)}
     alive = [*step.held, *(x for x in step.past if t.bytes_of(x) >= scratch)]
-    held = [x for x in alive if x.name in lie or x.name not in body.turned]
+    held = [x for x in alive if x.name in lie or x.name not in turned_of(body)]
     return [Term(x.name, "kept", 1, "", x.axes, t.item(x.dtype)) for x in held]
 
 
@@ -110,7 +98,9 @@ def _pipeline(t: Tiling, loop: LoopFacts) -> list[Term]:
         terms.append(Term(x.name, "buffer", copies, each, x.axes, t.item(x.dtype)))
     names = {x.name for x in buffered}
     rest = [
-        replace(s, turned=None) for s in loop.steps if not s.once and not (s.moved and s.moved.name in names)
+        replace(s, turned=None)
+        for s in steps_of(loop)
+        if not s.once and not (s.moved and s.moved.name in names)
     ]
     scratch = max((_scratch(t, loop, s) for s in rest), key=lambda s: terms_bytes(t, s), default=[])
     return terms + scratch + _padding(t, terms, bool(asynchronous))
