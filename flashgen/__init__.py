@@ -15,8 +15,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flashgen.ask.explain import explain
     from flashgen.errors import FlashgenError, PlanError, SpecError, TensorError
+    from flashgen.explain.ask import explain
     from flashgen.explore.ask import explore
     from flashgen.runtime.api import CompiledAttention, compile
     from flashgen.runtime.dropout import keep_mask
@@ -45,7 +45,6 @@ _HOME = {
     "Attention": "flashgen.runtime.layer",
     "CompiledAttention": "flashgen.runtime.api",
     "compile": "flashgen.runtime.api",
-    "explain": "flashgen.ask.explain",
     "keep_mask": "flashgen.runtime.dropout",
     "AttentionSpec": "flashgen.spec.model",
     "FlashgenError": "flashgen.errors",
@@ -56,7 +55,7 @@ _HOME = {
 
 
 #: Packages that can be called: each is an attribute as it is (``flashgen.ask.package``).
-_CALLABLE = ("explore", "verify")
+_CALLABLE = ("explain", "explore", "verify")
 
 
 def __getattr__(name: str) -> Any:

@@ -30,10 +30,11 @@ from flashgen.schedule.standard import standard
 from flashgen.schedule.standard_backward import standard_backward
 
 if TYPE_CHECKING:
-    from flashgen.emit.source import Source
-    from flashgen.plan.plan import Plan, Workload
-    from flashgen.plan.target import Target
+    from flashgen.backends.triton.emit.source import Source
+    from flashgen.ir.workload import Workload
+    from flashgen.plan.plan import Plan
     from flashgen.spec.model import AttentionSpec
+    from flashgen.targets.target import Target
 
 #: The algorithms: each turns what to compute into loops over tiles.
 SCHEDULES: dict[str, Callable[[AttentionIR], Program]] = {
@@ -105,8 +106,8 @@ def emit_source(
     ``interpretable``: a twin of the module, on the same tiles, that Triton's interpreter runs.
     """
     from flashgen import __version__
-    from flashgen.emit.source import Provenance
-    from flashgen.emit.triton import emit
+    from flashgen.backends.triton.emit.source import Provenance
+    from flashgen.backends.triton.emit.triton import emit
     from flashgen.toolchain import triton_version
 
     spec = lowered.spec

@@ -17,20 +17,26 @@ MAX_LINES = 300
 #: The straight line: each level may import those before it. ``driver`` walks the compiling levels.
 LINE = [
     "errors",
+    "size",
     "resources",
+    "templates",
     "toolchain",
     "grid",
     "expr",
     "spec",
     "ir",
+    "interpret",
     "schedule",
+    "count",
+    "targets",
     "plan",
-    "emit",
+    "backends",
     "driver",
     "runtime",
 ]
 #: What stands beside the line imports it, and those before it in this list; the line never imports them.
-BESIDE = ["ask", "verify", "tune", "calibrate", "bench", "explore", "paper", "generate", "demo", "cli"]
+BESIDE = ["ask", "explain", "verify", "tune", "calibrate", "bench", "explore", "paper", "generate"]
+BESIDE += ["demo", "cli"]
 RANK = {name: rank for rank, name in enumerate(LINE + BESIDE)}
 
 

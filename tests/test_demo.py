@@ -10,9 +10,9 @@ from rich.console import Console
 from flashgen.cli.app import COMMANDS
 from flashgen.demo import main, measure
 from flashgen.driver import emit_source, lower_spec, plan_for
-from flashgen.plan.target import load_target
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
+from flashgen.targets.target import load_target
 from flashgen.verify.case import Case
 
 

@@ -16,10 +16,10 @@ from flashgen.bench.usage_tables import HEAD, csv_text, markdown, rows
 from flashgen.cli.app import app
 from flashgen.plan.plan import Measured
 from flashgen.plan.search import candidates
-from flashgen.plan.target import load_target
 from flashgen.plan.verdict import Verdict
 from flashgen.spec import load_spec
 from flashgen.spec.gallery import find
+from flashgen.targets.target import load_target
 
 
 def test_a_sample_is_drawn_from_every_kernel_and_is_the_same_again() -> None:

@@ -1,5 +1,5 @@
 """What commands answer, asked from Python: ``flashgen.explain``, ``flashgen.explore``, ``flashgen.verify``.
 
-Here is what they share, and ``explain``; the other two stand in the packages that they are named after.
+Here is what they share; each stands in the package that it is named after.
 Answers are frozen, print as the commands do, and show themselves in a notebook.
 """

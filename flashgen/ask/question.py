@@ -11,10 +11,11 @@ from flashgen.errors import PlanError
 
 if TYPE_CHECKING:
     from flashgen.driver import Lowered
-    from flashgen.plan.plan import Plan, Workload
+    from flashgen.ir.workload import Workload
+    from flashgen.plan.plan import Plan
     from flashgen.plan.search import Candidate
-    from flashgen.plan.target import Target
     from flashgen.spec.model import AttentionSpec
+    from flashgen.targets.target import Target
 
     #: A file's path, a gallery's name, or a spec.
     GivenSpec: TypeAlias = str | Path | AttentionSpec
@@ -95,8 +96,8 @@ def given(
 ) -> tuple[AttentionSpec, Target, str]:
     """The spec, the target with the stated shared memory, and the dtype. Raises ``FlashgenError``."""
     from flashgen.plan.search import check_dtype
-    from flashgen.plan.size import parse_size
-    from flashgen.plan.target import load_target
+    from flashgen.size import parse_size
+    from flashgen.targets.target import load_target
 
     known = spec_of(spec)
     gpu = load_target(target, parse_size(sram) if isinstance(sram, str) else sram)
@@ -115,7 +116,7 @@ def workload(
     known: AttentionSpec, seqlen: int, seqlen_q: int | None, batch: int, heads: str | None
 ) -> Workload:
     """The sizes of a call: the planner's ``LONG`` where all are defaults. Raises ``PlanError``."""
-    from flashgen.plan.plan import Workload
+    from flashgen.ir.workload import Workload
 
     return Workload(batch, *heads_of(heads, known), seqlen_q or seqlen, seqlen)
 

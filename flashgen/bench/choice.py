@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from flashgen.plan.plan import Plan, Workload
+from flashgen.ir.workload import Workload
+from flashgen.plan.plan import Plan
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
 from flashgen.spec.model import AttentionSpec

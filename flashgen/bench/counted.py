@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flashgen.driver import lower_spec
-from flashgen.plan.plan import Workload
+from flashgen.ir.workload import Workload
 from flashgen.spec.model import AttentionSpec
 
 from .cases import Shape, spec_of, table

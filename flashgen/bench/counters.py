@@ -12,15 +12,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from flashgen.count.counts import counts
 from flashgen.driver import lower_spec
 from flashgen.errors import FlashgenError
-from flashgen.plan.cost import kernel_cost
-from flashgen.plan.count import counts
-from flashgen.plan.facts import facts
+from flashgen.plan.model.cost import kernel_cost
+from flashgen.plan.model.facts import facts
 from flashgen.plan.plan import Plan
 from flashgen.plan.resources import tiling
-from flashgen.plan.target import load_target
 from flashgen.runtime.source import best_plan
+from flashgen.targets.target import load_target
 
 from .counted import Counted, counted
 from .ncu import profile

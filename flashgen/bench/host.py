@@ -38,7 +38,7 @@ print(1e3 * (time.perf_counter() - start))
 _SOURCE = """
 import sys, time
 from flashgen.driver import emit_source, lower_spec, plan_for
-from flashgen.plan.target import load_target
+from flashgen.targets.target import load_target
 from flashgen.spec.load import load_spec
 from flashgen.spec.gallery import gallery
 

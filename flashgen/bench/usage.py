@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from flashgen.driver import Lowered, emit_source, lower_spec
 from flashgen.plan.plan import Plan
 from flashgen.plan.search import Candidate, candidates, make_plan
-from flashgen.plan.target import Target
 from flashgen.plan.verdict import Verdict, compiled, job
 from flashgen.spec.model import AttentionSpec
+from flashgen.targets.target import Target
 
 #: What is compiled: the forward and the backward of a spec.
 SCHEDULES = ("flash2", "backward")

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from flashgen.errors import PlanError
-from flashgen.plan.cost import kernel_cost
+from flashgen.plan.model.cost import kernel_cost
 from flashgen.plan.resources import tiling
-from flashgen.plan.target import GPU_NUMBERS, Target
+from flashgen.targets.target import GPU_NUMBERS, Target
 
 from .measurements import Measurements, Row, facts_of
 

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 
 from flashgen.errors import PlanError
-from flashgen.plan.plan import MAX_SPILL_BYTES, Plan, Workload
+from flashgen.ir.workload import Workload
+from flashgen.plan.plan import MAX_SPILL_BYTES, Plan
 from flashgen.plan.search import Candidate, candidates, make_plan
-from flashgen.plan.target import Target
 from flashgen.runtime.cache import toolchain
 from flashgen.runtime.device import arch_of
 from flashgen.runtime.variants import Variant
+from flashgen.targets.target import Target
 from flashgen.tune.compiling import Job, compile_all
 from flashgen.tune.search import job, tensors
 from flashgen.tune.timing import Ground

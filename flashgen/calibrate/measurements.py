@@ -13,9 +13,10 @@ from pathlib import Path
 from flashgen.driver import lower_spec
 from flashgen.errors import PlanError
 from flashgen.ir.program import Program
-from flashgen.plan.facts import KernelFacts, facts
+from flashgen.ir.workload import Workload
+from flashgen.plan.model.facts import KernelFacts, facts
 from flashgen.plan.order import order_of
-from flashgen.plan.plan import KernelPlan, Measured, Workload
+from flashgen.plan.plan import KernelPlan, Measured
 from flashgen.spec.model import AttentionSpec
 
 #: The schedule whose one kernel is measured.

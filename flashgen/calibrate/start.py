@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from flashgen.plan.named import is_kin, is_named
-from flashgen.plan.target import Target, load_target, target_names
+from flashgen.targets.named import is_kin, is_named
+from flashgen.targets.target import Target, load_target, target_names
 
 from .fit import with_values
 from .measurements import Device

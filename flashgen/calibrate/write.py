@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from flashgen.plan.target import Number, Target
+from flashgen.targets.target import Number, Target
 
 from .fit import SHARES, Fit, with_values
 from .measurements import Measurements

@@ -32,9 +32,10 @@ from .given import (
 if TYPE_CHECKING:
     from flashgen.driver import Lowered
     from flashgen.ir.program import Program
-    from flashgen.plan.plan import Plan, Workload
+    from flashgen.ir.workload import Workload
+    from flashgen.plan.plan import Plan
     from flashgen.plan.search import Candidate
-    from flashgen.plan.target import Target
+    from flashgen.targets.target import Target
 
 
 def command(
@@ -66,7 +67,7 @@ def command(
     kernel_backward.py, manifest_backward.json.
     """
     from flashgen.driver import emit_source, lower_spec, schedules_of
-    from flashgen.plan.call import capacity_notes
+    from flashgen.explain.call import capacity_notes
 
     known, gpu, chosen = given(spec, target, dtype, sram)
     if gpu.backend == "interpreter":
@@ -123,12 +124,12 @@ def said(
 ) -> list[str]:
     """The plan of each kernel, with the compiler's numbers where it was asked, and what those overruled in
     each kernel's ``ranked`` candidates."""
-    from flashgen.plan.call import call_text
-    from flashgen.plan.facts import facts
-    from flashgen.plan.overruled import overruled
+    from flashgen.explain.call import call_text
+    from flashgen.explain.overruled import overruled
+    from flashgen.plan.model.facts import facts
     from flashgen.plan.resources import tiling
-    from flashgen.plan.size import show_size
     from flashgen.plan.smem import smem_bytes
+    from flashgen.size import show_size
 
     exist = show_size(target.smem_bytes)
     w = plan.workload

@@ -39,8 +39,8 @@ def _tiles(spec: AttentionSpec) -> list[str]:
     """What the mask saves: how many tiles are visited, and which of its parts give no bounds."""
     if spec.mask_expr is None:
         return []
+    from flashgen.explain.visited import LENGTH, SIDES, visited
     from flashgen.ir.attention import lower
-    from flashgen.plan.visited import LENGTH, SIDES, visited
 
     v = visited(lower(spec), spec.mask_expr)
     most = f" at most, by {', '.join(v.inputs)}" if v.inputs else ""

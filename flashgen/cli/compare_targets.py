@@ -42,11 +42,11 @@ def command(
 ) -> None:
     """Compare GPUs: the chosen tiles, predicted time, what limits it; refusals with their reason."""
     from flashgen.driver import emit_source, lower_spec
-    from flashgen.plan.compare import compare, comparison
-    from flashgen.plan.size import parse_size
-    from flashgen.plan.target import load_target, target_names
+    from flashgen.explain.compare import compare, comparison
+    from flashgen.size import parse_size
     from flashgen.spec import load_spec
     from flashgen.spec.gallery import find
+    from flashgen.targets.target import load_target, target_names
 
     known = load_spec(find(spec))
     lowered = lower_spec(known, algorithm(schedule, backward))

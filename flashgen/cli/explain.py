@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flashgen.ask.derivatives import derivative_lines
+from flashgen.explain.derivatives import derivative_lines
 
 from .console import out, progress
 from .given import (
@@ -44,8 +44,8 @@ def command(
     """Explain the plan: the choice, what limits it, the formulas, what was rejected; of a backward the
     derivatives too."""
     from flashgen.driver import emit_source, lower_spec
+    from flashgen.explain.words import explain
     from flashgen.plan.confirm import rankings
-    from flashgen.plan.explain import explain
 
     known, gpu, kind = given(spec, target, dtype, sram)
     work = workload(known, seqlen, seqlen_q, batch, heads)

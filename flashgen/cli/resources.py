@@ -46,9 +46,9 @@ def command(
     from flashgen.bench.usage import measure, work
     from flashgen.bench.usage_tables import GROUPS, csv_text, markdown, table
     from flashgen.driver import SCHEDULES
-    from flashgen.plan.target import load_target
     from flashgen.spec import load_spec
     from flashgen.spec.gallery import find, gallery
+    from flashgen.targets.target import load_target
 
     writable(None if output is None else output / "resources.csv")
     wanted = tuple(schedule.split(","))

@@ -19,8 +19,8 @@ def command(
     ] = None,
 ) -> None:
     """List the targets: main numbers, what is missing, and which prediction that disables."""
-    from flashgen.plan.compare import targets_table
-    from flashgen.plan.target import load_target, target_names
+    from flashgen.explain.compare import targets_table
+    from flashgen.targets.target import load_target, target_names
 
     targets = [load_target(name, partial=True) for name in names or target_names()]
     wide(targets_table(targets))

@@ -42,7 +42,7 @@ def command(
         raise CannotRun("flashgen verify draws its calls with hypothesis: pip install hypothesis") from None
     found = [load_spec(find(given)) for given in specs]
     _needs(backend)
-    from flashgen.plan.size import counted
+    from flashgen.size import counted
     from flashgen.verify.search import Interrupted, allowed_dtypes, backward_of, verify
 
     backward_of(schedule)
@@ -96,7 +96,7 @@ def _failed(failure: Failure, where: str, name: str, which: str) -> None:
 
 def _stopped(report: Report, where: str, examples: int, seed: int) -> None:
     """How far it came."""
-    from flashgen.plan.size import counted
+    from flashgen.size import counted
 
     name = report.spec.name
     if report.failure is not None:
@@ -110,7 +110,7 @@ def _stopped(report: Report, where: str, examples: int, seed: int) -> None:
 
 
 def _undefined(number: int) -> str:
-    from flashgen.plan.size import counted
+    from flashgen.size import counted
 
     return (
         f"{counted(number, 'call')} drawn and not compared, as the score that the spec asks for is NaN or "

@@ -18,18 +18,18 @@ from ruamel.yaml import YAML
 from torch import Tensor
 
 import flashgen
+from flashgen.backends.triton.emit.source import Source
 from flashgen.driver import emit_source, lower_spec
-from flashgen.emit.source import Source
+from flashgen.explain.words import explain
 from flashgen.grid import Cell, Grid, grid
 from flashgen.plan.confirm import proved, rankings
-from flashgen.plan.explain import explain
 from flashgen.plan.plan import Plan
 from flashgen.plan.search import LONG, choose
-from flashgen.plan.target import load_target
 from flashgen.runtime.api import default_target
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
 from flashgen.spec.model import AttentionSpec
+from flashgen.targets.target import load_target
 from flashgen.toolchain import triton_version
 from flashgen.verify.case import Case
 from flashgen.verify.worker import interpreter_fault_here

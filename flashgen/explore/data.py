@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from flashgen.driver import Lowered
-from flashgen.plan.call import call_text, capacity_notes
-from flashgen.plan.explain import PASS_CAUSES, order_text
-from flashgen.plan.facts import KernelFacts, facts
-from flashgen.plan.formulas import on_chip_text, smem_text
-from flashgen.plan.plan import ITEM_BYTES, MAX_SPILL_BYTES, KernelPlan, Plan, Workload
+from flashgen.explain.call import call_text, capacity_notes
+from flashgen.explain.formulas import on_chip_text, smem_text
+from flashgen.explain.words import PASS_CAUSES, order_text
+from flashgen.ir.dtypes import ITEM_BYTES
+from flashgen.ir.workload import Workload
+from flashgen.plan.model.facts import KernelFacts, facts
+from flashgen.plan.plan import MAX_SPILL_BYTES, KernelPlan, Plan
 from flashgen.plan.resources import on_chip_bytes, tiling
 from flashgen.plan.search import DOUBTED, Candidate, best_of, candidates, check_dtype, make_plan
-from flashgen.plan.target import Target, load_target, target_names
+from flashgen.targets.target import Target, load_target, target_names
 
 from .papers import papers
 from .requests import counted, formula

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from flashgen import __version__
-from flashgen.emit.templates import environment
+from flashgen.templates import environment
 
 #: What every page shares: colours, tables, charts (``templates/page``).
 SHARED = "page"

@@ -6,7 +6,7 @@ FlashAttention Theta(N^2 d^2 / M) with M elements of SRAM; Theorem 5 has the sam
 
 from __future__ import annotations
 
-from flashgen.plan.plan import Workload
+from flashgen.ir.workload import Workload
 from flashgen.spec.model import AttentionSpec
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from flashgen.errors import FlashgenError
-from flashgen.plan.cost import Cost
-from flashgen.plan.plan import ITEM_BYTES
+from flashgen.ir.dtypes import ITEM_BYTES
+from flashgen.plan.model.cost import Cost
 from flashgen.plan.search import COLUMN_SIDES, ROW_SIDES, Candidate, best_of, candidates
-from flashgen.plan.size import show_size
+from flashgen.size import show_size
 
 from .data import KIB, Question
 from .papers import papers

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 
+from flashgen.count.counts import counts
+from flashgen.count.number import TooManyTiles
+from flashgen.explain.formulas import sum_text, traffic_text
 from flashgen.ir.program import Program
-from flashgen.plan.cost import Cost
-from flashgen.plan.count import counts
-from flashgen.plan.count_number import TooManyTiles
-from flashgen.plan.facts import facts
-from flashgen.plan.formulas import sum_text, traffic_text
-from flashgen.plan.plan import KernelPlan, Workload
+from flashgen.ir.workload import Workload
+from flashgen.plan.model.cost import Cost
+from flashgen.plan.model.facts import facts
+from flashgen.plan.plan import KernelPlan
 from flashgen.plan.resources import Tiling
 from flashgen.plan.search import COLUMN_SIDES, ROW_SIDES
 

@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from flashgen.explain.words import kind_of, pass_clocks
 from flashgen.ir.program import Program
-from flashgen.plan.cost import Cost, kernel_cost
-from flashgen.plan.explain import kind_of, pass_clocks
-from flashgen.plan.facts import facts
+from flashgen.ir.workload import Workload
+from flashgen.plan.model.cost import Cost, kernel_cost
+from flashgen.plan.model.facts import facts
 from flashgen.plan.order import best_order
-from flashgen.plan.plan import KernelPlan, Workload
+from flashgen.plan.plan import KernelPlan
 from flashgen.plan.resources import Tiling, block_limits, tiling
 from flashgen.plan.search import REFINEMENTS, Candidate, judge, promise, tilings, with_room
-from flashgen.plan.target import Target
+from flashgen.targets.target import Target
 
 from .requests import requested
 

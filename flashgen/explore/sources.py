@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from flashgen.driver import Lowered, emit_source
 from flashgen.plan.plan import Plan
-from flashgen.plan.target import Target
+from flashgen.targets.target import Target
 
 from .rows import Row
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flashgen.driver import Lowered
-from flashgen.plan.target import load_target
+from flashgen.targets.target import load_target
 
 from .measured import Clock
 from .programs import (

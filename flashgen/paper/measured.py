@@ -9,10 +9,11 @@ import torch
 
 from flashgen.driver import Lowered, lower_spec
 from flashgen.errors import PlanError
-from flashgen.plan.plan import KernelPlan, Plan, Workload
+from flashgen.ir.workload import Workload
+from flashgen.plan.plan import KernelPlan, Plan
 from flashgen.plan.specialise import contiguous
-from flashgen.plan.target import load_target
 from flashgen.runtime.signature import makes_gradients, signature
+from flashgen.targets.target import load_target
 
 from .programs import DTYPE, promising
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from math import prod
 
 from flashgen.expr.evaluate import evaluate_python
+from flashgen.ir.dtypes import item_bytes
 from flashgen.ir.program import Program, Tensor
-from flashgen.plan.count import item_bytes
-from flashgen.plan.plan import Workload
+from flashgen.ir.workload import Workload
 
 from .programs import DTYPE, FLASH1, FLASH2, HEAD_DIM, ITEM, STANDARD, lowered
 from .tables import Cell, Chart, Column, Section, Table, line, paragraphs, show

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from flashgen import __version__
-from flashgen.emit.templates import environment
 from flashgen.explore.page import SHARED, embedded
+from flashgen.templates import environment
 
 from .tables import Section
 

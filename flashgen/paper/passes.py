@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import torch
 
+from flashgen.count.counts import counts
 from flashgen.driver import Lowered
-from flashgen.ir.interpret import Traffic, lengths, run
-from flashgen.plan.count import counts
-from flashgen.plan.plan import Workload
+from flashgen.interpret.run import Traffic, lengths, run
+from flashgen.ir.workload import Workload
 
 from .programs import HEAD_DIM, PAPER, lowered, totals
 from .tables import Cell, Column, Section, Table, paragraphs, show

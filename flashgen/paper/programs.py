@@ -8,16 +8,17 @@ from functools import lru_cache
 from itertools import product
 from typing import Any, TypeAlias
 
+from flashgen.count.counts import Numbers, counts
 from flashgen.driver import Lowered, lower_spec
-from flashgen.plan.cost import kernel_cost
-from flashgen.plan.count import Numbers, counts
-from flashgen.plan.facts import facts
+from flashgen.ir.workload import Workload
+from flashgen.plan.model.cost import kernel_cost
+from flashgen.plan.model.facts import facts
 from flashgen.plan.order import order_of
-from flashgen.plan.plan import MAX_SPILL_BYTES, KernelPlan, Workload
+from flashgen.plan.plan import MAX_SPILL_BYTES, KernelPlan
 from flashgen.plan.resources import tiling
 from flashgen.plan.search import STAGES, WARPS, candidates, choose, judge, promise
-from flashgen.plan.target import load_target
 from flashgen.spec.model import AttentionSpec
+from flashgen.targets.target import load_target
 
 #: GPT-2 medium's attention as FlashAttention's Figure 2 has it: 64 sequences of 1024, 16 heads of 64, fp16.
 PAPER = Workload(64, 16, 16, 1024, 1024)

@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 from flashgen.driver import Lowered
-from flashgen.plan.plan import KernelPlan, Workload
+from flashgen.ir.workload import Workload
+from flashgen.plan.plan import KernelPlan
 
 from .measured import Clock
 from .programs import FLASH2, HEAD_DIM, TARGETS, lowered, planned, predicted, promising, sides_of, totals

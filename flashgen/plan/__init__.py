@@ -1,1 +1,1 @@
-"""Targets, the formulas read off a program, the search among tiles, and the explanation."""
+"""The search among tiles, the selection, and the time model."""

@@ -14,17 +14,18 @@ from dataclasses import replace
 from functools import cache
 
 from flashgen.ir.program import Program
+from flashgen.ir.workload import Workload
+from flashgen.plan.model.cost import kernel_cost
+from flashgen.plan.model.facts import facts
+from flashgen.size import show_size
+from flashgen.targets.target import Target
 
-from .cost import kernel_cost
-from .facts import facts
 from .loop_clocks import simulated
-from .plan import MAX_SPILL_BYTES, KernelPlan, Plan, Workload
+from .plan import MAX_SPILL_BYTES, KernelPlan, Plan
 from .resources import tiling
 from .search import Candidate, best_of, candidates, check_dtype, choose, make_plan
 from .shared_values import shared_values
-from .size import show_size
 from .steer import Passed, Room, Steering, room
-from .target import Target
 from .verdict import Module, Verdict, compiled, job
 
 #: Candidates that the compiler passes before the best of them is taken, where it refuses none.

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flashgen.ir.program import Program
+from flashgen.ir.workload import Workload
+from flashgen.plan.model.predict import plan_us
+from flashgen.targets.target import Target, load_target
 
-from .plan import Plan, Workload
-from .predict import plan_us
+from .plan import Plan
 from .search import LONG, choose
-from .target import Target, load_target
 
 #: Calls of a few heads each, long first: a batch that fills a large GPU, and one that does not.
 WORKLOADS = (

@@ -3,12 +3,14 @@ is small, small enough that a tile of scores stays in a core's cache."""
 
 from __future__ import annotations
 
+from flashgen.ir.dtypes import ACC_BYTES
 from flashgen.ir.program import Program
+from flashgen.ir.workload import Workload
+from flashgen.plan.model.facts import facts
+from flashgen.targets.target import Target
 
-from .facts import facts
 from .order import order_of
-from .plan import ACC_BYTES, KernelPlan, Plan, Workload
-from .target import Target
+from .plan import KernelPlan, Plan
 
 
 def interpreter_plan(program: Program, target: Target, dtype: str, workload: Workload | None) -> Plan:

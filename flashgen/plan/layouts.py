@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from .facts import BodyFacts, DotFacts, LoadFacts
+from flashgen.plan.model.facts import BodyFacts, DotFacts, LoadFacts
+
 from .resources import Tiling
 from .sectors import vector
 

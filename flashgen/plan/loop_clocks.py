@@ -11,7 +11,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .facts import LoopFacts
+from flashgen.plan.model.facts import LoopFacts
+
 from .pipes import Event, Pipe, dot_sides, steps
 from .plan import LoopClocks, Measured
 from .resources import Tiling, blocks_per_sm

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import permutations
 
-from .cost import kernel_cost
-from .dram import apart
-from .facts import KernelFacts
-from .plan import KernelPlan, Measured, Order, Workload
+from flashgen.ir.workload import Workload
+from flashgen.plan.model.cost import kernel_cost
+from flashgen.plan.model.dram import apart
+from flashgen.plan.model.facts import KernelFacts
+from flashgen.targets.target import Target
+
+from .plan import KernelPlan, Measured, Order
 from .resources import tiling
-from .target import Target
 
 #: Heads launched together where rows differ in length. Measured on H100, causal, head dims 64 to 256 and
 #: 2,048 to 16,384 keys: 4 to 8 are best or within 2% of it; 1 loses up to 20%, all of them up to 25%.

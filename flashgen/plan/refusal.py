@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from flashgen.errors import PlanError
 from flashgen.ir.program import Program
+from flashgen.size import show_size
+from flashgen.targets.target import Target
 
 from .plan import MAX_SPILL_BYTES
-from .size import show_size
-from .target import Target
 
 if TYPE_CHECKING:
     from .search import Candidate

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 
 from flashgen.expr.nodes import Call, Const, Expr, Var
 from flashgen.expr.ops import OPS
+from flashgen.ir.dtypes import item_bytes
 from flashgen.ir.program import Tile
+from flashgen.plan.model.facts import Axes, BodyFacts, DotFacts, KernelFacts, LoadFacts
+from flashgen.targets.target import Target
 
-from .facts import Axes, BodyFacts, DotFacts, KernelFacts, LoadFacts
-from .plan import ACC_BYTES, ITEM_BYTES, KernelPlan, Order
-from .target import Target
+from .plan import KernelPlan, Order
 
-#: Bytes of a tile element by its dtype, where it does not follow from q's dtype.
-_PLAIN_BYTES = {"int32": 4, "int64": 8, "bool": 1, "fp32": 4, "fp16": 2, "bf16": 2, "fp64": 8}
 #: Registers beside the tiles. Each 16 bytes a thread copies need a 64-bit address; while there is room,
 #: ptxas spends EAGER_RATE times as many to start copies early. TIGHT_REGISTERS are what it finds no way
 #: around when room runs out: strides, counters, bounds, softmax temporaries (sm_90, Triton 3.6).
@@ -72,9 +71,7 @@ class Tiling:
 
     def item(self, dtype: str) -> int:
         """Bytes of an element of a tile of ``dtype``."""
-        if dtype == "elem":
-            return ITEM_BYTES[self.dtype]
-        return ACC_BYTES[self.dtype] if dtype == "acc" else _PLAIN_BYTES[dtype]
+        return item_bytes(dtype, self.dtype)
 
     def bytes_of(self, x: LoadFacts | Tile) -> int:
         """Bytes of a loaded or computed tile."""

@@ -7,12 +7,16 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from flashgen.errors import PlanError
+from flashgen.ir.dtypes import ITEM_BYTES
 from flashgen.ir.program import Program
+from flashgen.ir.workload import Workload
+from flashgen.plan.model.cost import Cost, kernel_cost
+from flashgen.plan.model.facts import KernelFacts, facts
+from flashgen.size import show_size
+from flashgen.targets.target import Target, load_target
 
-from .cost import Cost, kernel_cost
-from .facts import KernelFacts, facts
 from .order import best_order
-from .plan import ITEM_BYTES, MAX_SPILL_BYTES, KernelPlan, Measured, Order, Plan, Workload
+from .plan import MAX_SPILL_BYTES, KernelPlan, Measured, Order, Plan
 from .refusal import no_plan, smallest
 from .resources import (
     Tiling,
@@ -22,9 +26,7 @@ from .resources import (
     spilled,
     tiling,
 )
-from .size import show_size
 from .smem import smem_bytes
-from .target import Target, load_target
 
 ROW_SIDES = (16, 32, 64, 128, 256)
 COLUMN_SIDES = (16, 32, 64, 128, 256)

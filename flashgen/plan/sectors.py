@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from .facts import Axes, BodyFacts, KernelFacts, LoadFacts
+from flashgen.plan.model.facts import Axes, BodyFacts, KernelFacts, LoadFacts
+
 from .resources import Tiling
 from .specialise import VECTOR_BYTES
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
+from flashgen.count.liveness import defined
 from flashgen.expr.nodes import Call, Expr, children, variables
 from flashgen.ir.program import Dot, Kernel, Load, Loop, Map, Stmt, statements
-
-from .liveness import defined
 
 
 @lru_cache(maxsize=256)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from flashgen.ir.program import Tile
+from flashgen.plan.model.facts import Axes, BodyFacts, LoopFacts
 
-from .facts import Axes, BodyFacts, LoopFacts
 from .layouts import MOVED_ITEM, dot_of, moved_bytes
 from .resources import Tiling
 from .specialise import VECTOR_BYTES

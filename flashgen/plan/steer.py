@@ -14,13 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
-from .facts import KernelFacts
+from flashgen.plan.model.facts import KernelFacts
+from flashgen.targets.target import Target
+
 from .plan import MAX_SPILL_BYTES, KernelPlan, Measured
 from .resources import TIGHT_REGISTERS, register_parts, tiling
 from .search import STAGES
 from .shared_values import shared_values
 from .smem import pipelined, smem_bytes
-from .target import Target
 
 T = TypeVar("T")
 #: Candidates that the compiler may refuse before the search ends, and verdicts that are enough where some

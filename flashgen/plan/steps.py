@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from flashgen.count.liveness import defined, used
 from flashgen.ir.program import Coords, Dot, Load, Map, Reduce, Scalar, Stmt, Store, Tile, statements
-
-from .liveness import defined, used
 
 
 @dataclass(frozen=True)

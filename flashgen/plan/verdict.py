@@ -20,12 +20,12 @@ from typing import Any, Protocol
 from flashgen.errors import CannotRun
 from flashgen.ir.program import Program
 from flashgen.resources import cache_folder
+from flashgen.targets.target import Target
 from flashgen.toolchain import cache_for_triton, need_triton, triton_version
 
 from .plan import Measured, Plan
 from .sass import Instruction, from_lists
 from .specialise import Argument, contiguous, specialise
-from .target import Target
 
 #: Seconds one compile may take: 256-row fp32 tiles can need a minute.
 TIMEOUT_S = 120.0

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from flashgen.emit.source import Arg
+from flashgen.backends.triton.emit.source import Arg
 from flashgen.errors import TensorError
-from flashgen.plan.plan import Plan, Workload
+from flashgen.ir.workload import Workload
+from flashgen.plan.plan import Plan
 
 #: The types of pointed-to elements, as Triton's signatures name them.
 POINTERS: Mapping[torch.dtype, str] = {

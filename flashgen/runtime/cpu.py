@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flashgen.ir.interpret import run
-from flashgen.plan.plan import Plan, Workload
+from flashgen.interpret.run import run
+from flashgen.ir.workload import Workload
+from flashgen.plan.plan import Plan
 
 from .check import DTYPES, check_call
 from .integers import check_integers

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from flashgen.errors import TensorError
-from flashgen.ir.sums import total
-from flashgen.plan.plan import Workload
+from flashgen.interpret.sums import total
+from flashgen.ir.workload import Workload
 from flashgen.plan.specialise import VECTOR_BYTES
 
 from .arguments import check_reach, values

@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 
 from flashgen.errors import PlanError
-from flashgen.plan.named import is_kin, is_named
+from flashgen.targets.named import is_kin, is_named
 
 from .cache import entry
 
@@ -65,7 +65,7 @@ def known() -> Mapping[str, Known]:
 
 
 def _read() -> dict[str, str]:
-    from flashgen.plan.target import load_target, target_names
+    from flashgen.targets.target import load_target, target_names
 
     targets = [t for t in map(load_target, target_names()) if t.arch.startswith(("sm_", "gfx"))]
     rows = {

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from flashgen.errors import FlashgenError
-from flashgen.ir.sums import total
-from flashgen.plan.plan import Workload
+from flashgen.interpret.sums import total
+from flashgen.ir.workload import Workload
 
 from .arguments import values
 from .check import check_call

@@ -11,14 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from flashgen.emit.source import Arg
+from flashgen.backends.triton.emit.source import Arg
 from flashgen.expr.nodes import Call, Const, Expr, Var, children, integer
 from flashgen.ir.names import keys
 from flashgen.ir.program import Sum
 from flashgen.plan.plan import Plan
 
 if TYPE_CHECKING:
-    from flashgen.emit.source import Source
+    from flashgen.backends.triton.emit.source import Source
     from flashgen.ir.program import Program
 
 #: An int expression as JSON: a number, a name, or ``[operator, argument, ...]``.

@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from flashgen.plan.plan import Measured, Plan, Workload, loop_clocks, measured_near
+from flashgen.ir.workload import Workload
+from flashgen.plan.plan import Measured, Plan, loop_clocks, measured_near
 
 from .cache import entry
 from .record import Record, record, texts
@@ -91,7 +92,7 @@ def _best(
     spec: str, plans: tuple[Plan, ...], work: Workload, compiled: tuple[tuple[Measured, ...], ...] | None
 ) -> int:
     def make() -> dict[str, str]:
-        from flashgen.plan.predict import best
+        from flashgen.plan.model.predict import best
 
         program = lowered(spec, plans[0].schedule).program
         return {"index.json": json.dumps(best(program, plans, work, compiled))}
@@ -121,12 +122,12 @@ class Choice:
 
 def choices(spec: str, best: Plan, kernel: int, described: bool) -> Iterator[Choice]:
     """``best``, and then plans that differ from it in kernel number ``kernel``, most promising first."""
-    from flashgen.plan.facts import facts
-    from flashgen.plan.predict import kernel_us
+    from flashgen.plan.model.facts import facts
+    from flashgen.plan.model.predict import kernel_us
     from flashgen.plan.search import candidates as search
     from flashgen.plan.search import make_plan
     from flashgen.plan.steer import room
-    from flashgen.plan.target import load_target
+    from flashgen.targets.target import load_target
 
     program, target = lowered(spec, best.schedule).program, load_target(best.target)
     work = best.workload
@@ -154,7 +155,7 @@ def steering(spec: str, plan: Plan, kernel: int) -> Steering:
 
 def confirmed_us(spec: str, plan: Plan, kernel: int, compiled: Measured) -> float:
     """The time of a kernel at its plan's workload, predicted from what the compiler made of it."""
-    from flashgen.plan.predict import kernel_us
+    from flashgen.plan.model.predict import kernel_us
 
     assert plan.workload is not None
     return kernel_us(lowered(spec, plan.schedule).program, plan, kernel, plan.workload, compiled)
@@ -163,7 +164,7 @@ def confirmed_us(spec: str, plan: Plan, kernel: int, compiled: Measured) -> floa
 def examined(spec: str, plan: Plan, kernel: int, compiled: Measured, cubin: bytes) -> Measured | str:
     """``compiled`` with the clocks of the kernel's loops by its code (``loop_clocks``), or what is wrong with
     that code (``miscompiled``). Kept in the cache."""
-    from flashgen.plan.target import load_target
+    from flashgen.targets.target import load_target
 
     target = load_target(plan.target)
     if target.matrix != "wgmma":
@@ -171,9 +172,9 @@ def examined(spec: str, plan: Plan, kernel: int, compiled: Measured, cubin: byte
 
     def make() -> dict[str, str]:
         from flashgen.plan.compiler import disassembled
-        from flashgen.plan.facts import facts
         from flashgen.plan.loop_clocks import simulated
         from flashgen.plan.miscompiled import wrong_operands
+        from flashgen.plan.model.facts import facts
         from flashgen.plan.resources import tiling
         from flashgen.plan.sass import inner_loops
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from flashgen.errors import PlanError
-from flashgen.plan.plan import Plan, Workload
+from flashgen.ir.workload import Workload
+from flashgen.plan.plan import Plan
 from flashgen.resources import cache_folder
 
 #: Folders of tuned plans beside the cache's, separated as in PATH.

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from flashgen.errors import PlanError
-from flashgen.plan.plan import Plan, Workload
+from flashgen.ir.workload import Workload
+from flashgen.plan.plan import Plan
 from flashgen.plan.specialise import ROWS, VECTOR_BYTES, Kind
 
 from .arguments import POINTERS

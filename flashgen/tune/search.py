@@ -12,7 +12,8 @@ from itertools import islice
 import torch
 
 from flashgen import __version__
-from flashgen.plan.plan import KernelPlan, Measured, Plan, Workload
+from flashgen.ir.workload import Workload
+from flashgen.plan.plan import KernelPlan, Measured, Plan
 from flashgen.runtime import op
 from flashgen.runtime.cache import toolchain
 from flashgen.runtime.signature import makes_gradients, signature, through_lse

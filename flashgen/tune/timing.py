@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from flashgen.errors import PlanError
-from flashgen.plan.plan import Plan, Workload
+from flashgen.ir.workload import Workload
+from flashgen.plan.plan import Plan
 from flashgen.plan.specialise import Kind
 from flashgen.runtime.cuda import steps, workspaces
 from flashgen.runtime.device import Known, target_of

@@ -65,7 +65,7 @@ def program(tile: Tile, schedule: str = "flash2") -> Run:
         inputs: Mapping[str, Tensor],
         seed: int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        from flashgen.ir import interpret
+        from flashgen.interpret import run as interpret
 
         sides = {"BLOCK_M": tile[0], "BLOCK_N": tile[1]}
         given = (q, k, v, *(inputs[n] for n in spec.inputs), *_seed(seed, q).values())
@@ -140,7 +140,7 @@ def program_backward(tile: Tile, schedule: str = "backward") -> RunBackward:
         dlse: Tensor | None,
         seed: int | None = None,
     ) -> dict[str, Tensor]:
-        from flashgen.ir import interpret
+        from flashgen.interpret import run as interpret
 
         do, above, left = _saved(spec, q, k, v, inputs, dout, dlse, seed)
         source = _lowered(spec.canonical_json(), backward_schedule(dlse is not None, schedule)).program
@@ -241,13 +241,14 @@ def _module(
     num_stages: int,
     seed: int,
 ) -> ModuleType:
+    from flashgen.backends.triton.emit.source import Provenance
+    from flashgen.backends.triton.emit.triton import emit
     from flashgen.driver import plan_for
-    from flashgen.emit.source import Provenance
-    from flashgen.emit.triton import emit
-    from flashgen.plan.plan import KernelPlan, Order, Plan, Workload
-    from flashgen.plan.target import load_target
+    from flashgen.ir.workload import Workload
+    from flashgen.plan.plan import KernelPlan, Order, Plan
     from flashgen.runtime.module import load
     from flashgen.runtime.source import best_plan
+    from flashgen.targets.target import load_target
 
     source = _lowered(spec, schedule).program
     work = Workload(1, 2, 2, 128, 128)

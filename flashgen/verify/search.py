@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import torch
 
 from flashgen.errors import CannotRun, PlanError
-from flashgen.plan.size import counted
+from flashgen.size import counted
 from flashgen.spec.model import AttentionSpec
 
 from .case import Case

@@ -11,7 +11,7 @@ from flashgen.calibrate.measurements import Device, Measurements, Row, facts_of
 from flashgen.plan.plan import Measured, Plan
 from flashgen.plan.resources import registers, tiling
 from flashgen.plan.smem import smem_bytes
-from flashgen.plan.target import Target, load_target
+from flashgen.targets.target import Target, load_target
 
 DEVICE = Device("Some GPU", "sm_90", "torch 1, triton 2", {"sms": 100.0}, 3017.0, 742.0)
 #: A smaller table: head dims of both kinds of dots' shapes, and tilings a length.

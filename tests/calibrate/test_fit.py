@@ -15,7 +15,7 @@ from flashgen.calibrate.measurements import Measurements
 from flashgen.calibrate.write import sourced, write
 from flashgen.cli.app import app
 from flashgen.errors import PlanError
-from flashgen.plan.target import load_target, read_target
+from flashgen.targets.target import load_target, read_target
 
 from .made import DEVICE, made
 

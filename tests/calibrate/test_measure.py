@@ -13,7 +13,7 @@ from flashgen.calibrate.measurements import Device
 from flashgen.calibrate.start import nearest, reported, start_for
 from flashgen.calibrate.write import yaml_text
 from flashgen.plan.plan import MAX_SPILL_BYTES, Measured, Plan
-from flashgen.plan.target import load_target, target_names
+from flashgen.targets.target import load_target, target_names
 
 from .made import DEVICE, sample
 
@@ -133,7 +133,7 @@ def test_the_nearest_is_of_the_same_maker(arch: str, device: str, name: str) -> 
 
 @pytest.mark.parametrize("name", [n for n in target_names() if n != "cpu"])
 def test_every_target_can_be_written_and_read_again(name: str, tmp_path: Any) -> None:
-    from flashgen.plan.target import read_target
+    from flashgen.targets.target import read_target
 
     path = tmp_path / "again.yaml"
     path.write_text(yaml_text(load_target(name)), encoding="utf-8")

@@ -23,13 +23,14 @@ from flashgen.cli import calibrate, tune
 from flashgen.cli.app import app
 from flashgen.demo import main as demo
 from flashgen.demo.measure import Result
+from flashgen.explain.compare import compare, comparison
+from flashgen.explain.words import explain
 from flashgen.grid import Grid, grid
-from flashgen.plan.compare import compare, comparison
-from flashgen.plan.explain import explain
-from flashgen.plan.plan import Measured, Workload
+from flashgen.ir.workload import Workload
+from flashgen.plan.plan import Measured
 from flashgen.plan.search import choose
-from flashgen.plan.target import load_target
 from flashgen.resources import folder
+from flashgen.targets.target import load_target
 from flashgen.tune.search import Ranking, Timed
 from flashgen.verify.case import Case
 from flashgen.verify.errors import Errors

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from flashgen.backends.triton.emit.source import Provenance, Source
+from flashgen.backends.triton.emit.triton import emit
 from flashgen.driver import lower_spec
-from flashgen.emit.source import Provenance, Source
-from flashgen.emit.triton import emit
 from flashgen.ir.program import Program
 from flashgen.plan.plan import KernelPlan, Order, Plan
 from flashgen.spec.model import AttentionSpec

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from flashgen.backends.triton.emit.source import KernelSource, Source
 from flashgen.driver import lower_spec
-from flashgen.emit.source import KernelSource, Source
 from flashgen.ir.program import Program
 from flashgen.spec.model import AttentionSpec
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from flashgen.expr.nodes import Var, integer
-from flashgen.ir.interpret import run as execute
+from flashgen.interpret.run import run as execute
 from flashgen.ir.program import Dot, Load, Loop, Program, Range, Stmt
 from flashgen.verify.oracle import oracle
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from flashgen.emit.source import Provenance
-from flashgen.emit.triton import emit
+from flashgen.backends.triton.emit.source import Provenance
+from flashgen.backends.triton.emit.triton import emit
 from flashgen.plan.plan import Plan
 
 from .building import SPECS, plan, program, source, spec

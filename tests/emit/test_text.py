@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flashgen.emit.facts import Facts
-from flashgen.emit.text import Printer, fill, subscript
+from flashgen.backends.triton.emit.facts import Facts
+from flashgen.backends.triton.emit.text import Printer, fill, subscript
 from flashgen.expr import algebra as al
 from flashgen.expr import bits
 from flashgen.expr.evaluate import evaluate_python

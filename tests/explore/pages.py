@@ -7,13 +7,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from flashgen.count.counts import counts
 from flashgen.driver import emit_source
 from flashgen.explore.data import Question, page_data
 from flashgen.explore.page import page
-from flashgen.plan.count import counts
-from flashgen.plan.plan import KernelPlan, Workload
+from flashgen.ir.workload import Workload
+from flashgen.plan.plan import KernelPlan
 from flashgen.plan.search import Candidate, candidates, choose
-from flashgen.plan.target import load_target
+from flashgen.targets.target import load_target
 from tests.plan.programs import lowered
 
 KIB = 1024

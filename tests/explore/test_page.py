@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from flashgen.errors import PlanError
+from flashgen.explain.words import kind_of
 from flashgen.explore.data import page_data
-from flashgen.plan.explain import kind_of
 from flashgen.plan.plan import Measured
 from flashgen.plan.search import best_of
 

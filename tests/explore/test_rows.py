@@ -17,13 +17,14 @@ from flashgen.explore.page import page
 from flashgen.explore.papers import papers
 from flashgen.explore.requests import counted
 from flashgen.explore.rows import rows_of
-from flashgen.plan.plan import Measured, Workload
+from flashgen.ir.workload import Workload
+from flashgen.plan.plan import Measured
 from flashgen.plan.search import candidates, promise
-from flashgen.plan.target import load_target
 from flashgen.runtime.tuned import file_name
 from flashgen.spec.gallery import find
 from flashgen.spec.load import load_spec
 from flashgen.spec.model import AttentionSpec
+from flashgen.targets.target import load_target
 from flashgen.tune.search import Ranking, Timed
 from flashgen.tune.timings import remember
 

@@ -10,8 +10,8 @@ import torch
 
 from flashgen.driver import lower_spec
 from flashgen.expr.nodes import TRUE, integer
-from flashgen.ir.access import OutOfBounds
-from flashgen.ir.interpret import Traffic, run
+from flashgen.interpret.access import OutOfBounds
+from flashgen.interpret.run import Traffic, run
 from flashgen.ir.program import Kernel, Load, Loop, Program, Range, Stmt
 from flashgen.spec.model import AttentionSpec
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from flashgen.driver import lower_spec
-from flashgen.ir.interpret import run
+from flashgen.interpret.run import run
 from flashgen.spec.model import AttentionSpec
 from flashgen.verify.oracle import oracle
 

@@ -14,14 +14,14 @@ import torch
 from typer.testing import CliRunner
 
 from flashgen.cli.app import app
-from flashgen.ir.interpret import Traffic, lengths, run
+from flashgen.interpret.run import Traffic, lengths, run
+from flashgen.ir.workload import Workload
 from flashgen.paper import blocks, comparison, measured, memory, window
 from flashgen.paper.main import FIGURES, figure
 from flashgen.paper.page import files, page
 from flashgen.paper.passes import PASSES, checked, tensors
 from flashgen.paper.programs import FLASH1, FLASH2, PADDING, PAPER, STANDARD, lowered, totals
 from flashgen.paper.tables import Cell, Column, Table, show
-from flashgen.plan.plan import Workload
 from flashgen.tune import compiling
 
 SIDES = {"BLOCK_M": 16, "BLOCK_N": 32}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from flashgen.backends.triton.emit.source import Source
 from flashgen.driver import Lowered, emit_source, lower_spec
-from flashgen.emit.source import Source
 from flashgen.ir.program import Program
 from flashgen.plan.plan import Plan
 from flashgen.spec.model import AttentionSpec

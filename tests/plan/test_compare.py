@@ -9,10 +9,10 @@ from typer.testing import CliRunner, Result
 
 from flashgen.cli.app import app
 from flashgen.errors import PlanError
-from flashgen.plan.compare import compare
-from flashgen.plan.plan import Workload
-from flashgen.plan.target import load_target, read_target, target_names
+from flashgen.explain.compare import compare
+from flashgen.ir.workload import Workload
 from flashgen.resources import folder
+from flashgen.targets.target import load_target, read_target, target_names
 
 from .programs import program
 

@@ -12,21 +12,22 @@ from rich.console import Console
 
 from flashgen.driver import lower_spec
 from flashgen.errors import CannotRun, PlanError
+from flashgen.explain.overruled import overruled
+from flashgen.ir.workload import Workload
 from flashgen.plan import confirm, verdict
 from flashgen.plan.confirm import confirmed, proved, ranking, rankings, verdicts
-from flashgen.plan.facts import facts
+from flashgen.plan.model.facts import facts
 from flashgen.plan.order import order_of
-from flashgen.plan.overruled import overruled
-from flashgen.plan.plan import MAX_SPILL_BYTES, KernelPlan, Measured, Plan, Workload
+from flashgen.plan.plan import MAX_SPILL_BYTES, KernelPlan, Measured, Plan
 from flashgen.plan.resources import tiling
 from flashgen.plan.search import candidates, choose
 from flashgen.plan.smem import smem_bytes
 from flashgen.plan.steer import REFUSALS
-from flashgen.plan.target import load_target
 from flashgen.plan.verdict import Verdict, compiled, job
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
 from flashgen.spec.model import AttentionSpec
+from flashgen.targets.target import load_target
 
 from .programs import lowered, module
 
@@ -110,7 +111,7 @@ def test_what_the_compiler_overruled_is_said(
     monkeypatch: pytest.MonkeyPatch, verdict: Verdict, why: str
 ) -> None:
     from flashgen.cli.build import said
-    from flashgen.plan.explain import explain
+    from flashgen.explain.words import explain
 
     of, gpu = lowered(64, "causal"), load_target("h100")
     (best, *_) = candidates(of.program, 0, gpu, "bf16", W)

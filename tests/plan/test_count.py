@@ -11,19 +11,20 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flashgen.count.counts import Counts, Numbers, counts
+from flashgen.count.number import TooManyTiles
 from flashgen.driver import SCHEDULES, lower_spec
 from flashgen.expr.evaluate import evaluate_python
 from flashgen.expr.nodes import Call, Expr, Var, integer, real, rewrite
-from flashgen.ir.interpret import Traffic, lengths, run
+from flashgen.interpret.run import Traffic, lengths, run
 from flashgen.ir.program import Load, Loop, Program, Stmt, Store
-from flashgen.plan.cost import kernel_cost
-from flashgen.plan.count import Counts, Numbers, counts
-from flashgen.plan.count_number import TooManyTiles
-from flashgen.plan.facts import facts
-from flashgen.plan.plan import KernelPlan, Order, Workload
+from flashgen.ir.workload import Workload
+from flashgen.plan.model.cost import kernel_cost
+from flashgen.plan.model.facts import facts
+from flashgen.plan.plan import KernelPlan, Order
 from flashgen.plan.resources import tiling
-from flashgen.plan.target import load_target
 from flashgen.spec.model import AttentionSpec
+from flashgen.targets.target import load_target
 from flashgen.verify.case import Case
 from flashgen.verify.specs import cases, specs
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from flashgen.driver import lower_spec
-from flashgen.plan.facts import facts
+from flashgen.ir.workload import Workload
+from flashgen.plan.model.facts import facts
 from flashgen.plan.order import order_of, traffic
-from flashgen.plan.plan import Workload
 from flashgen.plan.search import candidates
-from flashgen.plan.target import load_target
 from flashgen.spec import load_spec
 from flashgen.spec.gallery import find
+from flashgen.targets.target import load_target
 
 LONG = Workload(4, 32, 32, 4096, 4096)
 FEW = Workload(4, 16, 16, 4096, 4096)

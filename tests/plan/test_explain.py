@@ -13,15 +13,15 @@ from typer.testing import CliRunner
 
 from flashgen.cli.app import app
 from flashgen.driver import lower_spec
-from flashgen.plan.cost import Cost
-from flashgen.plan.explain import explain
-from flashgen.plan.plan import Workload
+from flashgen.explain.summary import LIMITS, summary
+from flashgen.explain.words import explain
+from flashgen.ir.workload import Workload
+from flashgen.plan.model.cost import Cost
 from flashgen.plan.search import candidates, choose
-from flashgen.plan.size import show_size
-from flashgen.plan.summary import LIMITS, summary
-from flashgen.plan.target import Target, load_target
+from flashgen.size import show_size
 from flashgen.spec import load_spec
 from flashgen.spec.gallery import find
+from flashgen.targets.target import Target, load_target
 
 from .programs import program
 

@@ -10,20 +10,21 @@ import pytest
 from rich.console import Console, RenderableType
 
 from flashgen.driver import emit_source, lower_spec, plan_for
+from flashgen.explain.words import explain
+from flashgen.ir.workload import Workload
 from flashgen.plan import loop_clocks
 from flashgen.plan.confirm import judged
-from flashgen.plan.cost import kernel_cost
-from flashgen.plan.explain import explain
-from flashgen.plan.facts import facts
 from flashgen.plan.loop_clocks import simulated
-from flashgen.plan.plan import KernelPlan, LoopClocks, Measured, Plan, Workload
+from flashgen.plan.model.cost import kernel_cost
+from flashgen.plan.model.facts import facts
+from flashgen.plan.plan import KernelPlan, LoopClocks, Measured, Plan
 from flashgen.plan.resources import Tiling, blocks_per_sm, tiling
 from flashgen.plan.search import candidates
-from flashgen.plan.target import load_target
 from flashgen.plan.verdict import Verdict, job
 from flashgen.plan.verdict import compiled as ask
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
+from flashgen.targets.target import load_target
 
 WORK = Workload(2, 16, 16, 4096, 4096)
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from flashgen.driver import emit_source, lower_spec, plan_for
+from flashgen.ir.workload import Workload
 from flashgen.plan.miscompiled import wrong_operands
-from flashgen.plan.plan import Plan, Workload
-from flashgen.plan.target import load_target
+from flashgen.plan.plan import Plan
 from flashgen.plan.verdict import Verdict, compiled, job
 from flashgen.spec.model import AttentionSpec
+from flashgen.targets.target import load_target
 
 #: As ptxas 12.8 writes them: base, address of the second piece, upper word, dot.
 RIGHT = """

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from flashgen.driver import lower_spec
-from flashgen.plan.cost import kernel_cost
-from flashgen.plan.facts import facts
-from flashgen.plan.onekernel import one_kernel_text
-from flashgen.plan.plan import Workload
+from flashgen.explain.onekernel import one_kernel_text
+from flashgen.ir.workload import Workload
+from flashgen.plan.model.cost import kernel_cost
+from flashgen.plan.model.facts import facts
 from flashgen.plan.resources import tiling
 from flashgen.plan.search import choose
-from flashgen.plan.target import load_target
 from flashgen.spec.model import AttentionSpec
+from flashgen.targets.target import load_target
 
 H100 = load_target("h100")
 

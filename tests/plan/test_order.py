@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from flashgen.driver import lower_spec
-from flashgen.plan.facts import KernelFacts, facts
-from flashgen.plan.launches import effect_lines, effects
+from flashgen.ir.workload import Workload
+from flashgen.plan.model.facts import KernelFacts, facts
+from flashgen.plan.model.launches import effect_lines, effects
 from flashgen.plan.order import best_order, order_of, orders, traffic
-from flashgen.plan.plan import Workload
 from flashgen.plan.search import candidates
-from flashgen.plan.target import load_target
 from flashgen.spec import load_spec
 from flashgen.spec.gallery import find, gallery
+from flashgen.targets.target import load_target
 
 H100 = load_target("h100")
 LONG = Workload(2, 16, 16, 8192, 8192)

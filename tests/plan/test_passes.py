@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from flashgen.driver import lower_spec
-from flashgen.plan.facts import facts
+from flashgen.plan.model.facts import facts
+from flashgen.plan.model.passes import STORED_PER_CLOCK, Pass, pass_cost
 from flashgen.plan.order import order_of
-from flashgen.plan.passes import STORED_PER_CLOCK, Pass, pass_cost
 from flashgen.plan.plan import KernelPlan
 from flashgen.plan.resources import Tiling, tiling
-from flashgen.plan.target import load_target
 from flashgen.spec import load_spec
 from flashgen.spec.gallery import find
+from flashgen.targets.target import load_target
 
 from .programs import program
 

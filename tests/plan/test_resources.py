@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flashgen.plan.facts import facts
-from flashgen.plan.formulas import smem_formula
+from flashgen.explain.formulas import smem_formula
+from flashgen.plan.model.facts import facts
 from flashgen.plan.order import order_of
 from flashgen.plan.plan import KernelPlan
 from flashgen.plan.resources import (
@@ -21,7 +21,7 @@ from flashgen.plan.resources import (
     tiling,
 )
 from flashgen.plan.smem import smem_bytes
-from flashgen.plan.target import load_target
+from flashgen.targets.target import load_target
 
 from .programs import program
 

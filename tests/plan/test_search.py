@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from flashgen.driver import lower_spec
 from flashgen.errors import PlanError
+from flashgen.ir.dtypes import ITEM_BYTES
+from flashgen.ir.workload import Workload
 from flashgen.plan.cover import NEAR, SHORT, WORKLOADS, variants
-from flashgen.plan.plan import ITEM_BYTES, MAX_SPILL_BYTES, Measured, Plan, Workload
-from flashgen.plan.predict import best, plan_us
+from flashgen.plan.model.predict import best, plan_us
+from flashgen.plan.plan import MAX_SPILL_BYTES, Measured, Plan
 from flashgen.plan.search import LONG, candidates, choose
-from flashgen.plan.target import load_target, target_names
 from flashgen.spec.model import AttentionSpec
+from flashgen.targets.target import load_target, target_names
 
 from ..work import calls_of
 from .programs import program

@@ -8,14 +8,15 @@ import re
 import pytest
 
 from flashgen.driver import lower_spec
-from flashgen.plan.facts import facts
+from flashgen.ir.workload import Workload
+from flashgen.plan.model.facts import facts
 from flashgen.plan.order import best_order
-from flashgen.plan.plan import KernelPlan, Plan, Workload
+from flashgen.plan.plan import KernelPlan, Plan
 from flashgen.plan.resources import Tiling, tiling
 from flashgen.plan.sectors import halved, sent
 from flashgen.plan.specialise import contiguous
-from flashgen.plan.target import load_target
 from flashgen.spec.model import AttentionSpec
+from flashgen.targets.target import load_target
 
 WORK = Workload(8, 16, 16, 2048, 2048)
 INPUTS = {"bias": {"shape": ["heads", "seqlen_q", "seqlen_k"], "grad": True}}

@@ -10,16 +10,16 @@ import pytest
 from flashgen.driver import lower_spec
 from flashgen.errors import PlanError
 from flashgen.ir.program import Program
-from flashgen.plan.facts import facts
+from flashgen.plan.model.facts import facts
 from flashgen.plan.order import order_of
 from flashgen.plan.plan import KernelPlan
 from flashgen.plan.resources import tiling
 from flashgen.plan.search import candidates, choose
 from flashgen.plan.smem import smem_bytes
-from flashgen.plan.target import load_target
 from flashgen.plan.verdict import job
 from flashgen.spec import load_spec
 from flashgen.spec.gallery import find
+from flashgen.targets.target import load_target
 
 from .programs import lowered, module
 
@@ -101,7 +101,7 @@ def test_the_smallest_shared_memory_named_works(schedule: str, target: str) -> N
     with pytest.raises(PlanError, match="the smallest that works needs") as refused:
         choose(program, load_target(target, 2048), "fp16")
     words = str(refused.value).split("the smallest that works needs ")[1].split(" (")[0]
-    from flashgen.plan.size import parse_size
+    from flashgen.size import parse_size
 
     enough = parse_size(words.replace(",", ""))
     assert choose(program, load_target(target, enough), "fp16").smem_bytes <= enough

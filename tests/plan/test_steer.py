@@ -14,20 +14,22 @@ from rich.console import Console
 
 from flashgen.driver import emit_source, lower_spec
 from flashgen.errors import PlanError
+from flashgen.explain import words as explain
+from flashgen.explain.overruled import overruled
 from flashgen.ir.program import Program
-from flashgen.plan import confirm, explain
+from flashgen.ir.workload import Workload
+from flashgen.plan import confirm
 from flashgen.plan.confirm import LAST_RESORT_BYTES, proved, ranking
-from flashgen.plan.facts import facts
-from flashgen.plan.overruled import overruled
-from flashgen.plan.plan import MAX_SPILL_BYTES, KernelPlan, Measured, Plan, Workload
+from flashgen.plan.model.facts import facts
+from flashgen.plan.plan import MAX_SPILL_BYTES, KernelPlan, Measured, Plan
 from flashgen.plan.search import Candidate, choose
 from flashgen.plan.shared_values import shared_values
 from flashgen.plan.steer import ENOUGH, REFUSALS, UNSOUND, doubt, room
-from flashgen.plan.target import load_target
 from flashgen.plan.verdict import Verdict
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
 from flashgen.spec.model import AttentionSpec
+from flashgen.targets.target import load_target
 
 from .programs import lowered, module
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import sympy
 
+from flashgen.count.counts import Counts, counts
+from flashgen.count.symbolic import symbol
+from flashgen.count.symbolic_counts import Formulas
+from flashgen.count.tradeoff import filled, leading_of, theta
 from flashgen.driver import SCHEDULES, lower_spec
-from flashgen.plan.count import Counts, counts
-from flashgen.plan.plan import Workload
-from flashgen.plan.symbolic import symbol
-from flashgen.plan.symbolic_counts import Formulas
-from flashgen.plan.symbolic_memory import filled, leading_of, theta
+from flashgen.ir.workload import Workload
 from flashgen.spec import load_spec
 from flashgen.spec.gallery import find
 from flashgen.spec.model import AttentionSpec

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from flashgen.cli.app import app
 from flashgen.errors import PlanError
-from flashgen.plan.size import counted, parse_size, show_amount, show_size
-from flashgen.plan.target import load_target, read_target, target_names
 from flashgen.resources import folder
+from flashgen.size import counted, parse_size, show_amount, show_size
+from flashgen.targets.target import load_target, read_target, target_names
 
 ADA = {"l4", "l40s", "rtx4060", "rtx4090"}
 NAMES = {"h100", "h200", "a100", "b200", "rtx3090", "rtx5090", "t4", "mi300x", "cpu", "a10"} | ADA
@@ -196,7 +196,7 @@ def test_shown_sizes_read_back(size: int) -> None:
 
 def test_planning_imports_neither_torch_nor_triton_nor_sympy() -> None:
     code = (
-        "import sys, flashgen.plan.search, flashgen.plan.confirm, flashgen.plan.target as t; "
+        "import sys, flashgen.plan.search, flashgen.plan.confirm, flashgen.targets.target as t; "
         "t.load_target('h100'); print({'torch', 'triton', 'sympy', 'rich'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,12 +6,12 @@ import pytest
 
 from flashgen.driver import lower_spec
 from flashgen.ir.program import Loop
-from flashgen.plan.facts import facts
-from flashgen.plan.plan import Workload
+from flashgen.ir.workload import Workload
+from flashgen.plan.model.facts import facts
+from flashgen.plan.model.trips import trips
 from flashgen.plan.search import candidates
-from flashgen.plan.target import load_target
-from flashgen.plan.trips import trips
 from flashgen.spec.model import AttentionSpec
+from flashgen.targets.target import load_target
 
 
 def test_a_loop_in_a_loop_runs_as_often_as_its_bounds_say() -> None:

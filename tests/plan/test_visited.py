@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 
+from flashgen.explain.visited import Visited, visited
 from flashgen.expr.evaluate import evaluate_torch
 from flashgen.expr.text import to_text
 from flashgen.ir.attention import lower
-from flashgen.plan.visited import Visited, visited
 from flashgen.spec.model import AttentionSpec
 from flashgen.verify.specs import specs
 

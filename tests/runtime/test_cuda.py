@@ -17,7 +17,8 @@ import torch
 
 import flashgen
 from flashgen.errors import PlanError, TensorError
-from flashgen.plan.plan import Measured, Workload
+from flashgen.ir.workload import Workload
+from flashgen.plan.plan import Measured
 from flashgen.runtime import cuda, variants
 from flashgen.runtime.cuda import CudaAttention
 from flashgen.runtime.device import Known

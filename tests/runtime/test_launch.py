@@ -13,7 +13,7 @@ import torch
 import flashgen
 from flashgen.driver import SCHEDULES, lower_spec
 from flashgen.errors import PlanError, TensorError
-from flashgen.plan.plan import Workload
+from flashgen.ir.workload import Workload
 from flashgen.plan.specialise import Kind, contiguous, specialise
 from flashgen.runtime import launch, source
 from flashgen.runtime.arguments import check_reach, values

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flashgen.plan.plan import Plan, Workload
+from flashgen.ir.workload import Workload
+from flashgen.plan.plan import Plan
 from flashgen.plan.search import LONG
 from flashgen.runtime.source import best_plan, measured, picked, plans
 from flashgen.runtime.tuned import VARIABLE, Tuned, recall

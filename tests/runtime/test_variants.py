@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from flashgen.driver import SCHEDULES
-from flashgen.plan.plan import Measured, Plan, Workload
+from flashgen.ir.workload import Workload
+from flashgen.plan.plan import Measured, Plan
 from flashgen.runtime.device import known
 from flashgen.runtime.launch import Compiled
 from flashgen.runtime.layout import results_of

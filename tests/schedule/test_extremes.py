@@ -9,7 +9,7 @@ import torch
 
 from flashgen.driver import lower_spec
 from flashgen.expr.nodes import real
-from flashgen.ir.interpret import run
+from flashgen.interpret.run import run
 from flashgen.schedule.terms import call, multiple_of, tile
 from flashgen.spec.model import AttentionSpec
 

@@ -7,7 +7,7 @@ import torch
 
 import flashgen
 from flashgen.driver import lower_spec
-from flashgen.ir.interpret import run
+from flashgen.interpret.run import run
 from flashgen.spec.model import AttentionSpec
 
 from .large import BIASED, LOWEST, SUNK, assert_right, expected, given_to

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from torch import Tensor
 
+from flashgen.interpret.run import run
 from flashgen.ir.attention import lower
-from flashgen.ir.interpret import run
 from flashgen.schedule.backward import backward
 from flashgen.schedule.flash2 import flash2
 from flashgen.spec.model import AttentionSpec

@@ -1,0 +1,1 @@
+"""The GPU languages: a room for each, behind the door ``flashgen.plan.backend``."""

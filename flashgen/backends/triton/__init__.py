@@ -1,0 +1,1 @@
+"""Triton: everything that knows its shared memory, layouts, options and text."""

@@ -1,0 +1,1 @@
+"""``Program`` + ``Plan`` -> source text and manifest."""

@@ -1,1 +1,0 @@
-"""``Program`` + ``Plan`` -> source text and manifest, one file per backend."""

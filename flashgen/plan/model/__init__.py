@@ -1,0 +1,1 @@
+"""Time from what a program does and a target's numbers."""

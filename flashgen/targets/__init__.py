@@ -1,0 +1,1 @@
+"""The GPUs: what the planner must know of each, read from ``specs/targets/*.yaml``."""
