@@ -23,6 +23,7 @@ from .program import (
     Store,
     Tile,
 )
+from .uses import defined
 from .widths import counting, tile_dtype
 
 LANGUAGE = {"s", "b", "h", "hkv", "q", "k", "Nq", "Nk"}
@@ -189,7 +190,7 @@ class _KernelVerifier:
             self.uses(r.hi, ())
         for name in s.carried:
             require(name in self.tiles, f"{name} is carried but does not exist before the loop")
-            written = [d for d in s.body if not isinstance(d, Loop) and name == _defined(d)]
+            written = [d for d in s.body if name == defined(d)]
             inner = any(isinstance(d, Loop) and name in d.carried for d in s.body)
             require(len(written) == 1 or inner, f"{name} is carried and assigned {len(written)} times")
         outside = dict(self.tiles), dict(self.scalars), self.extents
@@ -198,8 +199,3 @@ class _KernelVerifier:
         self.extents = counting(s, self.extents)
         self.block(s.body)
         self.tiles, self.scalars, self.extents = outside
-
-
-def _defined(s: Stmt) -> str | None:
-    dst = getattr(s, "dst", None)
-    return dst.name if isinstance(dst, Tile) else None

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from flashgen.count.liveness import defined, used
 from flashgen.ir.program import Coords, Dot, Load, Map, Reduce, Scalar, Stmt, Store, Tile, statements
+from flashgen.ir.uses import result, used
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _unchanged(body: tuple[Stmt, ...], var: str | None) -> set[str]:
     changing = {var} | {s.name for s in body if isinstance(s, Scalar)} if var else set()
     found: set[str] = set()
     for s in body:
-        dst = defined(s)
+        dst = result(s)
         if dst is None or not var:
             continue
         if used(s) & changing or isinstance(s, Dot | Coords):

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from flashgen.expr.nodes import variables
 from flashgen.ir.program import Dot, Kernel, Loop, Map, Program, Reduce, Stmt
+from flashgen.ir.uses import used
 from flashgen.plan.plan import KernelPlan, Plan
 
 #: Elements of P a thread can hold on to while a dot runs.
@@ -43,12 +44,8 @@ def late_sums(loop: Loop) -> Loop:
         if (isinstance(s, Reduce) and s.op == "sum") or (isinstance(s, Map) and names & variables(s.value)):
             late.append(s)
             names.add(s.dst.name)
-    used = {n for s in loop.body[: last + 1] if isinstance(s, Dot) for n in _reads(s)}
-    if names & used:
+    early_reads = {n for s in loop.body[: last + 1] if isinstance(s, Dot) for n in used(s)}
+    if names & early_reads:
         return loop
     early = [s for s in loop.body[: last + 1] if s not in late]
     return replace(loop, body=(*early, *late, *loop.body[last + 1 :]))
-
-
-def _reads(s: Dot) -> set[str]:
-    return {s.a.name, s.b.name}.union(*(variables(e) for e in (s.acc, s.only) if e is not None))

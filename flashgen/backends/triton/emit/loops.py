@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flashgen.expr import algebra as al
-from flashgen.expr.nodes import Var, variables, walk
+from flashgen.expr.nodes import variables
 from flashgen.ir.program import (
     Coords,
     Dot,
@@ -24,6 +24,7 @@ from flashgen.ir.program import (
     Store,
     statements,
 )
+from flashgen.ir.uses import defined_in, reads
 from flashgen.ir.widths import counting
 
 from .facts import ZERO
@@ -39,7 +40,7 @@ def loop(body: Body, s: Loop) -> list[Line]:
     outer_facts, outer_changing = body.facts, body.changing
     domain, head = _domain(body, s)
     body.facts = outer_facts.copy()
-    body.changing = outer_changing | _defined(s)
+    body.changing = outer_changing | {s.var, *defined_in(s.body)}
     hoisted = _hoist(body, s)
     named = dict(body.named)
     body.facts.in_loop |= {s.var, "i"}
@@ -110,39 +111,6 @@ def _start(out: Printer, r: Range, before: str | None) -> str:
 
 def used_once_next(s: Reduce, rest: tuple[Stmt, ...]) -> bool:
     """Whether a reduction reads best inside the next statement: that is its only use."""
-    uses = [n for r in statements(rest) for n in _names(r) if n == s.dst.name]
+    uses = [n for r in statements(rest) for n in reads(r) if n == s.dst.name]
     following = rest[0] if rest else None
     return len(uses) == 1 and isinstance(following, Map) and s.dst.name in variables(following.value)
-
-
-def _names(s: Stmt) -> list[str]:
-    """The tiles a statement reads, each as often as it does."""
-    match s:
-        case Map(value=value):
-            return [n.name for n in walk(value) if isinstance(n, Var)]
-        case Reduce(src=src):
-            return [src.name]
-        case Dot(a=a, b=b, acc=acc, only=only):
-            return [a.name, b.name, *(v for e in (acc, only) if e is not None for v in variables(e))]
-        case Store(value=tile, index=index, guard=guard):
-            return [tile.name, *(v for e in (*index, *([guard] if guard else [])) for v in variables(e))]
-        case Load(index=index, guard=guard):
-            return [v for e in (*index, *([guard] if guard else [])) for v in variables(e)]
-        case Loop(carried=carried):
-            return list(carried)
-    return []
-
-
-def _defined(loop: Loop) -> frozenset[str]:
-    """The names a loop's body assigns."""
-    names = {loop.var}
-    for s in statements(loop.body):
-        match s:
-            case Scalar(name=name):
-                names.add(name)
-            case Loop(var=var):
-                names.add(var)
-            case Coords() | Load() | Dot() | Map() | Reduce() | Keep():
-                dst = s.dst
-                names.add(dst.name)
-    return frozenset(names)
