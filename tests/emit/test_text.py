@@ -14,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flashgen.backends.triton.emit.facts import Facts
+from flashgen.backends.triton.emit.ops import TEXTS
 from flashgen.backends.triton.emit.text import Printer, fill, subscript
 from flashgen.expr import algebra as al
 from flashgen.expr import bits
 from flashgen.expr.evaluate import evaluate_python
 from flashgen.expr.extent import INT64, LANGUAGE
 from flashgen.expr.nodes import Call, Expr, Var, integer, real, rewrite, substitute
+from flashgen.expr.ops import OPS
 from flashgen.expr.share import share
 from flashgen.ir.program import Tile
 
@@ -222,3 +224,10 @@ def test_inline_assembly_is_for_16_bit_elements_on_nvidia_alone() -> None:
     e = call("tanh", Var("s", "float"), kind="float")
     assert "asm" not in printer().text(e)
     assert "tanh.approx.f32" in replace(printer(), dialect="ptx").text(e)
+
+
+def test_every_operator_has_a_text_of_all_its_arguments() -> None:
+    assert set(TEXTS) == set(OPS)
+    for op in OPS.values():
+        texts = [t for t in (TEXTS[op.name].text, TEXTS[op.name].ptx) if t is not None]
+        assert all(f"{{{i}}}" in t for t in texts for i in range(len(op.takes))), op.name

@@ -17,7 +17,8 @@ from flashgen.expr.nodes import Const, Expr, Var, integer, variables
 from flashgen.ir.program import Tensor, Tile
 
 from .facts import literal
-from .text import PRODUCT, Printer, subscript
+from .ops import PRODUCT
+from .text import Printer, subscript
 
 #: A literal extent up to this is gathered with 32-bit offsets (its strides are checked at launch).
 SMALL = 1 << 16

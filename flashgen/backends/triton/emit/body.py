@@ -38,7 +38,8 @@ from .descriptor import Descriptor, describe
 from .facts import ZERO, Facts
 from .layout import Line
 from .loops import loop, used_once_next
-from .text import UNARY, Dialect, Printer, subscript
+from .ops import UNARY
+from .text import Dialect, Printer, subscript
 
 #: Renders the template of a node with its facts.
 Render = Callable[..., str]

@@ -11,10 +11,11 @@ from flashgen.expr.ops import OPS
 from flashgen.ir.program import Program, Tensor
 from flashgen.plan.plan import KernelPlan, Plan
 
+from .ops import PRODUCT, UNARY
 from .parameters import Parameters
 from .source import Arg, KernelSource
 from .sums import sum_lines
-from .text import PRODUCT, UNARY, constant, wrap
+from .text import constant, wrap
 
 #: How sizes look in plain Python, whose // and % round down as they should.
 _INFIX = {op: (f" {OPS[op].symbol} ", OPS[op].precedence) for op in ("add", "sub", "mul", "floordiv", "mod")}

@@ -29,7 +29,8 @@ from flashgen.ir.widths import counting
 
 from .facts import ZERO
 from .layout import Line, indented
-from .text import PRODUCT, Printer
+from .ops import PRODUCT
+from .text import Printer
 
 if TYPE_CHECKING:
     from .body import Body

@@ -1,9 +1,9 @@
 """Expressions as Triton text: minimal parentheses, broadcast by the names of axes.
 
-What an operator looks like stands in the table ``expr.ops`` (column ``triton``). Three things need more
-than the table. Triton's ``//`` and ``%`` truncate where the language floors, so they are corrected
-unless the operands are proven non-negative. Ints that 32 bits might not hold are computed in 64
-(``expr.widths``). And tiles in ``elem`` precision are widened to fp32 first.
+What an operator looks like stands in a table (``ops``). Three things need more than the table. Triton's
+``//`` and ``%`` truncate where the language floors, so they are corrected unless the operands are proven
+non-negative. Ints that 32 bits might not hold are computed in 64 (``expr.widths``). And tiles in ``elem``
+precision are widened to fp32 first.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from flashgen.expr.widths import is_wide, widened
 from flashgen.plan.plan import Plan
 
 from .facts import Facts
-
-ATOM, POSTFIX, UNARY, PRODUCT, SUM, SHIFT, AND = 100, 90, 50, 40, 30, 25, 20
+from .ops import AND, ATOM, POSTFIX, PRODUCT, SHIFT, SUM, TEXTS, UNARY
 
 #: ``ptx`` texts are inline assembly of NVIDIA GPUs: approximations good enough for 16-bit elements.
 Dialect = Literal["exact", "ptx"]
@@ -91,13 +90,13 @@ class Printer:
             part = self._print(e.args[0], axes, clamped)
             if not self.facts.is_tile(e):
                 return f"tl.cast({part[0]}, {_WIDTHS[e.op]})", ATOM
-            return fill(OPS[e.op].triton, [part], ATOM)
+            return fill(TEXTS[e.op].text, [part], ATOM)
         if e.op == "add" and isinstance(e.args[1], Const) and e.args[1].value < 0:
             return self._print(Call("sub", (e.args[0], Const(-e.args[1].value, e.type)), e.type), axes)
-        op = OPS[e.op]
-        template = (op.ptx if self.dialect == "ptx" else None) or op.triton
-        precedence = op.precedence if template == op.triton else ATOM
-        return fill(template, [self._print(a, axes) for a in e.args], precedence)
+        row, parts = TEXTS[e.op], [self._print(a, axes) for a in e.args]
+        if row.ptx is not None and self.dialect == "ptx":
+            return fill(row.ptx, parts, ATOM)
+        return fill(row.text, parts, row.binds)
 
     def _var(self, e: Var, axes: tuple[str, ...]) -> str:
         tile = self.facts.tiles.get(e.name)
@@ -111,7 +110,7 @@ class Printer:
             clamped = clamped or any(self.facts.non_negative(a) for a in e.args)
         skip = 1 if e.op == "where" else 0
         parts = [self._print(a, axes, clamped and i >= skip) for i, a in enumerate(e.args)]
-        return fill(OPS[e.op].triton, parts, ATOM)
+        return fill(TEXTS[e.op].text, parts, ATOM)
 
     def _division(self, e: Call, axes: tuple[str, ...], clamped: bool) -> Piece:
         """``//``, ``%`` and ``cdiv``, rounded towards minus infinity.
@@ -124,7 +123,7 @@ class Printer:
         n = al.constant(b)
         if plain or (clamped and e.op != "mod" and self.facts.non_negative(b)):
             parts = [self._print(x, axes) for x in e.args]
-            return fill(OPS[e.op].triton, parts, OPS[e.op].precedence)
+            return fill(TEXTS[e.op].text, parts, TEXTS[e.op].binds)
         if e.op == "cdiv":
             up = al.sub(al.add(a, b), integer(1))
             return self._division(Call("floordiv", (up, b), "int"), axes, clamped)
