@@ -1,6 +1,7 @@
 """Operators as Triton text, a row each; ``{0}``, ``{1}`` … stand for the arguments' texts.
 
-An infix operator is written as in the language, whose ``//`` and ``%`` are corrected before (``text``).
+An infix operator is written as in the language. ``//`` and ``%`` mean something else there: their rows have
+names of their own (``arithmetic``).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from flashgen.expr.ops import OPS
 
 #: How tightly texts bind: names and calls, what a method or a subscript follows, signs, the infix operators.
-ATOM, POSTFIX, UNARY, PRODUCT, SUM, SHIFT, AND = 100, 90, 50, 40, 30, 25, 20
+ATOM, POSTFIX, UNARY, PRODUCT, SUM, SHIFT, AND, OR = 100, 90, 50, 40, 30, 25, 20, 10
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,26 @@ class Row:
     text: str
     binds: int = ATOM
     ptx: str | None = None
+    least: int | None = None  # what the left argument of an infix must bind tighter than
+
+    @property
+    def left(self) -> int:
+        """Comparisons do not chain, the other infix operators associate to the left."""
+        return self.least if self.least is not None else self.binds - (self.binds >= OR)
 
 
 TEXTS: dict[str, Row] = {
-    **{op.name: Row(f"{{0}} {op.symbol} {{1}}", op.precedence) for op in OPS.values() if op.symbol},
+    **{
+        op.name: Row(f"{{0}} {op.symbol} {{1}}", op.precedence)
+        for op in OPS.values()
+        if op.symbol and op.name not in ("floordiv", "mod")
+    },
+    "quotient": Row("{0} // {1}", PRODUCT),
+    "remainder": Row("{0} % {1}", PRODUCT),
+    "quotient_up": Row("tl.cdiv({0}, {1})"),
+    "low_bits": Row("{0} & {1}", AND, least=SUM),
+    "high_bits": Row("{0} >> {1}", SHIFT, least=SUM),
+    "wide_value": Row("({0}).to(tl.int64)"),  # of what is never a plain number
     "neg": Row("-{0}", UNARY),
     "not": Row("~{0}", UNARY),
     "bit_not": Row("~{0}", UNARY),
@@ -48,7 +65,6 @@ TEXTS: dict[str, Row] = {
     "floor": Row("tl.floor({0}).to(tl.int32)"),
     "int": Row("({0}).to(tl.int32)"),
     "float": Row("({0}).to(tl.float32)"),
-    "cdiv": Row("tl.cdiv({0}, {1})"),
     "wide": Row("({0}).to(tl.int64)"),
     "narrow": Row("({0}).to(tl.int32)"),
 }

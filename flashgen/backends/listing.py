@@ -1,0 +1,119 @@
+"""The level between a ``Program`` and a backend's text: one kernel as lines of nodes.
+
+A line assigns (``Assign``), acts on memory (``Act``) or loops (``For``). What it computes is an expression or
+a ``Node`` of the backend, a frozen dataclass of its own. Names stand in both as ``Var`` or ``Tile``, never as
+text, so what a line reads follows from its nodes: dead code, arguments and names need no look at a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeAlias
+
+from flashgen.expr.nodes import Expr, Read, Var
+from flashgen.ir.program import Tile
+from flashgen.ir.verify import require
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a backend has a form of its own for. A str in it is never a name."""
+
+
+@dataclass(frozen=True)
+class Assign:
+    """``dst = value``, without other effects; a scalar is a tile without axes.
+
+    ``inside``: assignments that are not lines but stand in ``value`` where their name does. ``gap``: an
+    empty line before.
+    """
+
+    dst: Tile
+    value: Expr | Node
+    note: str = ""
+    gap: bool = False
+    inside: tuple[Assign, ...] = ()
+
+
+@dataclass(frozen=True)
+class Act:
+    """What changes memory, or waits for such a change."""
+
+    node: Node
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class For:
+    """``for var in [lo, hi): body``."""
+
+    var: Var
+    lo: Expr
+    hi: Expr
+    body: tuple[Line, ...]
+    note: str = ""
+
+
+Line: TypeAlias = Assign | Act | For
+
+
+def names_in(x: Any) -> Iterator[str]:
+    """The names in a node, an expression or a line, in the order of its fields."""
+    require(not isinstance(x, Read), "an input is read outside a load")
+    if isinstance(x, Var | Tile):
+        yield x.name
+    elif isinstance(x, tuple):
+        for part in x:
+            yield from names_in(part)
+    elif is_dataclass(x):
+        for f in fields(x):
+            yield from names_in(getattr(x, f.name))
+
+
+def uses(line: Line) -> set[str]:
+    """The names that a line itself reads, for a loop those of its bounds."""
+    match line:
+        case Assign():
+            within = {a.dst.name for a in line.inside}
+            return (set(names_in(line.value)) - within).union(*map(uses, line.inside))
+        case Act():
+            return set(names_in(line.node))
+        case For():
+            return set(names_in((line.lo, line.hi)))
+
+
+def walk(lines: Sequence[Line]) -> Iterator[Line]:
+    """Every line, those of loops after their head."""
+    for line in lines:
+        yield line
+        if isinstance(line, For):
+            yield from walk(line.body)
+
+
+def named(x: Any, name: Callable[[str], str]) -> Any:
+    """``x`` with every name in it replaced."""
+    if isinstance(x, tuple):
+        return tuple(named(part, name) for part in x)
+    if isinstance(x, Var | Tile):
+        return replace(x, name=name(x.name))
+    if not is_dataclass(x) or isinstance(x, type):
+        return x
+    return replace(x, **{f.name: named(getattr(x, f.name), name) for f in fields(x)})
+
+
+def verify(lines: Sequence[Line], known: Collection[str]) -> set[str]:
+    """Raise ``InvalidIR`` unless every name is ``known``, or assigned before it is read; the names that there
+    are at the end."""
+    names = set(known)
+    for line in lines:
+        missing = uses(line) - names
+        require(not missing, f"{', '.join(sorted(missing))}: read before it is assigned")
+        if isinstance(line, For):
+            verify(line.body, names | {line.var.name})
+        elif isinstance(line, Assign):
+            read = list(names_in(line.value))
+            once = all(read.count(a.dst.name) == 1 for a in line.inside)
+            require(once, f"{line.dst.name}: what stands inside it is read once")
+            names.add(line.dst.name)
+    return names
