@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeAlias
 
-from flashgen.expr.nodes import Expr, Read, Var
+from flashgen.expr.nodes import Const, Expr, Read, Var
 from flashgen.ir.program import Tile
 from flashgen.ir.verify import require
 
@@ -58,17 +58,23 @@ class For:
 Line: TypeAlias = Assign | Act | For
 
 
-def names_in(x: Any) -> Iterator[str]:
+def names_in(x: Any) -> list[str]:
     """The names in a node, an expression or a line, in the order of its fields."""
-    require(not isinstance(x, Read), "an input is read outside a load")
+    found: list[str] = []
+    _collect(x, found)
+    return found
+
+
+def _collect(x: Any, found: list[str]) -> None:
     if isinstance(x, Var | Tile):
-        yield x.name
+        found.append(x.name)
     elif isinstance(x, tuple):
         for part in x:
-            yield from names_in(part)
-    elif is_dataclass(x):
-        for f in fields(x):
-            yield from names_in(getattr(x, f.name))
+            _collect(part, found)
+    else:
+        require(not isinstance(x, Read), "an input is read outside a load")
+        for name in getattr(x, "__dataclass_fields__", ()):  # none of what is no node
+            _collect(getattr(x, name), found)
 
 
 def uses(line: Line) -> set[str]:
@@ -97,7 +103,7 @@ def named(x: Any, name: Callable[[str], str]) -> Any:
         return tuple(named(part, name) for part in x)
     if isinstance(x, Var | Tile):
         return replace(x, name=name(x.name))
-    if not is_dataclass(x) or isinstance(x, type):
+    if not is_dataclass(x) or isinstance(x, type | Const):
         return x
     return replace(x, **{f.name: named(getattr(x, f.name), name) for f in fields(x)})
 
@@ -112,7 +118,7 @@ def verify(lines: Sequence[Line], known: Collection[str]) -> set[str]:
         if isinstance(line, For):
             verify(line.body, names | {line.var.name})
         elif isinstance(line, Assign):
-            read = list(names_in(line.value))
+            read = names_in(line.value)
             once = all(read.count(a.dst.name) == 1 for a in line.inside)
             require(once, f"{line.dst.name}: what stands inside it is read once")
             names.add(line.dst.name)

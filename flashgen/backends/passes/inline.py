@@ -50,6 +50,6 @@ def _read(line: Line) -> list[str]:
         case Assign():
             return [n for a in (line, *line.inside) for n in names_in(a.value)]
         case Act():
-            return list(names_in(line.node))
+            return names_in(line.node)
         case For():
-            return list(names_in((line.lo, line.hi)))
+            return names_in((line.lo, line.hi))
