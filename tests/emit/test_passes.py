@@ -16,8 +16,10 @@ from flashgen.backends.triton.emit.triton import LENGTHS, PASSES, arguments, low
 from flashgen.driver import SCHEDULES
 from flashgen.expr.nodes import Call, Expr, Read, Var, integer
 from flashgen.ir.names import MARK, remarked
-from flashgen.ir.program import Map, Tile, statements
+from flashgen.ir.program import Loop, Map, Tile, statements
+from flashgen.ir.uses import defined
 from flashgen.ir.verify import InvalidIR, verify_program
+from flashgen.plan.late_sums import arrange
 
 from .building import SPECS, plan, program, spec
 
@@ -54,6 +56,29 @@ def loop(*body: Line, hi: str = "n") -> For:
 
 def assigned(lines: tuple[Line, ...]) -> list[str]:
     return [line.dst.name for line in walk(lines) if isinstance(line, Assign)]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("name", SPECS)
+def test_sums_that_wait_are_a_program_of_the_same_statements(name: str, schedule: str) -> None:
+    if "backward" in schedule and not spec(name).backward:
+        pytest.skip("no backward")
+    p = program(name, schedule)
+    late = arrange(p, plan(p, warps=8))
+    verify_program(late)
+    for a, b in zip(p.kernels, late.kernels, strict=True):
+        for before, after in zip(a.body, b.body, strict=True):
+            assert {repr(s) for s in statements((before,))[1:]} == {repr(s) for s in statements((after,))[1:]}
+    assert arrange(p, plan(p, warps=4)) == p
+
+
+def test_a_row_sum_waits_for_the_dot_where_a_block_has_an_sm_to_itself() -> None:
+    def order(warps: int) -> list[str]:
+        p = program("plain")
+        loop = next(s for s in arrange(p, plan(p, warps=warps)).kernels[0].body if isinstance(s, Loop))
+        return [n for s in loop.body if (n := defined(s)) in ("l", "o0")]
+
+    assert (order(4), order(8)) == (["l", "o0"], ["o0", "l"])
 
 
 @pytest.mark.parametrize("loads", ["pointer", "descriptor"])

@@ -21,11 +21,11 @@ from flashgen.expr.nodes import Expr, Var
 from flashgen.ir.names import plain as unmarked
 from flashgen.ir.names import remarked
 from flashgen.ir.program import Kernel, Program, Tensor
+from flashgen.plan.late_sums import arrange
 from flashgen.plan.plan import KernelPlan, Plan
 from flashgen.templates import environment
 
 from .address import stride_names
-from .arrange import arrange
 from .facts import literal
 from .host import host_facts
 from .hostchecks import checks, elements
