@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+from flashgen.expr.lengths import LENGTHS, SIDES
 from flashgen.expr.nodes import Expr, Read, rewrite
 
 from .attention import AttentionIR
@@ -22,7 +23,7 @@ from .uses import defined_in
 #: A letter of identifiers (to Python and to ``\\w``) that the names of specs, which are ASCII, never hold.
 MARK = "\u02bc"
 #: What every kernel knows without defining it.
-KNOWN = frozenset(("B", "Hq", "Hkv", "Nq", "Nk", "BLOCK_M", "BLOCK_N"))
+KNOWN = frozenset((*LENGTHS, *SIDES))
 _WORD = re.compile(r"\w+")
 
 

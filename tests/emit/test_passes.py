@@ -12,8 +12,9 @@ from flashgen.backends.passes.inline import inlined
 from flashgen.backends.passes.naming import settled
 from flashgen.backends.passes.sharing import shared
 from flashgen.backends.triton.emit.lines import Lines
-from flashgen.backends.triton.emit.triton import LENGTHS, PASSES, arguments, lowered
+from flashgen.backends.triton.emit.triton import PASSES, arguments, lowered
 from flashgen.driver import SCHEDULES
+from flashgen.expr.lengths import LENGTHS
 from flashgen.expr.nodes import Call, Expr, Read, Var, integer
 from flashgen.ir.names import MARK, remarked
 from flashgen.ir.program import Loop, Map, Tile, statements

@@ -17,6 +17,7 @@ from flashgen.backends.passes.dead import needed
 from flashgen.backends.passes.inline import inlined
 from flashgen.backends.passes.naming import settled
 from flashgen.backends.passes.sharing import shared
+from flashgen.expr.lengths import LENGTHS
 from flashgen.expr.nodes import Expr, Var
 from flashgen.ir.names import plain as unmarked
 from flashgen.ir.names import remarked
@@ -39,7 +40,6 @@ from .parameters import Parameters, host_function
 from .source import Arg, KernelSource, Provenance, Source
 from .text import dialect
 
-LENGTHS = ("B", "Hq", "Hkv", "Nq", "Nk")
 #: Names that the text of a kernel uses without assigning them.
 TAKEN = (*keyword.kwlist, "tl", "range", "float", "dropout_keep")
 
