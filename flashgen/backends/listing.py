@@ -89,6 +89,19 @@ def uses(line: Line) -> set[str]:
             return set(names_in((line.lo, line.hi)))
 
 
+def needs(lines: Sequence[Line]) -> frozenset[str]:
+    """The names that ``lines`` read before they assign them, also those that a loop's next pass reads."""
+    found, made = set[str](), set[str]()
+    for line in lines:
+        read = uses(line)
+        if isinstance(line, For):
+            read |= needs(line.body) - {line.var.name}
+        found |= read - made
+        if isinstance(line, Assign):
+            made.add(line.dst.name)
+    return frozenset(found)
+
+
 def walk(lines: Sequence[Line]) -> Iterator[Line]:
     """Every line, those of loops after their head."""
     for line in lines:

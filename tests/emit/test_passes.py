@@ -149,6 +149,15 @@ def test_what_is_not_stays_a_line(after: tuple[Line, ...]) -> None:
     assert inlined(lines, lambda a: a.dst.name == "x", every) == lines
 
 
+@pytest.mark.parametrize(
+    "body, after",
+    [((let("t", "x"), let("x", "a"), let("y", "x")), "y"), ((let("x", "a"), let("y", "x")), "x")],
+)
+def test_what_a_next_pass_or_the_end_reads_stays_a_line(body: tuple[Line, ...], after: str) -> None:
+    lines = (let("x"), let("y"), loop(*body), put(after))
+    assert inlined(lines, lambda a: a.dst.name == "x", every) == lines
+
+
 def test_invented_names_give_way() -> None:
     x = f"x{MARK}"
     lines, table = settled((let(x, "a"), let("x", x), let(f"range{MARK}", x), put("x")), ["a"], ["range"])

@@ -6,27 +6,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from flashgen.backends.listing import Act, Assign, For, Line, names_in, uses
+from flashgen.backends.listing import Act, Assign, For, Line, names_in, needs, uses
 from flashgen.backends.listing import walk as every
 
 Choice: TypeAlias = Callable[[Assign], bool]
 
 
-def inlined(lines: Sequence[Line], fits: Choice, holds: Choice) -> tuple[Line, ...]:
+def inlined(
+    lines: Sequence[Line], fits: Choice, holds: Choice, after: frozenset[str] = frozenset()
+) -> tuple[Line, ...]:
     """``lines`` with assignments that ``fits`` chooses inside the only line that reads them, where ``holds``
-    chooses that one and every line between."""
+    chooses that one and every line between. The names ``after`` are read behind ``lines``."""
     out = list(lines)
     for i in reversed(range(len(out))):
-        line = out[i]
+        line, rest = out[i], out[i + 1 :]
         if isinstance(line, For):
-            out[i] = replace(line, body=inlined(line.body, fits, holds))
-        elif (
-            isinstance(line, Assign) and fits(line) and (at := _reader(line, out[i + 1 :], holds)) is not None
-        ):
-            reader = out[i + 1 + at]
-            assert isinstance(reader, Assign)
-            out[i + 1 + at] = replace(reader, inside=(line, *reader.inside))
-            del out[i]
+            later = after | needs(rest) | needs(line.body)
+            out[i] = replace(line, body=inlined(line.body, fits, holds, later))
+        elif isinstance(line, Assign) and fits(line) and line.dst.name not in after:
+            at = _reader(line, rest, holds)
+            if at is not None and isinstance(reader := rest[at], Assign):
+                out[i:] = rest
+                out[i + at] = replace(reader, inside=(line, *reader.inside))
     return tuple(out)
 
 
