@@ -26,13 +26,14 @@ class Assign:
     """``dst = value``, without other effects; a scalar is a tile without axes.
 
     ``inside``: assignments that are not lines but stand in ``value`` where their name does. ``gap``: an
-    empty line before.
+    empty line before. ``moves``: it belongs before every loop that leaves it alone (``passes.hoisting``).
     """
 
     dst: Tile
     value: Expr | Node
     note: str = ""
     gap: bool = False
+    moves: bool = False
     inside: tuple[Assign, ...] = ()
 
 
@@ -46,13 +47,14 @@ class Act:
 
 @dataclass(frozen=True)
 class For:
-    """``for var in [lo, hi): body``."""
+    """``for var in [lo, hi): body``. ``before``: assignments that the bounds take."""
 
     var: Var
     lo: Expr
     hi: Expr
     body: tuple[Line, ...]
     note: str = ""
+    before: tuple[Assign, ...] = ()
 
 
 Line: TypeAlias = Assign | Act | For
@@ -86,7 +88,7 @@ def uses(line: Line) -> set[str]:
         case Act():
             return set(names_in(line.node))
         case For():
-            return set(names_in((line.lo, line.hi)))
+            return set(needs(line.before)) | (set(names_in((line.lo, line.hi))) - _assigned(line.before))
 
 
 def needs(lines: Sequence[Line]) -> frozenset[str]:
@@ -100,6 +102,10 @@ def needs(lines: Sequence[Line]) -> frozenset[str]:
         if isinstance(line, Assign):
             made.add(line.dst.name)
     return frozenset(found)
+
+
+def _assigned(lines: Sequence[Line]) -> set[str]:
+    return {line.dst.name for line in lines if isinstance(line, Assign)}
 
 
 def walk(lines: Sequence[Line]) -> Iterator[Line]:
@@ -129,7 +135,7 @@ def verify(lines: Sequence[Line], known: Collection[str]) -> set[str]:
         missing = uses(line) - names
         require(not missing, f"{', '.join(sorted(missing))}: read before it is assigned")
         if isinstance(line, For):
-            verify(line.body, names | {line.var.name})
+            verify(line.body, verify(line.before, names) | {line.var.name})
         elif isinstance(line, Assign):
             read = names_in(line.value)
             once = all(read.count(a.dst.name) == 1 for a in line.inside)

@@ -8,6 +8,7 @@ import pytest
 
 from flashgen.backends.listing import Act, Assign, For, Line, Node, names_in, uses, verify, walk
 from flashgen.backends.passes.dead import needed
+from flashgen.backends.passes.hoisting import hoisted, unrepeated
 from flashgen.backends.passes.inline import inlined
 from flashgen.backends.passes.naming import settled
 from flashgen.backends.passes.sharing import shared
@@ -123,6 +124,30 @@ def test_a_name_that_is_assigned_again_is_dead_before() -> None:
     assert needed((let("x"), let("x", "y"), put("x"))) == (let("x", "y"), put("x"))
 
 
+def part(name: str, *read: str) -> Assign:
+    return replace(let(name, *read), moves=True)
+
+
+def test_parts_of_addresses_leave_the_loops_that_leave_them_alone() -> None:
+    inner = loop(part("p", "a"), part("q", "x"), part("r", "j"), put("p"))
+    lines = (loop(let("x", "a"), inner),)
+    left = replace(inner, body=(part("r", "j"), put("p")))
+    assert hoisted(lines) == (part("p", "a"), loop(let("x", "a"), part("q", "x"), left))
+
+
+def test_what_bounds_take_stands_between_what_moves_and_the_loop() -> None:
+    bounded = replace(loop(part("p", "a"), let("y", "b")), before=(let("n", "c"),))
+    assert uses(bounded) == {"c"}
+    assert hoisted((bounded,)) == (part("p", "a"), let("n", "c"), loop(let("y", "b")))
+
+
+def test_what_a_name_holds_is_not_assigned_again() -> None:
+    a, b = part("p", "a"), let("b", "p")
+    assert unrepeated((a, b, loop(let("x")), a)) == (a, b, loop(let("x")))
+    assert unrepeated((a, let("a"), a)) == (a, let("a"), a)
+    assert unrepeated((a, loop(let("a")), a)) == (a, loop(let("a")), a)
+
+
 def every(a: Assign) -> bool:
     return True
 
@@ -188,10 +213,12 @@ def test_the_verifier_refuses(lines: tuple[Line, ...], said: str) -> None:
         verify(lines, {"a"})
 
 
-def test_the_printer_refuses_a_node_of_another_backend() -> None:
+def test_the_printer_refuses_what_was_not_lowered() -> None:
     printer = Lines(lambda *a, **facts: "", widen=True, dialect="exact")
     with pytest.raises(InvalidIR, match="Put is no node of Triton's"):
         printer.texts([put("x")])
+    with pytest.raises(InvalidIR, match="bounds of j were not taken out"):
+        printer.texts([replace(loop(let("x")), before=(let("n"),))])
 
 
 def test_arguments_are_what_the_lines_name() -> None:

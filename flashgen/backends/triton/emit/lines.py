@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from flashgen.backends.listing import Act, Assign, For, Line, Node
 from flashgen.expr.nodes import Expr, Var
 from flashgen.ir.program import Tile
-from flashgen.ir.verify import InvalidIR
+from flashgen.ir.verify import InvalidIR, require
 
 from . import layout
 from .nodes import (
@@ -57,6 +57,7 @@ class Lines:
                 case Act():
                     out.append(layout.Line(self._node(line.node, (), self._printer()), line.note, depth))
                 case For():
+                    require(not line.before, f"the bounds of {line.var.name} were not taken out of the loop")
                     at = {"lo": self._printer().text(line.lo), "hi": self._printer().text(line.hi)}
                     head = self.render("loop.j2", var=line.var.name, **at)
                     out.append(layout.Line(head, line.note, depth, gap=True))

@@ -105,7 +105,7 @@ class Lower:
             case Keep():
                 return [self._keep(s)]
             case Loop():
-                return loop(self, s)
+                return [loop(self, s)]
             case Fence():
                 return [Act(nodes.Fence())]
 
@@ -125,49 +125,50 @@ class Lower:
             return Assign(s.dst, self._span(s.start, axis))
         return Assign(s.dst, total((self.low.lowered(s.start), Var(f"{axis}_range", "int"))))
 
-    def address(self, s: Load | Store, guard: Expr | None = None) -> Address:
+    def _address(self, src: str, s: Load | Store) -> Address:
         """Where the elements of ``s`` lie, as seen from here."""
-        src = s.src if isinstance(s, Load) else s.dst
-        return self.addresses.of(src, s.index, guard, self.low, self.sizes, self.changing)
+        return self.addresses.of(src, s.index, s.guard, self.low, self.sizes, self.changing)
 
-    def name(self, value: Expr, wanted: str, axes: tuple[str, ...] = ()) -> tuple[Expr, list[Line]]:
-        """A name for ``value`` over ``axes``, with the line that assigns it unless it has one already."""
-        lines = list[Line]()
+    def name(self, value: Expr, wanted: str, axes: tuple[str, ...] = (), moves: bool = False) -> Assign:
+        """``value`` over ``axes`` under a name, the same for the same value."""
         if (value, axes) not in self.named:
             taken = {t.name for t in self.named.values()}
             name, n = f"{wanted}{MARK}", 1
             while name in taken:
                 n += 1
                 name = f"{wanted}_{n}{MARK}"
-            self.named[value, axes] = dst = Tile(name, axes, "int64")
-            lines.append(Assign(dst, value))
-        return Var(self.named[value, axes].name, "int"), lines
+            self.named[value, axes] = Tile(name, axes, "int64")
+        return Assign(self.named[value, axes], value, moves=moves)
 
-    def _pointer(self, a: Address, src: str, axes: tuple[str, ...]) -> tuple[Expr, list[Line]]:
-        """The pointer of an access, and the lines it needs before."""
+    def _pointer(self, a: Address, src: str, tile: Tile) -> tuple[Expr, list[Line]]:
+        """The pointer of an access to elements of ``tile``, and the lines it needs before."""
         base, offsets, lines = a.base, a.offsets, list[Line]()
-        if len(a.base) > 1 and a.covered:
-            known, lines = self.name(total(a.base), f"{src}_base")
-            base = (known,)
-        if offsets and (total(offsets), axes) in self.named:
-            offsets = (Var(self.named[total(offsets), axes].name, "int"),)
+        if len(base) > 1 and a.covered:
+            lines.append(named := self.name(total(base), f"{src}_base", moves=True))
+            base = (Var(named.dst.name, "int"),)
+        composed = len(tile.axes) > 1 or len(offsets) > 1 or any(isinstance(e, Call) for e in offsets)
+        again = offsets and (total(offsets), tile.axes) in self.named
+        if again or (self.changing and a.fixed_offsets and offsets and composed):
+            named = self.name(total(offsets), f"{tile.name}_offsets", tile.axes, moves=True)
+            lines.append(named)
+            offsets = (Var(named.dst.name, "int"),)
         return total((*base, *a.moving, *offsets)), lines
 
     def _load(self, s: Load) -> list[Line]:
-        if self.by_descriptor and self.changing and (d := describe(s, self)) is not None:
-            self.descriptors[d.name] = d
-            self.facts.tiles[s.dst.name] = s.dst
-            return [Assign(s.dst, d.load, s.note)]
         tensor = self.addresses.tensors[s.src]
         if tensor.role == "seed":
             return self._seed(s)
-        a = self.address(s, s.guard)
-        pointer, lines = self._pointer(a, s.src, s.dst.axes)
+        described = describe(s, self) if self.by_descriptor and self.changing else None
+        a = self._address(s.src, s)
+        pointer, lines = self._pointer(a, s.src, s.dst)
+        self.facts.tiles[s.dst.name] = s.dst
+        if described is not None:  # the parts of its address are there for loops that cannot
+            self.descriptors[described.name] = described
+            return [*lines, Assign(s.dst, described.load, s.note)]
         cast = CASTS.get(s.dst.dtype) if tensor.role == "input" else None
         if tensor.role != "input" and s.dst.dtype != tensor.dtype:
             cast = self._dtype(s.dst)
         fill = integer(int(s.fill)) if s.dst.dtype in ("int32", "bool") else real(s.fill)
-        self.facts.tiles[s.dst.name] = s.dst
         self.facts.known.pop(s.dst.name, None)
         return [*lines, Assign(s.dst, nodes.Load(pointer, a.guard, fill, cast), s.note)]
 
@@ -183,8 +184,8 @@ class Lower:
         ]
 
     def _store(self, s: Store) -> list[Line]:
-        a = self.address(s, s.guard)
-        pointer, lines = self._pointer(a, s.dst, s.value.axes)
+        a = self._address(s.dst, s)
+        pointer, lines = self._pointer(a, s.dst, s.value)
         return [*lines, Act(nodes.Store(pointer, s.value, a.guard))]
 
     def _scrub(self, s: Dot) -> list[Line]:

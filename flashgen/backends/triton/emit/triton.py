@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 from flashgen.backends.listing import Line, uses, walk
 from flashgen.backends.passes.dead import needed
+from flashgen.backends.passes.hoisting import hoisted, unrepeated
 from flashgen.backends.passes.inline import inlined
 from flashgen.backends.passes.naming import settled
 from flashgen.backends.passes.sharing import shared
@@ -86,7 +87,7 @@ def _inside(lines: Sequence[Line]) -> tuple[Line, ...]:
 
 
 #: What is done to a kernel's lines, in this order, before they get their names and are printed.
-PASSES: tuple[Callable[[Sequence[Line]], tuple[Line, ...]], ...] = (needed, _inside)
+PASSES: tuple[Callable[[Sequence[Line]], tuple[Line, ...]], ...] = (hoisted, unrepeated, needed, _inside)
 
 
 def lowered(program: Program, kernel: Kernel, plan: KernelPlan, dtype: str) -> tuple[tuple[Line, ...], Lower]:
