@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
 from flashgen.expr.nodes import Const, Expr, Read, Var
@@ -36,6 +37,12 @@ class Assign:
     moves: bool = False
     inside: tuple[Assign, ...] = ()
 
+    @cached_property
+    def uses(self) -> frozenset[str]:
+        """The names that it reads."""
+        within = {a.dst.name for a in self.inside}
+        return (frozenset(names_in(self.value)) - within).union(*(a.uses for a in self.inside))
+
 
 @dataclass(frozen=True)
 class Act:
@@ -43,6 +50,11 @@ class Act:
 
     node: Node
     note: str = ""
+
+    @cached_property
+    def uses(self) -> frozenset[str]:
+        """The names that it reads."""
+        return frozenset(names_in(self.node))
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,11 @@ class For:
     body: tuple[Line, ...]
     note: str = ""
     before: tuple[Assign, ...] = ()
+
+    @cached_property
+    def uses(self) -> frozenset[str]:
+        """The names that its bounds read."""
+        return needs(self.before) | (set(names_in((self.lo, self.hi))) - {a.dst.name for a in self.before})
 
 
 Line: TypeAlias = Assign | Act | For
@@ -79,33 +96,17 @@ def _collect(x: Any, found: list[str]) -> None:
             _collect(getattr(x, name), found)
 
 
-def uses(line: Line) -> set[str]:
-    """The names that a line itself reads, for a loop those of its bounds."""
-    match line:
-        case Assign():
-            within = {a.dst.name for a in line.inside}
-            return (set(names_in(line.value)) - within).union(*map(uses, line.inside))
-        case Act():
-            return set(names_in(line.node))
-        case For():
-            return set(needs(line.before)) | (set(names_in((line.lo, line.hi))) - _assigned(line.before))
-
-
 def needs(lines: Sequence[Line]) -> frozenset[str]:
     """The names that ``lines`` read before they assign them, also those that a loop's next pass reads."""
     found, made = set[str](), set[str]()
     for line in lines:
-        read = uses(line)
+        read = set(line.uses)
         if isinstance(line, For):
             read |= needs(line.body) - {line.var.name}
         found |= read - made
         if isinstance(line, Assign):
             made.add(line.dst.name)
     return frozenset(found)
-
-
-def _assigned(lines: Sequence[Line]) -> set[str]:
-    return {line.dst.name for line in lines if isinstance(line, Assign)}
 
 
 def walk(lines: Sequence[Line]) -> Iterator[Line]:
@@ -132,7 +133,7 @@ def verify(lines: Sequence[Line], known: Collection[str]) -> set[str]:
     are at the end."""
     names = set(known)
     for line in lines:
-        missing = uses(line) - names
+        missing = line.uses - names
         require(not missing, f"{', '.join(sorted(missing))}: read before it is assigned")
         if isinstance(line, For):
             verify(line.body, verify(line.before, names) | {line.var.name})

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from flashgen.backends.listing import Act, Assign, For, Line, Node, names_in, uses, verify, walk
+from flashgen.backends.listing import Act, Assign, For, Line, Node, names_in, verify, walk
 from flashgen.backends.passes.dead import needed
 from flashgen.backends.passes.hoisting import hoisted, unrepeated
 from flashgen.backends.passes.inline import inlined
@@ -137,7 +137,7 @@ def test_parts_of_addresses_leave_the_loops_that_leave_them_alone() -> None:
 
 def test_what_bounds_take_stands_between_what_moves_and_the_loop() -> None:
     bounded = replace(loop(part("p", "a"), let("y", "b")), before=(let("n", "c"),))
-    assert uses(bounded) == {"c"}
+    assert bounded.uses == {"c"}
     assert hoisted((bounded,)) == (part("p", "a"), let("n", "c"), loop(let("y", "b")))
 
 
@@ -155,7 +155,7 @@ def every(a: Assign) -> bool:
 def test_what_is_read_once_next_stands_inside() -> None:
     lines = inlined((let("x", "a"), let("y", "x", "b"), put("y")), lambda a: a.dst.name == "x", every)
     assert lines == (replace(let("y", "x", "b"), inside=(let("x", "a"),)), put("y"))
-    assert uses(lines[0]) == {"a", "b"}
+    assert lines[0].uses == {"a", "b"}
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_invented_names_give_way() -> None:
     lines, table = settled((let(x, "a"), let("x", x), let(f"range{MARK}", x), put("x")), ["a"], ["range"])
     assert assigned(lines) == ["x2", "x", "range2"]
     assert table == {x: "x2", f"range{MARK}": "range2"}
-    assert uses(lines[1]) == {"x2"}
+    assert lines[1].uses == {"x2"}
 
 
 def test_common_parts_of_a_statement_are_computed_once() -> None:
@@ -224,7 +224,7 @@ def test_the_printer_refuses_what_was_not_lowered() -> None:
 def test_arguments_are_what_the_lines_name() -> None:
     p = program("slopes")
     lines, lower = lowered(p, p.kernels[0], plan(p).kernels[0], "fp16")
-    used = {n for line in walk(needed(lines)) for n in uses(line)}
+    used = {n for line in walk(needed(lines)) for n in line.uses}
     found = [a.name for a in arguments(p, dict(plan(p).kernels[0].sides), lower) if a.name in used]
     assert "slopes_ptr" in found
     assert set(LENGTHS) & set(found) == {"Hq", "Hkv", "Nq", "Nk"}

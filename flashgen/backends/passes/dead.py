@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from flashgen.backends.listing import Assign, For, Line, uses
+from flashgen.backends.listing import Assign, For, Line
 
 
 def needed(lines: Sequence[Line]) -> tuple[Line, ...]:
@@ -34,5 +34,5 @@ def _live(lines: Sequence[Line], after: set[str]) -> tuple[tuple[Line, ...], set
                 continue
             live.discard(line.dst.name)
         kept.append(line)
-        live |= uses(line)
+        live |= line.uses
     return tuple(reversed(kept)), live

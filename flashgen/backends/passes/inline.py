@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from flashgen.backends.listing import Act, Assign, For, Line, names_in, needs, uses
+from flashgen.backends.listing import Act, Assign, For, Line, names_in, needs
 from flashgen.backends.listing import walk as every
 
 Choice: TypeAlias = Callable[[Assign], bool]
@@ -39,9 +39,9 @@ def _reader(line: Assign, rest: Sequence[Line], holds: Choice) -> int | None:
     for i, r in enumerate(rest):
         if not isinstance(r, Assign) or not holds(r):
             return None
-        if name in uses(r):
+        if name in r.uses:
             return i
-        if r.dst.name in uses(line):
+        if r.dst.name in line.uses:
             return None
     return None
 

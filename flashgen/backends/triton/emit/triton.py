@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, get_args
 
-from flashgen.backends.listing import Line, uses, walk
+from flashgen.backends.listing import Line, walk
 from flashgen.backends.passes.dead import needed
 from flashgen.backends.passes.hoisting import hoisted, unrepeated
 from flashgen.backends.passes.inline import inlined
@@ -102,7 +102,7 @@ def _kernel(program: Program, kernel: Kernel, plan: KernelPlan, whole: Plan) -> 
     lines, lower = lowered(program, kernel, plan, whole.dtype)
     for done in PASSES:
         lines = done(lines)
-    used = {name for line in walk(lines) for name in uses(line)}
+    used = {name for line in walk(lines) for name in line.uses}
     found = [a for a in arguments(program, sides, lower) if a.name in used]
     lines, final = settled(lines, [a.name for a in found], TAKEN)
     args = tuple(
