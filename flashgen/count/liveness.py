@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from flashgen.ir.program import Coords, Dot, Keep, Load, Loop, Map, Reduce, Stmt, Tile, statements
-
-from .onchip import used_tiles
-
-
-def used(s: Stmt) -> set[str]:
-    """Names of tiles (and scalars) that a statement reads, for a loop those from outside and the carried."""
-    if isinstance(s, Loop):
-        made = {dst.name for t in s.body if (dst := defined(t)) is not None}
-        return set(s.carried) | ({v for t in s.body for v in used(t)} - made)
-    return used_tiles(s)
-
-
-def defined(s: Stmt) -> Tile | None:
-    """The tile a statement assigns."""
-    return s.dst if isinstance(s, Coords | Load | Dot | Map | Reduce | Keep) else None
+from flashgen.ir.program import Dot, Map, Stmt, Tile, statements
+from flashgen.ir.uses import result, used
 
 
 def leads_to_dot(body: tuple[Stmt, ...]) -> set[str]:
     """Names that some dot of ``body`` (not of loops in it) depends on."""
     need: set[str] = set()
     for s in reversed(body):
-        dst = defined(s)
+        dst = result(s)
         if isinstance(s, Dot) or (dst is not None and dst.name in need):
             need |= used(s)
     return need
@@ -44,14 +30,14 @@ def liveness(body: tuple[Stmt, ...]) -> list[tuple[Tile, ...]]:
     """
     tiles: dict[str, Tile] = {}
     for s in statements(body):
-        dst = defined(s)
+        dst = result(s)
         if dst is not None:
             tiles[dst.name] = dst
     last: dict[str, int] = {}
     first: dict[str, int] = {}
     carried: set[str] = set()
     for i, s in enumerate(body):
-        dst = defined(s)
+        dst = result(s)
         for name in used(s):
             if name in tiles:
                 last[name] = i
@@ -63,11 +49,11 @@ def liveness(body: tuple[Stmt, ...]) -> list[tuple[Tile, ...]]:
         first[name], last[name] = 0, len(body) - 1
     out = []
     for i, s in enumerate(body):
-        dst = defined(s)
+        dst = result(s)
         alive = {n for n in first if first[n] <= i <= last.get(n, first[n])}
         if isinstance(s, Map) and dst is not None and dst.name in alive:
             dying = [
-                n for n in used(s)
+                n for n in sorted(used(s))
                 if n in tiles and last.get(n) == i and n not in carried and n != dst.name
                 and tiles[n].axes == dst.axes and tiles[n].dtype == dst.dtype
             ]  # fmt: skip

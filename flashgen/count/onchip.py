@@ -7,30 +7,14 @@ same axes and dtype that dies there. One buffer a tile, no pipelining; coordinat
 
 from __future__ import annotations
 
-from flashgen.expr.nodes import variables
-from flashgen.ir.program import (
-    Coords,
-    Dot,
-    Keep,
-    Kernel,
-    Load,
-    Loop,
-    Map,
-    Reduce,
-    Stmt,
-    Store,
-    Tile,
-    statements,
-)
+from flashgen.ir.program import Coords, Dot, Kernel, Loop, Map, Stmt, Tile, statements
+from flashgen.ir.uses import defined, result, used
 
 
 def live_sets(kernel: Kernel) -> tuple[frozenset[Tile], ...]:
     """The sets of tiles alive at once, those inside another left out."""
-    made = {
-        s.dst.name: s.dst
-        for s in statements(kernel.body)
-        if isinstance(s, Load | Dot | Map | Reduce | Keep) and s.dst.axes
-    }
+    results = [(s, result(s)) for s in statements(kernel.body)]
+    made = {t.name: t for s, t in results if t is not None and t.axes and not isinstance(s, Coords)}
     found: set[frozenset[str]] = set()
     _before(kernel.body, frozenset(), made, found)
     largest = [a for a in found if not any(a < b for b in found)]
@@ -46,38 +30,16 @@ def _before(
             again = after | _before(s.body, after, made, set())
             after = after | _before(s.body, again, made, found)
             continue
-        used = frozenset(used_tiles(s)) & made.keys()
-        dst = s.dst.name if isinstance(s, Load | Dot | Map | Reduce | Keep) and s.dst.axes else None
-        alive = after | used | ({dst} if dst else set())
-        if dst is not None and isinstance(s, Map | Dot) and dst not in used:
-            dying = sorted(n for n in used - after if _alike(made[n], made[dst]))
+        dst, needed = made.get(defined(s) or ""), frozenset(used(s)) & made.keys()
+        assigned = frozenset() if dst is None else frozenset((dst.name,))
+        alive = after | needed | assigned
+        if dst is not None and isinstance(s, Map | Dot) and dst.name not in needed:
+            dying = sorted(n for n in needed - after if _alike(made[n], dst))
             alive -= set(dying[:1])
-        found.add(frozenset(alive))
-        after = (after - {dst} if dst else after) | used
+        found.add(alive)
+        after = (after - assigned) | needed
     return after
 
 
 def _alike(a: Tile, b: Tile) -> bool:
     return a.axes == b.axes and a.dtype == b.dtype
-
-
-def used_tiles(s: Stmt) -> set[str]:
-    """The names that a statement reads: tiles, scalars and coordinates."""
-    exprs = []
-    if isinstance(s, Load | Store):
-        exprs = [*s.index, *([] if s.guard is None else [s.guard])]
-    names = {v for e in exprs for v in variables(e)}
-    match s:
-        case Store():
-            return names | {s.value.name}
-        case Dot():
-            return {s.a.name, s.b.name}.union(*(variables(e) for e in (s.acc, s.only) if e is not None))
-        case Map():
-            return variables(s.value)
-        case Reduce():
-            return {s.src.name}
-        case Keep():
-            return {s.seed.name} | {v for e in (s.head, s.q_lo, s.k_lo) for v in variables(e)}
-        case Load() | Coords():
-            return names
-    return set()

@@ -28,7 +28,6 @@ from flashgen.ir.program import (
     Map,
     Program,
     Range,
-    Reduce,
     Scalar,
     Stmt,
     Store,
@@ -36,7 +35,7 @@ from flashgen.ir.program import (
     Tile,
     statements,
 )
-from flashgen.ir.program import Keep as Drawn
+from flashgen.ir.uses import result
 
 from .amount import Amount, Columns, Kind, Over, Span, each_range, summed, terms
 
@@ -115,8 +114,8 @@ class Walk:
                 self.loops = (*outer, (s.var, domain))
                 self._body(s.body, known, starts)
                 self.loops = outer
-            if isinstance(s, Coords | Load | Map | Dot | Reduce | Drawn):
-                self.axes[s.dst.name] = s.dst.axes
+            if (dst := result(s)) is not None:
+                self.axes[dst.name] = dst.axes
 
     def _exponentials(self, e: Expr) -> None:
         for n in dict.fromkeys(walk(e)):

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
+from .lengths import LENGTHS, SIDES
 from .nodes import FALSE, TRUE, Call, Const, Expr, Var, integer
 
 #: Variables that are never negative: lengths, counts, indices and tile sides.
-NON_NEGATIVE = frozenset(
-    "b h hkv q k Nq Nk B Hq Hkv BLOCK_M BLOCK_N q_lo q_hi k_lo k_hi q_tile k_tile group".split()
-)
+NON_NEGATIVE = frozenset((*LENGTHS, *SIDES, *"b h hkv q k q_lo q_hi k_lo k_hi q_tile k_tile group".split()))
 
 
 #: The last element of an axis bounds every index of that axis.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import TypeAlias
 
+from .lengths import LENGTHS, SIDES
 from .limits import MOST_LENGTH, MOST_SHIFT, MOST_SIDE
 from .nodes import Call, Const, Expr, Var, children, variables
 
@@ -25,14 +26,14 @@ _LENGTH: Extent = (0, MOST_LENGTH)
 _ELEMENT: Extent = (-1, MOST_LENGTH + MOST_SIDE)
 #: Variables that are in every program. Rows of a tile pass the length, and an empty one ends at -1.
 NAMES: Mapping[str, Extent] = {
-    **dict.fromkeys("B Hq Hkv Nq Nk b h hkv q_tile k_tile j".split(), _LENGTH),
+    **dict.fromkeys((*LENGTHS, *"b h hkv q_tile k_tile j".split()), _LENGTH),
     **dict.fromkeys("q k".split(), (0, MOST_LENGTH + MOST_SIDE)),
     **dict.fromkeys("q_lo q_hi k_lo k_hi".split(), _ELEMENT),
-    **dict.fromkeys("BLOCK_M BLOCK_N".split(), (16, MOST_SIDE)),
+    **dict.fromkeys(SIDES, (16, MOST_SIDE)),
     "qpos": (-MOST_LENGTH, 2 * MOST_LENGTH),
 }
 #: Of no expression of a user. A product with one of them numbers the rows or the programs of a launch.
-_COUNTED = frozenset("B Hq Hkv BLOCK_M BLOCK_N".split())
+_COUNTED = frozenset(("B", "Hq", "Hkv", *SIDES))
 _COUNT: Extent = (0, 2**30)
 
 

@@ -1,10 +1,11 @@
 """The table of operators. A function of the language is one row here and nothing else anywhere.
 
 ``python`` is the meaning on plain numbers; ``torch`` is the same on tensors and numbers, with at least
-one tensor (called with the torch module first; ``evaluate`` sees to it); ``triton`` is the printed text,
-``interval`` the proof rule for loop bounds, ``extent`` that for 32 bits, ``derivative`` one text per
-argument in the language itself (``a, b, c`` are the arguments, ``y`` the result; None: no derivative
-exists). ``result`` and ``takes`` type a call:
+one tensor (called with the torch module first; ``evaluate`` sees to it); ``interval`` is the proof rule for
+loop bounds, ``extent`` that for 32 bits, ``derivative`` one text per argument in the language itself
+(``a, b, c`` are the arguments, ``y`` the result; None: no derivative exists). ``slots`` and ``special`` are
+costs in units of the hardware; what it looks like in a GPU language is a table of that backend.
+``result`` and ``takes`` type a call:
 
 ========== ==================================================================
 ``same``   int if every number is int, else float (ints are promoted)
@@ -30,7 +31,7 @@ Takes = Literal["num", "int", "float", "bool"]
 
 @dataclass(frozen=True)
 class Op:
-    """One row of the table. ``triton`` has {0}, {1} … for its arguments' texts."""
+    """One row of the table."""
 
     name: str
     takes: tuple[Takes, ...]
@@ -38,14 +39,14 @@ class Op:
     doc: str
     python: Callable[..., Any]
     torch: Callable[..., Any]
-    triton: str
     derivative: tuple[str | None, ...] = ()
     interval: iv.Rule | None = None
     symbol: str | None = None
-    precedence: int = 100  # of an infix symbol or of the printed text; calls bind tightest
+    precedence: int = 100  # of a symbol; calls bind tightest
     public: bool = True
-    cost: int = 1  # issue slots an element, for the time model
-    ptx: str | None = None  # inline assembly of NVIDIA GPUs for 16-bit elements; ``triton`` runs elsewhere
+    slots: int = 1  # issue slots an element
+    special: int = 0  # results of the special-function unit an element, reciprocals included
+    exponentials: int = 0  # those of them that are exponentials
     out: str | None = None  # torch's function of this meaning that writes into ``out=`` (float tensors)
     beside_number: tuple[str, ...] = ()  # the derivatives of two arguments of which the other is a number
     # The largest magnitude by those of the arguments, where it is not at an end of theirs or at 0
@@ -58,11 +59,6 @@ class Op:
         numbers = iter("x" if len(self.takes) == 1 else "an" if self.name.startswith("shift") else "ab")
         names = ["condition" if t == "bool" and not self.symbol else next(numbers) for t in self.takes]
         return f" {self.symbol} ".join(names) if self.symbol else f"{self.name}({', '.join(names)})"
-
-    @property
-    def exponentials(self) -> int:
-        """Exponentials an element takes: those of its printed text, so ``tanh`` and ``sigmoid`` are one."""
-        return self.triton.count("tl.exp")
 
 
 def _div(a: float, b: float) -> float:
@@ -161,107 +157,106 @@ def _chosen(sign: str, share: str) -> tuple[str, str]:
 
 _TABLE = (
     Op("or", ("bool", "bool"), "bool", "either", lambda a, b: a or b, lambda t, a, b: a | b,
-       "{0} | {1}", (), iv.logical_or, "|", 10),
+       (), iv.logical_or, "|", 10),
     Op("xor", ("bool", "bool"), "bool", "one of both", lambda a, b: a != b, lambda t, a, b: a ^ b,
-       "{0} ^ {1}", (), iv.logical_xor, "^", 15),
+       (), iv.logical_xor, "^", 15),
     Op("and", ("bool", "bool"), "bool", "both", lambda a, b: a and b, lambda t, a, b: a & b,
-       "{0} & {1}", (), iv.logical_and, "&", 20),
+       (), iv.logical_and, "&", 20),
     Op("lt", ("num", "num"), "bool", "less than", lambda a, b: a < b, lambda t, a, b: a < b,
-       "{0} < {1}", (), iv.less, "<", 5),
+       (), iv.less, "<", 5),
     Op("le", ("num", "num"), "bool", "at most", lambda a, b: a <= b, lambda t, a, b: a <= b,
-       "{0} <= {1}", (), iv.less_equal, "<=", 5),
+       (), iv.less_equal, "<=", 5),
     Op("gt", ("num", "num"), "bool", "greater than", lambda a, b: a > b, lambda t, a, b: a > b,
-       "{0} > {1}", (), iv.greater, ">", 5),
+       (), iv.greater, ">", 5),
     Op("ge", ("num", "num"), "bool", "at least", lambda a, b: a >= b, lambda t, a, b: a >= b,
-       "{0} >= {1}", (), iv.greater_equal, ">=", 5),
+       (), iv.greater_equal, ">=", 5),
     Op("eq", ("num", "num"), "bool", "equal", lambda a, b: a == b, lambda t, a, b: a == b,
-       "{0} == {1}", (), iv.equal, "==", 5),
+       (), iv.equal, "==", 5),
     Op("ne", ("num", "num"), "bool", "not equal", lambda a, b: a != b, lambda t, a, b: a != b,
-       "{0} != {1}", (), iv.not_equal, "!=", 5),
+       (), iv.not_equal, "!=", 5),
     Op("iff", ("bool", "bool"), "bool", "both or neither", lambda a, b: a == b, lambda t, a, b: a == b,
-       "{0} == {1}", (), iv.logical_iff, "==", 5),
+       (), iv.logical_iff, "==", 5),
     Op("unlike", ("bool", "bool"), "bool", "one of both", lambda a, b: a != b, lambda t, a, b: a != b,
-       "{0} != {1}", (), iv.logical_xor, "!=", 5),
+       (), iv.logical_xor, "!=", 5),
     Op("bit_or", ("int", "int"), "int", "the bits of either", lambda a, b: a | b, lambda t, a, b: a | b,
-       "{0} | {1}", (None, None), None, "|", 10),
+       (None, None), None, "|", 10),
     Op("bit_xor", ("int", "int"), "int", "the bits of one of both", lambda a, b: a ^ b, lambda t, a, b: a ^ b,
-       "{0} ^ {1}", (None, None), None, "^", 15),
+       (None, None), None, "^", 15),
     Op("bit_and", ("int", "int"), "int", "the bits of both", lambda a, b: a & b, lambda t, a, b: a & b,
-       "{0} & {1}", (None, None), iv.bit_and, "&", 20),
+       (None, None), iv.bit_and, "&", 20),
     Op("shift_left", ("int", "int"), "int", f"`a * 2 ** n` for `n` from 0 to {MOST_SHIFT}, else 0",
        _shift(lambda a, n: a << n), _torch_shift("bitwise_left_shift"),
-       "{0} << {1}", (None, None), iv.shift_left, "<<", 25, extent=ex.shift_left),
+       (None, None), iv.shift_left, "<<", 25, extent=ex.shift_left),
     Op("shift_right", ("int", "int"), "int", f"`a // 2 ** n` for `n` from 0 to {MOST_SHIFT}, else 0",
        _shift(lambda a, n: a >> n), _torch_shift("bitwise_right_shift"),
-       "{0} >> {1}", (None, None), iv.shift_right, ">>", 25),
+       (None, None), iv.shift_right, ">>", 25),
     Op("add", ("num", "num"), "same", "sum", lambda a, b: a + b, lambda t, a, b: a + b,
-       "{0} + {1}", ("1", "1"), iv.add, "+", 30, out="add", extent=ex.add),
+       ("1", "1"), iv.add, "+", 30, out="add", extent=ex.add),
     Op("sub", ("num", "num"), "same", "difference", lambda a, b: a - b, lambda t, a, b: a - b,
-       "{0} - {1}", ("1", "-1"), iv.sub, "-", 30, out="sub", extent=ex.sub),
+       ("1", "-1"), iv.sub, "-", 30, out="sub", extent=ex.sub),
     Op("mul", ("num", "num"), "same", "product", lambda a, b: a * b, lambda t, a, b: a * b,
-       "{0} * {1}", ("b", "a"), iv.mul, "*", 40, out="mul", extent=ex.mul),
+       ("b", "a"), iv.mul, "*", 40, out="mul", extent=ex.mul),
     Op("div", ("num", "num"), "float", "quotient", _div, lambda t, a, b: a / b,
-       "{0} / {1}", ("1 / b", "-y / b"), None, "/", 40, cost=8, out="div"),
+       ("1 / b", "-y / b"), None, "/", 40, slots=8, special=1, out="div"),
     Op("floordiv", ("int", "int"), "int", "quotient rounded down, as in Python; by zero 0",
        lambda a, b: a // b if b else 0, _torch_divide("floor_divide"),
-       "{0} // {1}", (None, None), iv.floordiv, "//", 40, cost=12, extent=ex.floordiv),
+       (None, None), iv.floordiv, "//", 40, slots=12, extent=ex.floordiv),
     Op("mod", ("int", "int"), "int", "remainder with the divisor's sign, as in Python; by zero 0",
        lambda a, b: a % b if b else 0, _torch_divide("remainder"),
-       "{0} % {1}", (None, None), iv.mod, "%", 40, cost=12, extent=ex.mod),
+       (None, None), iv.mod, "%", 40, slots=12, extent=ex.mod),
     Op("neg", ("num",), "same", "negation", lambda a: -a, lambda t, a: -a,
-       "-{0}", ("-1",), iv.neg, None, 50, public=False, out="neg", extent=ex.neg),
+       ("-1",), iv.neg, None, 50, public=False, out="neg", extent=ex.neg),
     Op("not", ("bool",), "bool", "negation", lambda a: not a, lambda t, a: ~a,
-       "~{0}", (), iv.logical_not, None, 50, public=False),
+       (), iv.logical_not, None, 50, public=False),
     Op("bit_not", ("int",), "int", "the other bits, `-x - 1`", lambda a: ~a, lambda t, a: ~a,
-       "~{0}", (None,), iv.bit_not, None, 50, public=False),
+       (None,), iv.bit_not, None, 50, public=False),
     Op("where", ("bool", "num", "num"), "same", "`a` where the condition holds, else `b`",
        lambda c, a, b: a if c else b, lambda t, c, a, b: t.where(c, a, b),
-       "tl.where({0}, {1}, {2})", (None, "where(a, 1.0, 0.0)", "where(a, 0.0, 1.0)"), iv.where,
+       (None, "where(a, 1.0, 0.0)", "where(a, 0.0, 1.0)"), iv.where,
        extent=ex.where),
     Op("min", ("num", "num"), "same", "the smaller", _minmax(min), _torch_minmax("minimum", "max"),
-       "tl.minimum({0}, {1})", _chosen("<=", "where(a == b, 0.5, 1.0)"), iv.minimum, out="minimum",
+       _chosen("<=", "where(a == b, 0.5, 1.0)"), iv.minimum, out="minimum",
        extent=ex.minimum, beside_number=_chosen("<=", "1.0")),
     Op("max", ("num", "num"), "same", "the larger", _minmax(max), _torch_minmax("maximum", "min"),
-       "tl.maximum({0}, {1})", _chosen(">=", "where(a == b, 0.5, 1.0)"), iv.maximum, out="maximum",
+       _chosen(">=", "where(a == b, 0.5, 1.0)"), iv.maximum, out="maximum",
        extent=ex.maximum, beside_number=_chosen(">=", "1.0")),
     Op("abs", ("num",), "same", "magnitude", abs, lambda t, a: a.abs(),
-       "tl.abs({0})", ("where(a == 0.0, 0.0, where(a < 0.0, -1.0, 1.0))",), iv.absolute, out="abs",
+       ("where(a == 0.0, 0.0, where(a < 0.0, -1.0, 1.0))",), iv.absolute, out="abs",
        extent=ex.absolute),
     Op("exp", ("float",), "float", "e to the power", _exp, lambda t, a: t.exp(a),
-       "tl.exp({0})", ("y",), cost=5, out="exp"),
+       ("y",), slots=5, special=1, exponentials=1, out="exp"),
     Op("exp2", ("float",), "float", "2 to the power", _or_inf(math.exp2), lambda t, a: t.exp2(a),
-       "tl.exp2({0})", ("y * 0.6931471805599453",), cost=4, out="exp2"),
+       ("y * 0.6931471805599453",), slots=4, special=1, exponentials=1, out="exp2"),
     Op("log", ("float",), "float", "natural logarithm", _log, lambda t, a: t.log(a),
-       "tl.log({0})", ("1 / a",), cost=6, out="log"),
+       ("1 / a",), slots=6, special=1, out="log"),
     Op("log2", ("float",), "float", "logarithm to base 2",
        lambda a: _log(a) if a <= 0 or a != a else math.log2(a), lambda t, a: t.log2(a),
-       "tl.log2({0})", ("1.4426950408889634 / a",), cost=5, out="log2"),
+       ("1.4426950408889634 / a",), slots=5, special=1, out="log2"),
     Op("sqrt", ("float",), "float", "square root", _sqrt, lambda t, a: t.sqrt(a),
-       "tl.sqrt({0})", ("0.5 / y",), cost=6, out="sqrt"),
+       ("0.5 / y",), slots=6, special=1, out="sqrt"),
     Op("sin", ("float",), "float", "sine", _trig(math.sin), lambda t, a: t.sin(a),
-       "tl.sin({0})", ("cos(a)",), cost=20, out="sin", most=lambda a: 1.0),
+       ("cos(a)",), slots=20, special=1, out="sin", most=lambda a: 1.0),
     Op("cos", ("float",), "float", "cosine", _trig(math.cos), lambda t, a: t.cos(a),
-       "tl.cos({0})", ("-sin(a)",), cost=20, out="cos", most=lambda a: 1.0),
+       ("-sin(a)",), slots=20, special=1, out="cos", most=lambda a: 1.0),
     Op("tanh", ("float",), "float", "hyperbolic tangent", math.tanh, lambda t, a: t.tanh(a),
-       "1.0 - 2.0 / (1.0 + tl.exp2(2.8853900817779268 * {0}))", ("1 - y * y",), None, None, 30,
-       cost=8, out="tanh",
-       ptx='tl.inline_asm_elementwise("tanh.approx.f32 $0, $1;", "=f,f", [{0}], tl.float32, True, 1)'),
+       ("1 - y * y",),
+       special=1, exponentials=1, out="tanh"),  # one instruction
     Op("sigmoid", ("float",), "float", "1 / (1 + exp(-x))", _sigmoid, lambda t, a: t.sigmoid(a),
-       "1.0 / (1.0 + tl.exp2(-1.4426950408889634 * {0}))", ("y * (1 - y)",), None, None, 40,
-       cost=8, out="sigmoid"),
+       ("y * (1 - y)",),
+       slots=8, special=2, exponentials=1, out="sigmoid"),
     Op("floor", ("float",), "int", "the largest integer not above, held to 32 bits; of NaN 0",
-       _floor, _torch_floor, "tl.floor({0}).to(tl.int32)", (None,), cost=2),
+       _floor, _torch_floor, (None,), slots=2),
     Op("int", ("bool",), "int", "1 where the condition holds, else 0", int,
-       lambda t, a: a.to(t.int64), "({0}).to(tl.int32)", (None,), iv.as_int, extent=lambda a: a),
+       lambda t, a: a.to(t.int64), (None,), iv.as_int, extent=lambda a: a),
     Op("float", ("num",), "float", "the integer as a float", float,
-       lambda t, a: a.to(t.get_default_dtype()), "({0}).to(tl.float32)", ("1",)),
+       lambda t, a: a.to(t.get_default_dtype()), ("1",)),
     Op("cdiv", ("int", "int"), "int", "quotient rounded up", lambda a, b: -(-a // b),
-       lambda t, a, b: -(-a // b), "tl.cdiv({0}, {1})", (None, None), public=False,
+       lambda t, a, b: -(-a // b), (None, None), public=False,
        extent=ex.cdiv),
     Op("wide", ("int",), "int", "the same, in 64 bits", lambda a: a, lambda t, a: a,
-       "({0}).to(tl.int64)", (None,), iv.same, public=False, extent=lambda a: a),
+       (None,), iv.same, public=False, extent=lambda a: a),
     Op("narrow", ("int",), "int", "the same, in the 32 bits that hold it", lambda a: a, lambda t, a: a,
-       "({0}).to(tl.int32)", (None,), iv.same, public=False, extent=lambda a: a),
+       (None,), iv.same, public=False, extent=lambda a: a),
 )  # fmt: skip
 
 OPS: dict[str, Op] = {op.name: op for op in _TABLE}

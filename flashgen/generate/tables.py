@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from flashgen.expr.library import LIBRARY, Function
-from flashgen.expr.ops import OPS, Op
+from flashgen.expr.ops import OPS, PREFIX, Op
 from flashgen.expr.parse import SHORTHANDS
 from flashgen.expr.scope import VARIABLES
 from flashgen.paper.tables import markdown
@@ -30,8 +30,7 @@ def written(op: Op) -> str | None:
     """How an operator is written in the language: ``a + b``, ``-x``, ``max(a, b)``; None: it is not."""
     if op.public:
         return op.usage
-    text = op.triton.format(*("x" * len(op.takes)))  # a prefix is printed as it is written
-    return text if re.fullmatch(r"[-~]x", text) else None
+    return next((f"{sign}x" for sign, rows in PREFIX.items() if op in rows), None)
 
 
 def operators() -> str:

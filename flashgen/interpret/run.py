@@ -19,8 +19,6 @@ from .machine import Machine, Value, no_reads
 from .sums import total
 from .traffic import Traffic
 
-LENGTHS = ("B", "Hq", "Hkv", "Nq", "Nk")
-
 
 def lengths(tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
     """``B Hq Hkv Nq Nk`` of the tensors ``q`` (B, Hq, Nq, D) and ``k`` (B, Hkv, Nk, D)."""

@@ -13,29 +13,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+from flashgen.expr.lengths import LENGTHS, SIDES
 from flashgen.expr.nodes import Expr, Read, rewrite
 
 from .attention import AttentionIR
-from .program import (
-    Coords,
-    Dot,
-    Keep,
-    Kernel,
-    Load,
-    Loop,
-    Map,
-    Program,
-    Reduce,
-    Scalar,
-    Store,
-    Tensor,
-    statements,
-)
+from .program import Kernel, Load, Program, Store, Tensor
+from .uses import defined_in
 
 #: A letter of identifiers (to Python and to ``\\w``) that the names of specs, which are ASCII, never hold.
 MARK = "\u02bc"
 #: What every kernel knows without defining it.
-KNOWN = frozenset(("B", "Hq", "Hkv", "Nq", "Nk", "BLOCK_M", "BLOCK_N"))
+KNOWN = frozenset((*LENGTHS, *SIDES))
 _WORD = re.compile(r"\w+")
 
 
@@ -164,17 +152,7 @@ def keys(program: Program) -> dict[str, str]:
 
 def local_names(kernel: Kernel) -> list[str]:
     """The scalars, tiles, loop variables and axes of a kernel, in order."""
-    names = [*(a.name for a in kernel.grid), *(a.name for a in kernel.axes)]
-    for s in statements(kernel.body):
-        match s:
-            case Scalar(name=name):
-                names.append(name)
-            case Loop(var=var):
-                names.append(var)
-            case Coords() | Load() | Dot() | Map() | Reduce() | Keep():
-                dst = s.dst
-                names.append(dst.name)
-    return names
+    return [*(a.name for a in kernel.grid), *(a.name for a in kernel.axes), *defined_in(kernel.body)]
 
 
 def _within(x: Any, local: Callable[[str], str], tensor: Callable[[str], str]) -> Any:

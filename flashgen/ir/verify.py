@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flashgen.expr.extent import Known
+from flashgen.expr.lengths import LENGTHS, SIDES
 from flashgen.expr.nodes import Call, Expr, Read, reads, variables, walk
 from flashgen.expr.ops import OPS
 
@@ -23,11 +24,10 @@ from .program import (
     Store,
     Tile,
 )
+from .uses import defined
 from .widths import counting, tile_dtype
 
 LANGUAGE = {"s", "b", "h", "hkv", "q", "k", "Nq", "Nk"}
-LENGTHS = {"B", "Hq", "Hkv", "Nq", "Nk"}
-SIDES = {"BLOCK_M", "BLOCK_N"}
 
 
 class InvalidIR(Exception):
@@ -67,7 +67,7 @@ def verify_program(program: Program) -> None:
     for s in program.sums:
         src, dst = program.tensor(s.src), program.tensor(s.dst)
         require(len(s.axes) == len(src.dims) and len(s.index) == len(dst.dims), f"sum {s.dst}: wrong ranks")
-        known = LENGTHS | {"hkv", *s.axes}
+        known = {*LENGTHS, "hkv", *s.axes}
         require(all(variables(e) <= known for e in s.index), f"sum {s.dst}: an index it does not know")
     for kernel in program.kernels:
         _KernelVerifier(program, kernel).check()
@@ -78,7 +78,9 @@ class _KernelVerifier:
         self.program = program
         self.kernel = kernel
         self.axes = {a.name for a in kernel.axes}
-        self.scalars: dict[str, Expr | None] = dict.fromkeys(LENGTHS | SIDES | {a.name for a in kernel.grid})
+        self.scalars: dict[str, Expr | None] = dict.fromkeys(
+            (*LENGTHS, *SIDES, *(a.name for a in kernel.grid))
+        )
         self.tiles: dict[str, Tile] = {}
         self.extents = Known()
 
@@ -189,7 +191,7 @@ class _KernelVerifier:
             self.uses(r.hi, ())
         for name in s.carried:
             require(name in self.tiles, f"{name} is carried but does not exist before the loop")
-            written = [d for d in s.body if not isinstance(d, Loop) and name == _defined(d)]
+            written = [d for d in s.body if name == defined(d)]
             inner = any(isinstance(d, Loop) and name in d.carried for d in s.body)
             require(len(written) == 1 or inner, f"{name} is carried and assigned {len(written)} times")
         outside = dict(self.tiles), dict(self.scalars), self.extents
@@ -198,8 +200,3 @@ class _KernelVerifier:
         self.extents = counting(s, self.extents)
         self.block(s.body)
         self.tiles, self.scalars, self.extents = outside
-
-
-def _defined(s: Stmt) -> str | None:
-    dst = getattr(s, "dst", None)
-    return dst.name if isinstance(dst, Tile) else None

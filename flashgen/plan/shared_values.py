@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from flashgen.count.liveness import defined
 from flashgen.expr.nodes import Call, Expr, children, variables
 from flashgen.ir.program import Dot, Kernel, Load, Loop, Map, Stmt, statements
+from flashgen.ir.uses import result
 
 
 @lru_cache(maxsize=256)
@@ -20,7 +20,7 @@ def shared_values(kernel: Kernel) -> int:
     """The most matrices of values that statements of one pass of a loop of ``kernel`` share at a time, those
     that have a name left out. Conditions are not counted: they are made again from what they compare."""
     loops = [s for s in statements(kernel.body) if isinstance(s, Loop)]
-    made = [dst for s in statements(kernel.body) if (dst := defined(s)) is not None]
+    made = [dst for s in statements(kernel.body) if (dst := result(s)) is not None]
     axes = {dst.name: frozenset(dst.axes) for dst in made}
     return max((_shared(loop.body, axes) for loop in loops), default=0)
 

@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flashgen.expr import algebra as al
-from flashgen.expr.nodes import TRUE, Expr, integer, substitute, variables
+from flashgen.expr.nodes import TRUE, Expr, integer, substitute
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import Scalar, Stmt
+from flashgen.ir.uses import used
 
 from .axes import BLOCK_N, KEYS_INSIDE, NQ
 from .bounds import KEYS, mask_bounds
 from .terms import ZERO, index
-from .values import Values, needed_by, operands
+from .values import Values, needed_by
 
 #: The last key of a tile, whether it is there or not.
 LAST_KEY = Scalar("k_hi", al.add(index("k_lo"), al.sub(BLOCK_N, integer(1))))
@@ -42,4 +43,4 @@ def key_limits(ir: AttentionIR) -> tuple[list[Stmt], Expr, bool]:
 
 def differs_by_head(limits: Sequence[Stmt]) -> bool:
     """Whether the limits of keys are not the same for the query heads that share a KV head."""
-    return not {"h"}.isdisjoint(v for s in limits for e in operands(s) for v in variables(e))
+    return not {"h"}.isdisjoint(v for s in limits for v in used(s))

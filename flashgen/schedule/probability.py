@@ -26,7 +26,7 @@ from .softmax import Logit, logit
 from .terms import call, scaled, tile
 from .values import TILE_DTYPE, Values
 
-#: An operator of so many issue slots is worth a name for its result.
+#: An operator of so many issue slots, or of the special-function unit, is worth a name for its result.
 COSTLY = 4
 #: Or a part of so many operators.
 LONG = 3
@@ -117,7 +117,8 @@ def score_gradient(ir: AttentionIR, values: Values, reads: Sequence[Read] = ()) 
 
 def _worth(e: Expr) -> bool:
     """Whether a part that occurs twice is computed once: not what the compiler folds away anyway."""
-    costly = any(isinstance(n, Call) and OPS[n.op].cost >= COSTLY for n in walk(e))
+    ops = [OPS[n.op] for n in walk(e) if isinstance(n, Call)]
+    costly = any(op.special or op.slots >= COSTLY for op in ops)
     return SCORE in set(walk(e)) and (costly or operators(e) >= LONG)
 
 

@@ -27,6 +27,7 @@ from flashgen.expr.nodes import (
 from flashgen.ir.attention import QPOS, AttentionIR
 from flashgen.ir.names import invented, plain
 from flashgen.ir.program import Load, Map, Scalar, Stmt, Tile
+from flashgen.ir.uses import defined, used
 
 from .terms import ZERO, index
 
@@ -160,19 +161,12 @@ class Values:
         return out
 
 
-def operands(s: Stmt) -> tuple[Expr, ...]:
-    """What a scalar, load or map is made of."""
-    assert isinstance(s, Scalar | Load | Map)
-    return (*s.index, *([s.guard] if s.guard else [])) if isinstance(s, Load) else (s.value,)
-
-
 def needed_by(e: Expr, made: Sequence[Stmt]) -> list[Stmt]:
     """Those of the statements ``made`` (scalars, loads and maps) that ``e`` rests on."""
     names, out = variables(e), list[Stmt]()
     for s in reversed(made):
-        assert isinstance(s, Scalar | Load | Map)
-        if (s.name if isinstance(s, Scalar) else s.dst.name) in names:
-            names |= {v for part in operands(s) for v in variables(part)}
+        if defined(s) in names:
+            names |= used(s)
             out.insert(0, s)
     return out
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,23 +12,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flashgen.backends.triton.emit.arithmetic import TRUNCATING, Arithmetic
 from flashgen.backends.triton.emit.facts import Facts
-from flashgen.backends.triton.emit.text import Printer, fill, subscript
+from flashgen.backends.triton.emit.ops import TEXTS, Row
+from flashgen.backends.triton.emit.text import Dialect, Printer, fill, subscript
 from flashgen.expr import algebra as al
 from flashgen.expr import bits
 from flashgen.expr.evaluate import evaluate_python
 from flashgen.expr.extent import INT64, LANGUAGE
 from flashgen.expr.nodes import Call, Expr, Var, integer, real, rewrite, substitute
+from flashgen.expr.ops import OPS
 from flashgen.expr.share import share
 from flashgen.ir.program import Tile
+from flashgen.ir.verify import InvalidIR
 
 from ..expr.strategies import expressions
 
 NAMES = ("b", "h", "hkv", "q", "k", "Nq", "Nk")
 
 
-def printer(**facts: Any) -> Printer:
-    return Printer(Facts(**facts))
+def printed(e: Expr, axes: tuple[str, ...] = (), dialect: Dialect = "exact", **facts: Any) -> str:
+    known = Facts(**facts)
+    return Printer(known.tiles, dialect=dialect).text(Arithmetic(known).lowered(e), axes)
 
 
 class Number:
@@ -113,7 +117,7 @@ def test_printed_integers_floor_although_triton_truncates(e: Expr, values: dict[
     # As lowering does: nothing printed divides by zero, or shifts by what is no count.
     e = rewrite(e, lambda n: al.guarded(bits.plain(n)))
     expected = evaluate_python(e, values)
-    assert run(printer().text(e), values) == expected
+    assert run(printed(e), values) == expected
 
 
 INT32 = st.sampled_from((-(2**31), 2**31 - 1, 0, -1, 7)) | st.integers(-(2**31), 2**31 - 1)
@@ -129,7 +133,7 @@ def test_printed_integers_do_not_wrap(e: Expr, values: dict[str, int]) -> None:
     e = substitute(e, {n: Var(x, "int") for n, x in read.items()})
     e = rewrite(e, lambda n: al.guarded(bits.plain(n)))
     if not LANGUAGE.leaving(e, INT64):
-        assert run(printer().text(e), values) == evaluate_python(e, values)
+        assert run(printed(e), values) == evaluate_python(e, values)
 
 
 @given(
@@ -183,7 +187,7 @@ def call(op: str, *args: Expr, kind: str = "int") -> Call:
     ],
 )
 def test_texts_are_minimal(e: Expr, text: str) -> None:
-    assert printer().text(e) == text
+    assert printed(e) == text
 
 
 TILES = {
@@ -205,7 +209,7 @@ TILES = {
     ],
 )
 def test_tiles_broadcast_by_the_names_of_their_axes(e: Expr, text: str) -> None:
-    assert printer(tiles=TILES).text(e, ("q", "k")) == text
+    assert printed(e, ("q", "k"), tiles=TILES) == text
 
 
 def test_a_tile_cannot_lose_an_axis() -> None:
@@ -214,11 +218,26 @@ def test_a_tile_cannot_lose_an_axis() -> None:
 
 
 def test_operators_written_as_formulas_bind_their_arguments() -> None:
-    text, _ = fill("1.0 / (1.0 + tl.exp2(-2.0 * {0}))", [("a + b", 30)], 40)
+    text, _ = fill(Row("1.0 / (1.0 + tl.exp2(-2.0 * {0}))", 40), [("a + b", 30)])
     assert text == "1.0 / (1.0 + tl.exp2(-2.0 * (a + b)))"
 
 
 def test_inline_assembly_is_for_16_bit_elements_on_nvidia_alone() -> None:
     e = call("tanh", Var("s", "float"), kind="float")
-    assert "asm" not in printer().text(e)
-    assert "tanh.approx.f32" in replace(printer(), dialect="ptx").text(e)
+    assert "asm" not in printed(e)
+    assert "tanh.approx.f32" in printed(e, dialect="ptx")
+
+
+def test_every_operator_has_a_text_of_all_its_arguments() -> None:
+    assert set(OPS) <= set(TEXTS) | set(TRUNCATING)
+    assert set(TRUNCATING.values()) <= set(TEXTS)
+    for op in OPS.values():
+        row = TEXTS[TRUNCATING.get(op.name, op.name)]
+        texts = [t for t in (row.text, row.ptx) if t is not None]
+        assert all(f"{{{i}}}" in t for t in texts for i in range(len(op.takes))), op.name
+
+
+@pytest.mark.parametrize("op", TRUNCATING)
+def test_an_operator_that_was_not_lowered_is_refused(op: str) -> None:
+    with pytest.raises(InvalidIR, match=f"{op} was not lowered"):
+        Printer().text(call(op, index("q"), integer(7)))

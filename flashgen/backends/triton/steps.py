@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from flashgen.count.liveness import defined, used
 from flashgen.ir.program import Coords, Dot, Load, Map, Reduce, Scalar, Stmt, Store, Tile, statements
+from flashgen.ir.uses import result, used
 from flashgen.plan.model.facts import BodyFacts
 
 
@@ -128,7 +128,7 @@ def _unchanged(body: tuple[Stmt, ...], var: str | None) -> set[str]:
     changing = {var} | {s.name for s in body if isinstance(s, Scalar)} if var else set()
     found: set[str] = set()
     for s in body:
-        dst = defined(s)
+        dst = result(s)
         if dst is None or not var:
             continue
         if used(s) & changing or isinstance(s, Dot | Coords):

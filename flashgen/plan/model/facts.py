@@ -7,7 +7,6 @@ tiles, each with the axes it spans, so that sizes are products of sides. Compute
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -47,8 +46,6 @@ SHUFFLE_SLOTS = 8.0
 DRAW_SLOTS = 12.0
 #: Dividing integers by a number known when the kernel is compiled.
 BY_NUMBER_SLOTS = 6.0
-#: Names in an operator's printed text that run on the special-function unit, divisions included.
-_SPECIAL = re.compile(r"\b(?:exp2?|log2?|sqrt|rsqrt|sin|cos|tanh|erf|rcp|ex2|lg2)\b| / ")
 
 
 @dataclass(frozen=True)
@@ -269,22 +266,18 @@ class _Reader:
         axes = tuple(dict.fromkeys(a for p in parts for a in p))
         if isinstance(e, Call):
             axes = _known_order(axes)
-            cost, text = _work(e)
             fused = e.op in ("add", "sub") and any(isinstance(a, Call) and a.op == "mul" for a in e.args)
-            _add(out.slots, axes, 0.0 if fused else cost)
-            _add(out.special, axes, float(len(_SPECIAL.findall(text))))
+            _add(out.slots, axes, 0.0 if fused else _slots(e))
+            _add(out.special, axes, float(OPS[e.op].special))
         return axes
 
 
-def _work(e: Call) -> tuple[float, str]:
-    """Issue slots of an operator, and the text in which its special functions are found."""
-    op = OPS[e.op]
-    if op.ptx is not None:  # one instruction of the special-function unit
-        return 1.0, "tanh"
+def _slots(e: Call) -> float:
+    """Issue slots of an operator."""
     by = e.args[-1]
-    if op.name in ("mod", "floordiv") and isinstance(by, Const):  # a mask or a shift; a product's high half
-        return (1.0 if _power_of_two(int(by.value)) else BY_NUMBER_SLOTS), ""
-    return float(op.cost), op.triton
+    if e.op in ("mod", "floordiv") and isinstance(by, Const):  # a mask or a shift; or a product's high half
+        return 1.0 if _power_of_two(int(by.value)) else BY_NUMBER_SLOTS
+    return float(OPS[e.op].slots)
 
 
 def _power_of_two(n: int) -> bool:

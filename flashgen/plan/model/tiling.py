@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from flashgen.expr.nodes import Call, Const, Expr, Var
-from flashgen.expr.ops import OPS
+from flashgen.expr.evaluate import evaluate_python
+from flashgen.expr.nodes import Expr, Var
 from flashgen.ir.dtypes import item_bytes
 from flashgen.ir.program import Tile
 from flashgen.plan.plan import KernelPlan
@@ -116,12 +116,7 @@ def tiling(f: KernelFacts, plan: KernelPlan, dtype: str, target: Target) -> Tili
 
 def side(size: Expr, sides: Mapping[str, int]) -> int:
     """An axis' size with the plan's numbers put in."""
-    if isinstance(size, Const):
-        return int(size.value)
-    if isinstance(size, Var):
-        return sides[size.name]
-    assert isinstance(size, Call)
-    return int(OPS[size.op].python(*(side(a, sides) for a in size.args)))
+    return int(evaluate_python(size, sides))
 
 
 def on_chip_bytes(t: Tiling) -> int:

@@ -13,16 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flashgen.expr import algebra as al
-from flashgen.expr.nodes import Const, Expr, Var, integer, variables
+from flashgen.expr.nodes import Call, Const, Expr, Var, integer, variables
 from flashgen.ir.program import Tensor, Tile
 
+from .arithmetic import Arithmetic
 from .facts import literal
-from .text import PRODUCT, Printer, subscript
+from .nodes import Dtype
 
 #: A literal extent up to this is gathered with 32-bit offsets (its strides are checked at launch).
 SMALL = 1 << 16
-#: How elements of an input become what their tile holds, whatever its dtype, by the tile's dtype.
-CASTS = {"acc": ".to(tl.float32)", "fp32": ".to(tl.float32)", "int32": ".to(tl.int32)"}
+#: What elements of an input become, whatever their dtype, by the dtype of their tile.
+CASTS: dict[str, Dtype] = {"acc": "tl.float32", "fp32": "tl.float32", "int32": "tl.int32"}
 _LETTERS = {"B": "b", "Hq": "h", "Hkv": "h"}
 
 
@@ -43,20 +44,23 @@ def stride_names(t: Tensor) -> tuple[str | None, ...]:
 
 @dataclass(frozen=True)
 class Address:
-    """The parts of one access: ``base`` terms fixed while ``moving`` ones change in the loop around it."""
+    """The parts of one access, lowered: ``base`` terms are fixed while ``moving`` ones change in the loop
+    around it; ``offsets`` are those inside the tile."""
 
-    tensor: str
-    base: tuple[str, ...]
-    moving: tuple[str, ...]
-    offsets: str
-    guard: str | None
+    base: tuple[Expr, ...]
+    moving: tuple[Expr, ...]
+    offsets: tuple[Expr, ...]
+    guard: Expr | None
     covered: frozenset[str]
     fixed_offsets: bool
 
-    @property
-    def fixed(self) -> str:
-        """The part of the base that does not change in the loop around."""
-        return " + ".join((f"{self.tensor}_ptr", *self.base))
+
+def total(terms: tuple[Expr, ...]) -> Expr:
+    """The sum of ``terms`` in their order."""
+    out = terms[0]
+    for t in terms[1:]:
+        out = Call("add", (out, t), "int")
+    return out
 
 
 class Addresses:
@@ -71,17 +75,16 @@ class Addresses:
         self,
         src: str,
         index: tuple[Expr, ...],
-        axes: tuple[str, ...],
         guard: Expr | None,
-        out: Printer,
+        low: Arithmetic,
         sizes: Mapping[str, Expr],
         changing: frozenset[str] = frozenset(),
     ) -> Address:
-        """The address of ``src[index]`` as a tile over ``axes``; ``changing`` names vary in the loop."""
-        facts, tensor = out.facts, self.tensors[src]
-        fixed: list[str] = []
-        moving: list[str] = []
-        offsets: list[str] = []
+        """The address of ``src[index]``; the names ``changing`` vary in the loop around it."""
+        facts, tensor = low.facts, self.tensors[src]
+        fixed: list[Expr] = [Var(f"{src}_ptr", "int")]
+        moving: list[Expr] = []
+        offsets: list[Expr] = []
         covered: set[str] = set()
         depends: set[str] = set()
         for e, extent, stride in zip(index, tensor.dims, stride_names(tensor), strict=True):
@@ -89,11 +92,11 @@ class Addresses:
             if start is not None and isinstance(e, Var):
                 (axis,) = facts.tiles[e.name].axes
                 covered.add(axis)
-                local = e.name if isinstance(start, Const) else f"{axis}_range"
                 if not isinstance(start, Const):
-                    term = _scaled(_wide(start, out), stride)
+                    term = _scaled(_wide(start, low), stride)
                     (moving if variables(start) & changing else fixed).append(term)
-                offsets.append(_scaled(subscript(local, (axis,), axes), stride))
+                local = e if isinstance(start, Const) else Var(f"{axis}_range", "int")
+                offsets.append(_scaled(local, stride))
                 size = literal(sizes[axis], self.sides) or 1
                 first = al.constant(start) or 0
                 self._reaches(stride, first + size - 1)
@@ -101,42 +104,33 @@ class Addresses:
             if facts.is_tile(e):
                 covered |= facts.axes(e)
                 depends |= variables(e)
-                offsets.append(self._gather(e, extent, stride, axes, out))
+                offsets.append(self._gather(e, extent, stride, low))
             elif e != integer(0):
-                (moving if variables(e) & changing else fixed).append(_scaled(_wide(e, out), stride))
-        return Address(
-            src,
-            tuple(fixed),
-            tuple(moving),
-            " + ".join(offsets),
-            None if guard is None else out.text(guard, axes),
-            frozenset(covered),
-            not depends & changing,
-        )
+                (moving if variables(e) & changing else fixed).append(_scaled(_wide(e, low), stride))
+        inside = None if guard is None else low.lowered(guard)
+        terms = tuple(fixed), tuple(moving), tuple(offsets)
+        return Address(*terms, inside, frozenset(covered), not depends & changing)
 
-    def _gather(self, e: Expr, extent: Expr, stride: str | None, axes: tuple[str, ...], out: Printer) -> str:
-        n = al.constant(extent)
+    def _gather(self, e: Expr, extent: Expr, stride: str | None, low: Arithmetic) -> Expr:
+        n, at = al.constant(extent), low.lowered(e)
         if n is not None and n <= SMALL:
             self._reaches(stride, n - 1)
-            return _scaled(out.text(e, axes, PRODUCT - 1 if stride else 0), stride)
-        text = out.text(e, axes)
-        simple = isinstance(e, Var)
-        return _scaled(f"{text}.to(tl.int64)" if simple else f"({text}).to(tl.int64)", stride)
+            return _scaled(at, stride)
+        return _scaled(Call("wide_value", (at,), "int"), stride)
 
     def _reaches(self, stride: str | None, element: int) -> None:
         if stride:
             self.reach[stride] = max(self.reach.get(stride, 0), element)
 
 
-def _scaled(text: str, stride: str | None) -> str:
-    return f"{text} * {stride}" if stride else text
+def _scaled(e: Expr, stride: str | None) -> Expr:
+    return Call("mul", (e, Var(stride, "int")), "int") if stride else e
 
 
-def _wide(e: Expr, out: Printer) -> str:
+def _wide(e: Expr, low: Arithmetic) -> Expr:
     """A scalar as a 64-bit integer. In the interpreter a loop's variable is a plain int."""
-    if isinstance(e, Var) and e.name not in out.facts.in_loop:
-        return f"{e.name}.to(tl.int64)"
-    return f"tl.cast({out.text(e)}, tl.int64)"
+    value = isinstance(e, Var) and e.name not in low.facts.in_loop
+    return Call("wide_value" if value else "wide", (e if value else low.lowered(e),), "int")
 
 
 def storage(tile: Tile) -> str:

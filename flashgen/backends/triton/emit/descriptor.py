@@ -12,24 +12,23 @@ from flashgen.ir.box import is_box
 from flashgen.ir.program import Load
 
 from .facts import literal
+from .nodes import DescriptorLoad
 
 if TYPE_CHECKING:
-    from .body import Body
+    from .lower import Lower
 
 
 @dataclass(frozen=True)
 class Descriptor:
-    """A load through a descriptor argument: coordinates, the tile as it comes, whether it is transposed."""
+    """A descriptor argument of ``tensor``, and a load of a tile of shape ``block`` through it."""
 
     name: str
     tensor: str
     block: tuple[int, ...]
-    at: str
-    shape: str
-    turned: bool
+    load: DescriptorLoad
 
 
-def describe(s: Load, body: Body) -> Descriptor | None:
+def describe(s: Load, body: Lower) -> Descriptor | None:
     """How ``s`` reads through a descriptor, or None where it cannot: it must bring a box (``ir.box``)."""
     if not is_box(s, body.addresses.tensors[s.src], body.facts.starts):
         return None
@@ -38,12 +37,7 @@ def describe(s: Load, body: Body) -> Descriptor | None:
     sizes = [body.sizes[a] for a in axes]
     numbers = [literal(n, body.addresses.sides) or 1 for n in sizes]
     starts = [body.facts.starts[e.name] for e in spans]
-    at = [body.out.text(e) for e in (*s.index[:-2], *starts)]
-    return Descriptor(
-        name=f"{s.dst.name}_desc",
-        tensor=s.src,
-        block=(*(1 for _ in s.index[:-2]), *numbers),
-        at=", ".join(at),
-        shape=", ".join(body.out.text(n) for n in sizes),
-        turned=tuple(axes) != s.dst.axes,
-    )
+    at = tuple(body.low.lowered(e) for e in (*s.index[:-2], *starts))
+    name, shape = f"{s.dst.name}_desc", tuple(body.low.lowered(n) for n in sizes)
+    load = DescriptorLoad(Var(name, "int"), at, shape, turned=tuple(axes) != s.dst.axes)
+    return Descriptor(name, s.src, (*(1 for _ in s.index[:-2]), *numbers), load)

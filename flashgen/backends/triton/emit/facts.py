@@ -1,4 +1,4 @@
-"""What is known of a kernel's names while it is printed: tiles, intervals, where they were defined."""
+"""What is known of a kernel's names while it is lowered: tiles, intervals, where they were defined."""
 
 from __future__ import annotations
 
@@ -16,18 +16,16 @@ ZERO = integer(0)
 
 @dataclass
 class Facts:
-    """Grows as statements are printed; a loop's own names are dropped when it ends (``copy``).
+    """Grows as statements are lowered; a loop's own names are dropped when it ends (``copy``).
 
     ``known`` holds intervals, ``starts`` the first element number of each ``Coords`` tile, ``in_loop``
-    the scalars defined inside a loop, ``inline`` the text of tiles printed where they are used, ``extents``
-    the numbers between which ints lie.
+    the scalars defined inside a loop, ``extents`` the numbers between which ints lie.
     """
 
     tiles: dict[str, Tile] = field(default_factory=dict)
     known: dict[str, Interval] = field(default_factory=dict)
     starts: dict[str, Expr] = field(default_factory=dict)
     in_loop: set[str] = field(default_factory=set)
-    inline: dict[str, str] = field(default_factory=dict)
     extents: Known = field(default_factory=Known)
 
     @classmethod
@@ -46,7 +44,6 @@ class Facts:
             dict(self.known),
             dict(self.starts),
             set(self.in_loop),
-            dict(self.inline),
             self.extents,
         )
 

@@ -2,46 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from flashgen.expr import algebra as al
-from flashgen.expr.nodes import Const, Expr, Var, integer, substitute
-from flashgen.expr.ops import OPS
 from flashgen.ir.program import Program, Tensor
 from flashgen.plan.plan import KernelPlan, Plan
 from flashgen.plan.source import Arg, KernelSource
 
+from .ops import PRODUCT
 from .parameters import Parameters
+from .python import host_text
 from .sums import sum_lines
-from .text import PRODUCT, UNARY, constant, wrap
 
-#: How sizes look in plain Python, whose // and % round down as they should.
-_INFIX = {op: (f" {OPS[op].symbol} ", OPS[op].precedence) for op in ("add", "sub", "mul", "floordiv", "mod")}
-_CALLS = {"cdiv": "triton.cdiv", "min": "min", "max": "max", "abs": "abs"}
 _DTYPES = {"elem": "q.dtype", "acc": "torch.float32", "int32": "torch.int32", "bool": "torch.bool"}
-
-
-def host_text(e: Expr, sides: Mapping[str, int], tighter_than: int = 0) -> str:
-    """A size as plain Python, with numbers for the tile sides."""
-    e = al.simplify(substitute(e, {n: integer(v) for n, v in sides.items()}))
-    return wrap(_plain(e), tighter_than)
-
-
-def _plain(e: Expr) -> tuple[str, int]:
-    if isinstance(e, Const):
-        return constant(e)
-    if isinstance(e, Var):
-        return e.name, 100
-    op = getattr(e, "op", "")
-    args = [_plain(a) for a in getattr(e, "args", ())]
-    if op in _INFIX:
-        symbol, own = _INFIX[op]
-        left, right = wrap(args[0], own - 1), wrap(args[1], own)
-        return f"{left}{symbol}{right}", own
-    if op == "neg":
-        return f"-{wrap(args[0], UNARY)}", UNARY
-    return f"{_CALLS[op]}({', '.join(t for t, _ in args)})", 100
 
 
 def host_facts(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from functools import partial, reduce
 
-from flashgen.expr.nodes import Expr, Var
-from flashgen.ir.program import GridAxis, Kernel
+from flashgen.backends.listing import Assign, Node
+from flashgen.expr.nodes import Call, Expr, Var, integer
+from flashgen.ir.program import GridAxis, Kernel, Tile
 from flashgen.plan.plan import Order
+
+from .arithmetic import Arithmetic
+from .nodes import ProgramId
 
 #: The run-time argument saying how many heads are launched together (``Plan.group_for``).
 GROUP = "head_group"
@@ -17,55 +22,64 @@ def extents(kernel: Kernel) -> tuple[Expr, ...]:
     return tuple(a.extent for a in kernel.grid)
 
 
-def decode(kernel: Kernel, order: Order, text: Callable[[Expr], str]) -> list[tuple[str, str, str]]:
-    """Assignments (name, value, comment) that turn ``pid`` into the kernel's grid scalars."""
+def decode(kernel: Kernel, order: Order, low: Arithmetic) -> tuple[Assign, ...]:
+    """What turns the program's number into the kernel's grid scalars."""
     axes = {a.name: a for a in kernel.grid}
     assert sorted(order.axes) == sorted(axes), f"{kernel.name}: the plan orders {order.axes}"
     ordered = [axes[n] for n in order.axes]
-    out: list[tuple[str, str, str]] = [("pid", "tl.program_id(0)", "")]
-    counts: dict[str, str] = {}
+    pid, group, first, place, heads = map(_var, ("pid", GROUP, "first_head", "place", "n_heads"))
+    out = [_scalar("pid", ProgramId())]
+    counts: dict[str, Expr] = {}
     for a in ordered:
-        counts[a.name] = a.extent.name if isinstance(a.extent, Var) else f"n_{a.name}"
+        counts[a.name] = a.extent if isinstance(a.extent, Var) else _var(f"n_{a.name}")
         if not isinstance(a.extent, Var):
-            out.append((counts[a.name], text(a.extent), ""))
+            out.append(_scalar(f"n_{a.name}", low.lowered(a.extent)))
     note = _note(order)
-    if order.group and len(ordered) > 1:
-        rows, last = ordered[:-1], ordered[-1]
-        n = counts[last.name]
-        out += [
-            ("first_head", f"pid // ({GROUP} * {n}) * {GROUP}", note),
-            ("n_heads", f"tl.minimum({_product(rows, counts)} - first_head, {GROUP})", ""),
-            ("place", f"pid % ({GROUP} * {n})", ""),
-            (last.name, _ordered("place // n_heads", last, counts, order), ""),
-            ("bh", "first_head + place % n_heads", ""),
-        ]
-        return out + _nest("bh", rows, counts, order, "")
-    return out + _nest("pid", ordered, counts, order, note)
+    if not order.group or len(ordered) < 2:
+        return (*out, *_nest(pid, ordered, counts, order, note))
+    rows, last = ordered[:-1], ordered[-1]
+    together = _call("mul", group, counts[last.name])
+    left = _call("sub", _product(rows, counts), first)
+    out += [
+        _scalar("first_head", _call("mul", _call("quotient", pid, together), group), note),
+        _scalar("n_heads", _call("min", left, group)),
+        _scalar("place", _call("remainder", pid, together)),
+        _scalar(last.name, _ordered(_call("quotient", place, heads), last, counts, order)),
+        _scalar("bh", _call("add", first, _call("remainder", place, heads))),
+    ]
+    return (*out, *_nest(_var("bh"), rows, counts, order, ""))
 
 
 def _nest(
-    number: str, axes: list[GridAxis], counts: dict[str, str], order: Order, note: str
-) -> list[tuple[str, str, str]]:
+    number: Expr, axes: list[GridAxis], counts: dict[str, Expr], order: Order, note: str
+) -> Iterator[Assign]:
     """Digits of ``number``, the slowest axis first."""
-    out = []
     for i, a in enumerate(axes):
         inner = axes[i + 1 :]
-        value = number
-        if inner:
-            by = _product(inner, counts)
-            value += f" // ({by})" if len(inner) > 1 else f" // {by}"
-        if i:
-            value += f" % {counts[a.name]}"
-        out.append((a.name, _ordered(value, a, counts, order), "" if i else note))
-    return out
+        value = _call("quotient", number, _product(inner, counts)) if inner else number
+        value = _call("remainder", value, counts[a.name]) if i else value
+        yield _scalar(a.name, _ordered(value, a, counts, order), "" if i else note)
 
 
-def _product(axes: list[GridAxis], counts: dict[str, str]) -> str:
-    return " * ".join(counts[a.name] for a in axes)
+def _var(name: str) -> Expr:
+    return Var(name, "int")
 
 
-def _ordered(value: str, axis: GridAxis, counts: dict[str, str], order: Order) -> str:
-    return f"{counts[axis.name]} - 1 - {value}" if axis.name in order.reverse else value
+def _call(op: str, *args: Expr) -> Expr:
+    return Call(op, args, "int")
+
+
+def _scalar(name: str, value: Expr | Node, note: str = "") -> Assign:
+    return Assign(Tile(name, (), "int"), value, note)
+
+
+def _product(axes: list[GridAxis], counts: dict[str, Expr]) -> Expr:
+    return reduce(partial(_call, "mul"), (counts[a.name] for a in axes))
+
+
+def _ordered(value: Expr, axis: GridAxis, counts: dict[str, Expr], order: Order) -> Expr:
+    last = _call("sub", counts[axis.name], integer(1))
+    return _call("sub", last, value) if axis.name in order.reverse else value
 
 
 def _note(order: Order) -> str:

@@ -1,90 +1,24 @@
-"""Lines of generated code: what they define, which are needed, and how they are broken.
+"""How printed lines are laid out: indentation, notes, and where a long one is broken.
 
-A backend's text goes through here unread: only brackets, commas and spaced operators matter.
+Texts go through here unread: only brackets, commas and spaced operators matter.
 """
 
 from __future__ import annotations
 
-import keyword
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-from flashgen.ir import names
+from dataclasses import dataclass
 
 WIDTH = 100
-WORDS = re.compile(r"[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One logical line at an indentation. ``defines`` a name if it is an assignment without effects."""
+    """One printed line at an indentation."""
 
     text: str
-    defines: str | None = None
     note: str = ""
     depth: int = 0
     gap: bool = False  # an empty line before
-
-    @property
-    def uses(self) -> set[str]:
-        """The names on the right of an assignment, or all names of the line."""
-        text = self.text.split("=", 1)[1] if self.defines else self.text
-        return set(WORDS.findall(text))
-
-
-def settled(lines: list[Line], also: Sequence[str] = ()) -> tuple[list[Line], dict[str, str]]:
-    """``lines`` with final names (``ir/names``), and those names; ``also`` are names beside them."""
-    words = [*also, *(w for line in lines for w in WORDS.findall(line.text))]
-    table = names.settle(words, keyword.kwlist)
-
-    def final(line: Line) -> Line:
-        defines = None if line.defines is None else names.renamed(line.defines, table)
-        return replace(
-            line, text=names.renamed(line.text, table), defines=defines, note=names.plain(line.note)
-        )
-
-    return [final(line) for line in lines], table
-
-
-def indented(lines: list[Line]) -> list[Line]:
-    """``lines`` one level deeper."""
-    return [replace(line, depth=line.depth + 1) for line in lines]
-
-
-def needed(lines: list[Line]) -> list[Line]:
-    """``lines`` without assignments whose value nothing uses: liveness, backwards through loops."""
-    return _live(lines, set())[0]
-
-
-def _live(lines: list[Line], after: set[str]) -> tuple[list[Line], set[str]]:
-    """(what is kept of ``lines``, the names they need) when the names ``after`` are used later on."""
-    kept: list[Line] = []
-    live = set(after)
-    end = len(lines)
-    while end:
-        start = end - 1
-        while lines[start].depth > lines[0].depth:  # the body of a loop, whose head stands before it
-            start -= 1
-        head, body = lines[start], lines[start + 1 : end]
-        end = start
-        if body:
-            needs, inside = set[str](), body
-            while True:  # what a pass needs, the pass before must leave
-                inside, more = _live(body, live | needs)
-                if more <= live | needs:
-                    break
-                needs |= more
-            if inside:  # a loop of nothing is no statement
-                kept = [head, *inside, *kept]
-                live |= needs | head.uses
-        elif head.defines is None:
-            kept = [head, *kept]
-            live |= head.uses
-        elif head.defines in live:
-            kept = [head, *kept]
-            live = (live - {head.defines}) | head.uses
-    return kept, live
 
 
 def render(lines: list[Line], indent: int = 1) -> str:

@@ -1,148 +1,75 @@
-"""Loops, and what does not change in them and is computed before.
-
-That is the base and the offsets of each tile read in the body, and how many tiles each range of a domain
-of several ranges holds: the loop then runs over the ranges one after another.
+"""Loops over tiles: how many tiles each range of a domain of several ranges holds is counted before, and the
+loop runs over the ranges one after another.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from flashgen.backends.listing import Assign, For
 from flashgen.expr import algebra as al
-from flashgen.expr.nodes import Var, variables, walk
-from flashgen.ir.program import (
-    Coords,
-    Dot,
-    Keep,
-    Load,
-    Loop,
-    Map,
-    Range,
-    Reduce,
-    Scalar,
-    Stmt,
-    Store,
-    statements,
-)
+from flashgen.expr.nodes import Call, Expr, Var, integer
+from flashgen.ir.program import Loop, Range, Tile
+from flashgen.ir.uses import defined_in
 from flashgen.ir.widths import counting
 
+from .arithmetic import Arithmetic
 from .facts import ZERO
-from .layout import Line, indented
-from .text import PRODUCT, Printer
 
 if TYPE_CHECKING:
-    from .body import Body
+    from .lower import Lower
 
 
-def loop(body: Body, s: Loop) -> list[Line]:
-    """A loop with what is computed before it."""
+def loop(body: Lower, s: Loop) -> For:
+    """A loop, with the counts that its bounds take."""
     outer_facts, outer_changing = body.facts, body.changing
-    domain, head = _domain(body, s)
+    head = _head(body, s)
     body.facts = outer_facts.copy()
-    body.changing = outer_changing | _defined(s)
-    hoisted = _hoist(body, s)
-    named = dict(body.named)
+    body.changing = outer_changing | {s.var, *defined_in(s.body)}
     body.facts.in_loop |= {s.var, "i"}
     body.facts.extents = counting(s, body.facts.extents)
     if all(outer_facts.non_negative(r.lo) for r in s.domain):
         body.facts.known[s.var] = (ZERO, None)
-    inside = head + body.lines(s.body)
-    body.facts, body.changing, body.named = outer_facts, outer_changing, named
-    counts, loop = domain[:-1], domain[-1]
-    return [*hoisted, *counts, loop, *indented(inside)]
+    inside = (*head.body, *body.lines(s.body))
+    body.facts, body.changing = outer_facts, outer_changing
+    return replace(head, body=inside)
 
 
-def _hoist(body: Body, s: Loop) -> list[Line]:
-    """Bases and offsets of the tiles the body touches, as far as the loop leaves them alone."""
-    lines: list[Line] = []
-    for inner in statements(s.body):
-        match inner:
-            case Coords(dst=dst, start=start):
-                body.facts.tiles[dst.name] = dst
-                body.facts.starts[dst.name] = start
-            case Scalar(name=name):
-                body.facts.in_loop.add(name)
-            case Map(dst=dst) | Reduce(dst=dst) | Dot(dst=dst) | Keep(dst=dst):
-                body.facts.tiles[dst.name] = dst
-            case Load() | Store():
-                tile = inner.dst if isinstance(inner, Load) else inner.value
-                src = inner.src if isinstance(inner, Load) else inner.dst
-                a = body.address(src, inner.index, tile.axes, None)
-                body.facts.tiles[tile.name] = tile
-                if a.base and a.covered:
-                    lines += body.name(a.fixed, f"{src}_base")[1]
-                if a.fixed_offsets and " " in a.offsets:
-                    lines += body.name(a.offsets, f"{tile.name}_offsets")[1]
-    return lines
-
-
-def _domain(body: Body, s: Loop) -> tuple[list[Line], list[Line]]:
-    """(counts before the loop and its head, the tile number inside)."""
+def _head(body: Lower, s: Loop) -> For:
+    """The loop with no more than the tile's number in it."""
     if len(s.domain) == 1:
         (r,) = s.domain
-        facts = {"var": s.var, "lo": body.out.text(r.lo), "hi": body.out.text(r.hi)}
-        return [Line(body.render("loop.j2", **facts), None, s.note, gap=True)], []
-    counts: list[Line] = []
-    names: list[str] = []
+        return For(Var(s.var, "int"), body.low.lowered(r.lo), body.low.lowered(r.hi), (), s.note)
+    before: list[Assign] = []
+    counts: list[Expr] = []
     for i, r in enumerate(s.domain):
-        sofar = f"{names[-1]} + " if names else ""
-        name, lines = body.name(f"{sofar}{_count(body.out, r)}", f"{s.mask}_n{i}")
-        counts += lines
-        names.append(name)
-    at = f"i_{s.var}" if "i" in body.facts.in_loop else "i"
-    number = _start(body.out, s.domain[-1], names[-2])
-    for r, n, before in reversed(list(zip(s.domain[:-1], names[:-1], [None, *names[:-2]], strict=True))):
-        number = f"tl.where({at} < {n}, {_start(body.out, r, before)}, {number})"
-    head = body.render("loop.j2", var=at, lo="0", hi=names[-1])
+        size = _count(body.low, r)
+        before.append(body.name(_sum(counts[-1], size) if counts else size, f"{s.mask}_n{i}"))
+        counts.append(Var(before[-1].dst.name, "int"))
+    at = Var(f"i_{s.var}" if "i" in body.facts.in_loop else "i", "int")
+    firsts = [body.low.lowered(r.lo) for r in s.domain]
+    firsts = [firsts[0], *(_int("sub", lo, n) for lo, n in zip(firsts[1:], counts[:-1], strict=True))]
+    number = firsts[-1]
+    for first, n in reversed(list(zip(firsts[:-1], counts[:-1], strict=True))):
+        number = _int("where", Call("lt", (at, n), "bool"), first, number)
     note = "the tiles of one range after another"
-    return [*counts, Line(head, None, s.note, gap=True)], [Line(f"{s.var} = {at} + {number}", s.var, note)]
+    inside = Assign(Tile(s.var, (), "int"), _int("add", at, number), note)
+    return For(at, integer(0), counts[-1], (inside,), s.note, tuple(before))
 
 
-def _count(out: Printer, r: Range) -> str:
-    size = out.text(r.hi) if r.lo == ZERO else f"{out.text(r.hi)} - {out.text(r.lo, (), PRODUCT)}"
-    return size if al.at_most(r.lo, r.hi) else f"tl.maximum({size}, 0)"
+def _int(op: str, *args: Expr) -> Expr:
+    return Call(op, args, "int")
 
 
-def _start(out: Printer, r: Range, before: str | None) -> str:
-    lo = out.text(r.lo)
-    return f"{lo} - {before}" if before else lo
+def _sum(a: Expr, b: Expr) -> Expr:
+    """a + b, where b is a difference a + b.first - b.second."""
+    if isinstance(b, Call) and b.op in ("add", "sub"):
+        return _int(b.op, _sum(a, b.args[0]), b.args[1])
+    return _int("add", a, b)
 
 
-def used_once_next(s: Reduce, rest: tuple[Stmt, ...]) -> bool:
-    """Whether a reduction reads best inside the next statement: that is its only use."""
-    uses = [n for r in statements(rest) for n in _names(r) if n == s.dst.name]
-    following = rest[0] if rest else None
-    return len(uses) == 1 and isinstance(following, Map) and s.dst.name in variables(following.value)
-
-
-def _names(s: Stmt) -> list[str]:
-    """The tiles a statement reads, each as often as it does."""
-    match s:
-        case Map(value=value):
-            return [n.name for n in walk(value) if isinstance(n, Var)]
-        case Reduce(src=src):
-            return [src.name]
-        case Dot(a=a, b=b, acc=acc, only=only):
-            return [a.name, b.name, *(v for e in (acc, only) if e is not None for v in variables(e))]
-        case Store(value=tile, index=index, guard=guard):
-            return [tile.name, *(v for e in (*index, *([guard] if guard else [])) for v in variables(e))]
-        case Load(index=index, guard=guard):
-            return [v for e in (*index, *([guard] if guard else [])) for v in variables(e)]
-        case Loop(carried=carried):
-            return list(carried)
-    return []
-
-
-def _defined(loop: Loop) -> frozenset[str]:
-    """The names a loop's body assigns."""
-    names = {loop.var}
-    for s in statements(loop.body):
-        match s:
-            case Scalar(name=name):
-                names.add(name)
-            case Loop(var=var):
-                names.add(var)
-            case Coords() | Load() | Dot() | Map() | Reduce() | Keep():
-                dst = s.dst
-                names.add(dst.name)
-    return frozenset(names)
+def _count(low: Arithmetic, r: Range) -> Expr:
+    hi, lo = low.lowered(r.hi), low.lowered(r.lo)
+    size = hi if r.lo == ZERO else _int("sub", hi, lo)
+    return size if al.at_most(r.lo, r.hi) else _int("max", size, integer(0))

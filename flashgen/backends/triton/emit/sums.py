@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from flashgen.expr.nodes import Call, Const, Expr, Var
-from flashgen.expr.ops import OPS
+from flashgen.expr.nodes import Var
 from flashgen.interpret import sums
 from flashgen.ir.program import Sum
+
+from .python import tensor_text
 
 
 def sum_lines(s: Sum) -> list[str]:
@@ -35,32 +36,7 @@ def sum_lines(s: Sum) -> list[str]:
         lines.append("hkv = h // (Hq // Hkv)")
     names = [f"i{i}" for i in range(len(s.index))]
     for i, (name, e) in enumerate(zip(names, s.index, strict=True)):
-        lines.append(f"{name} = torch.as_tensor({_python(e)}, device=x.device).expand(x.shape)")
+        lines.append(f"{name} = torch.as_tensor({tensor_text(e)}, device=x.device).expand(x.shape)")
         lines.append(f"x = x.where(({name} >= 0) & ({name} < {s.dst}.shape[{i}]), 0.0)")
     places = ", ".join(f"{name}.clamp(0, {s.dst}.shape[{i}] - 1)" for i, name in enumerate(names))
     return [*lines, f"{s.dst}.index_put_(({places},), x, accumulate=True)"]
-
-
-def _python(e: Expr) -> str:
-    """An int expression in Python, where tensors round down as the language does."""
-    if isinstance(e, Const):
-        return str(e.value)
-    if isinstance(e, Var):
-        return e.name
-    assert isinstance(e, Call)
-    args = [_python(a) for a in e.args]
-    symbol = OPS[e.op].symbol
-    if symbol:
-        return f"({args[0]} {symbol} {args[1]})"
-    calls = {
-        "neg": "(-{0})",
-        "not": "(~{0})",
-        "bit_not": "(~{0})",
-        "abs": "abs({0})",
-        "int": "({0} + 0)",
-        "cdiv": "-(-{0} // {1})",
-        "where": "torch.where({0}, {1}, {2})",
-        "min": "torch.minimum(torch.as_tensor({0}), torch.as_tensor({1}))",
-        "max": "torch.maximum(torch.as_tensor({0}), torch.as_tensor({1}))",
-    }
-    return calls[e.op].format(*args)

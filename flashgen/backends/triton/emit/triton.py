@@ -7,31 +7,42 @@ tensors; it imports nothing of flashgen. A template gets finished texts and plac
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import keyword
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, get_args
 
+from flashgen.backends.listing import Line, walk
+from flashgen.backends.passes.dead import needed
+from flashgen.backends.passes.hoisting import hoisted, unrepeated
+from flashgen.backends.passes.inline import inlined
+from flashgen.backends.passes.naming import settled
+from flashgen.backends.passes.sharing import shared
+from flashgen.expr.lengths import LENGTHS
 from flashgen.expr.nodes import Expr, Var
 from flashgen.ir.names import plain as unmarked
 from flashgen.ir.names import remarked
 from flashgen.ir.program import Kernel, Program, Tensor
+from flashgen.plan.late_sums import arrange
 from flashgen.plan.plan import KernelPlan, Plan
 from flashgen.plan.source import Arg, KernelSource, Provenance, Source
 from flashgen.templates import environment
 
 from .address import stride_names
-from .arrange import arrange
-from .body import Body, Style
 from .facts import literal
 from .host import host_facts
 from .hostchecks import checks, elements
 from .launch import GROUP, decode, extents
-from .layout import Line, fold, needed, render, settled
+from .layout import fold, render
+from .lines import Lines
+from .lower import Lower
 from .module import Part, joined, module_text, plain
+from .nodes import Broadcast, Cast, Copy, Reduced
 from .parameters import Parameters, host_function
 from .text import dialect
 
-LENGTHS = ("B", "Hq", "Hkv", "Nq", "Nk")
+#: Names that the text of a kernel uses without assigning them.
+TAKEN = (*keyword.kwlist, "tl", "range", "float", "dropout_keep")
 
 
 def _render(template: str, **facts: Any) -> str:
@@ -69,35 +80,50 @@ def _part(program: Program, plan: Plan, provenance: Provenance) -> Part:
     return Part(program, plan, sources, texts, host_function(program, sources, host))
 
 
+def _inside(lines: Sequence[Line]) -> tuple[Line, ...]:
+    """Reductions that are read once stand in the elementwise value that reads them."""
+    holds = (Broadcast, Cast, Copy, *get_args(Expr))
+    return inlined(lines, lambda a: isinstance(a.value, Reduced), lambda a: isinstance(a.value, holds))
+
+
+#: What is done to a kernel's lines, in this order, before they get their names and are printed.
+PASSES: tuple[Callable[[Sequence[Line]], tuple[Line, ...]], ...] = (hoisted, unrepeated, needed, _inside)
+
+
+def lowered(program: Program, kernel: Kernel, plan: KernelPlan, dtype: str) -> tuple[tuple[Line, ...], Lower]:
+    """The lines of ``kernel`` under ``plan``, and what made them."""
+    lower = Lower(kernel, {t.name: t for t in program.tensors}, dict(plan.sides), dtype, plan.loads)
+    start = decode(kernel, plan.order, lower.low)
+    return (*start, *lower.ranges(), *lower.lines(shared(kernel).body)), lower
+
+
 def _kernel(program: Program, kernel: Kernel, plan: KernelPlan, whole: Plan) -> tuple[str, KernelSource]:
     sides = dict(plan.sides)
-    tensors = {t.name: t for t in program.tensors}
-    style = Style(whole.dtype, plan.loads == "descriptor", dialect(whole))
-    body = Body(kernel, tensors, sides, style, _render)
-    start = decode(kernel, plan.order, body.out.text)
-    lines = [Line(f"{name} = {value}", name, note) for name, value, note in start]
-    lines = needed([*lines, *body.ranges(), *body.lines(kernel.body)])
-    used = {name for line in lines for name in line.uses}
-    found = [a for a in _args(program, sides, body) if a.name in used]
-    lines, final = settled(lines, [a.name for a in found])
+    lines, lower = lowered(program, kernel, plan, whole.dtype)
+    for done in PASSES:
+        lines = done(lines)
+    used = {name for line in walk(lines) for name in line.uses}
+    found = [a for a in arguments(program, sides, lower) if a.name in used]
+    lines, final = settled(lines, [a.name for a in found], TAKEN)
     args = tuple(
         replace(a, name=final.get(a.name, a.name), tensor=a.tensor and unmarked(a.tensor)) for a in found
     )
     source = KernelSource(
         kernel.name, args, extents(kernel), sides, plan.num_warps, plan.num_stages, plan.max_registers
     )
+    printed = Lines(_render, whole.dtype != "fp32", dialect(whole)).texts(lines)
     text = _render(
         "kernel.j2",
         name=kernel.name,
         parameters=[f"{a.name}: tl.constexpr" if a.kind == "constexpr" else a.name for a in args],
         unspecialised=[f'"{n}"' for n in source.unspecialised],
         note=plain(kernel.note),
-        body=render(lines),
+        body=render(printed),
     )
     return text.rstrip("\n"), source
 
 
-def _args(program: Program, sides: dict[str, int], body: Body) -> list[Arg]:
+def arguments(program: Program, sides: Mapping[str, int], body: Lower) -> list[Arg]:
     """Every argument a kernel of ``program`` could use, in order."""
     reach = body.addresses.reach
     args = [Arg(f"{t.name}_ptr", "ptr", t.name) for t in program.tensors]

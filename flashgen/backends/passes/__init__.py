@@ -1,0 +1,1 @@
+"""Passes that backends share: over the statements of a kernel, or over its lines (``listing``)."""
