@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from itertools import product
 
 from flashgen.expr.nodes import Call, Const, Expr, Read, integer, reads, rewrite
+from flashgen.expr.terms import ZERO, index
 from flashgen.ir.attention import AttentionIR, close
 from flashgen.schedule.bounds import KEYS, Bounds, mask_bounds
 from flashgen.schedule.domains import Solver, Span, solve
-from flashgen.schedule.terms import ZERO, index
 
 from .plan import Workload
 from .trips import Env, closure

@@ -11,12 +11,12 @@ from dataclasses import replace
 
 from flashgen.expr import algebra as al
 from flashgen.expr.nodes import TRUE, Expr, integer, substitute, variables
+from flashgen.expr.terms import ZERO, index
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import Scalar, Stmt
 
 from .axes import BLOCK_N, KEYS_INSIDE, NQ
 from .bounds import KEYS, mask_bounds
-from .terms import ZERO, index
 from .values import Values, needed_by, operands
 
 #: The last key of a tile, whether it is there or not.
