@@ -144,4 +144,5 @@ def lower(spec: AttentionSpec) -> AttentionIR:
         large_score=may_be_large(spec.score_expr),
         large_sink=spec.sink_expr is not None and may_be_large(spec.sink_expr),
         trained=spec.backward,
+        row=spec.row,
     )

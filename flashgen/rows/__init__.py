@@ -2,7 +2,7 @@
 have.
 
 Schedules speak to a row function and name nothing of it, so that one algorithm serves all of them. What a
-spec may ask of each stands in ``spec/rowfunctions.py``; the oracle has a meaning of its own for each.
+spec may ask of each stands in ``spec/weights.py``; the oracle has a meaning of its own for each.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from flashgen.errors import PlanError
 from flashgen.ir.attention import AttentionIR
 
 from .function import RowFunction
+from .sigmoid import Sigmoid
 from .softmax import Softmax
 
 __all__ = ["ROWS", "RowFunction", "row_function", "softmax_of"]
 
 #: The row functions, by the names that specs call them.
-ROWS: dict[str, type[RowFunction]] = {"softmax": Softmax}
+ROWS: dict[str, type[RowFunction]] = {"softmax": Softmax, "sigmoid": Sigmoid}
 
 
 def row_function(ir: AttentionIR) -> RowFunction:
