@@ -82,5 +82,6 @@ def test_a_sigmoid_is_read_and_written() -> None:
     assert spec.outputs == ("out",)
     assert AttentionSpec.from_json(spec.canonical_json()) == spec
     assert load_text(spec.to_yaml()) == spec
+    assert "outputs" not in spec.to_yaml()
     with pytest.raises(SpecError, match="write `outputs:"):
         spec.replace(outputs=["lse"])
