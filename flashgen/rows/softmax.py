@@ -87,11 +87,12 @@ class Softmax(RowFunction):
         if factor is not None:
             row_max = call("mul", row_max, factor)
         out.append(Reduce(row("s_max"), S, "k", "max"))
-        grown, m_ref = self._grown(self.units.of_row(row_max), rows_may_be_empty or t.may_be_minus_inf)
-        t_value = s if factor is None else call("mul", s, factor)
+        may_be_empty = rows_may_be_empty or t.may_be_minus_inf
+        grown, m_ref = self._grown(self.units.of_row(row_max), may_be_empty)
+        exponent = self.units.exponent(s if factor is None else call("mul", s, factor), m_ref, may_be_empty)
         out += [
             *grown,
-            Map(P, call("exp2", self.units.exponent(t_value, m_ref)), "P = exp(S - m)"),
+            Map(P, call("exp2", exponent), "P = exp(S - m)"),
             self._alpha(m_ref),
             Reduce(row("p_sum"), P, "k", "sum"),
             self._row_sum("p_sum"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flashgen.expr.limits import FLOAT_LIMIT
 from flashgen.expr.nodes import Expr, real
 from flashgen.expr.terms import LN_2, LOG2_E, call, scaled
 from flashgen.ir.attention import AttentionIR
@@ -33,11 +34,16 @@ class Units:
         """A logit in the units of pairs as one in those of rows."""
         return scaled(e, LN_2) if self.rows and not self.pairs else e
 
-    def exponent(self, t: Expr, reference: Expr) -> Expr:
-        """What exp2 takes of a logit and its row's reference."""
+    def exponent(self, t: Expr, reference: Expr, hidden: bool = True) -> Expr:
+        """What exp2 takes of a logit and its row's reference; ``hidden``: the logit may be -inf."""
         if self.pairs:
             return self.between(t, reference)
-        return call("sub", t, scaled(reference, LOG2_E) if self.rows else reference)
+        if not self.rows:
+            return call("sub", t, reference)
+        reference = scaled(reference, LOG2_E)
+        if hidden:  # a sink near the least number there is must not be -inf in base 2, beside that of a pair
+            reference = call("max", reference, real(-FLOAT_LIMIT))
+        return call("sub", t, reference)
 
     def between(self, a: Expr, b: Expr) -> Expr:
         """What exp2 takes of two statistics of a row, or of a sink."""
