@@ -42,11 +42,11 @@ SCHEDULES: dict[str, Callable[[AttentionIR], Program]] = {
     "flash1": flash1,
     "standard": standard,
     "backward": backward,
-    "backward_lse": partial(backward, through_lse=True),
+    "backward_lse": partial(backward, through="lse"),
     "flash1_backward": flash1_backward,
-    "flash1_backward_lse": partial(flash1_backward, through_lse=True),
+    "flash1_backward_lse": partial(flash1_backward, through="lse"),
     "standard_backward": standard_backward,
-    "standard_backward_lse": partial(standard_backward, through_lse=True),
+    "standard_backward_lse": partial(standard_backward, through="lse"),
     "standard_three_pass": partial(standard, passes=3),
 }
 

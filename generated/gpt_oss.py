@@ -15,7 +15,7 @@ plan      gpt_oss_bwd_dq: BLOCK_M 64 x BLOCK_N 32, 4 warps, 3 stages, at most 12
 plan      gpt_oss_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 177aad6a92b9133502f128d1d0e7ef830ffc62f340be24133ea0834dfc58336f
+code      sha256 50ea8e4c8860db9ae351ab0b3bd0b60038f3f13c7c7c0efe088846f7bdc859ec
 """
 
 import torch
@@ -138,7 +138,8 @@ def gpt_oss_fwd(
         m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
         p = tl.exp2(
-            s * 0.18033688011112042 - tl.maximum(m_ref[:, None], -2e+38) * 1.4426950408889634
+            s * 0.18033688011112042
+            - tl.maximum(m_ref[:, None] * 1.4426950408889634, -3.4028234663852886e+38)
         )
         # rescale of what was summed so far
         alpha = tl.exp2((m - m_ref) * 1.4426950408889634)
@@ -171,7 +172,8 @@ def gpt_oss_fwd(
         m_ref = tl.where(m_new == float("-inf"), 0.0, m_new)
         # P = exp(S - m)
         p = tl.exp2(
-            s * 0.18033688011112042 - tl.maximum(m_ref[:, None], -2e+38) * 1.4426950408889634
+            s * 0.18033688011112042
+            - tl.maximum(m_ref[:, None] * 1.4426950408889634, -3.4028234663852886e+38)
         )
         # rescale of what was summed so far
         alpha = tl.exp2((m - m_ref) * 1.4426950408889634)

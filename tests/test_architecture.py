@@ -26,6 +26,7 @@ LINE = [
     "spec",
     "ir",
     "interpret",
+    "rows",
     "schedule",
     "count",
     "targets",
@@ -79,6 +80,24 @@ def test_imports_point_one_way(path: Path) -> None:
 def test_the_oracle_shares_no_lowering_code() -> None:
     path = PACKAGE / "verify" / "oracle.py"
     assert set(imported(path)) <= {"errors", "expr", "spec", "verify"}
+
+
+#: Algorithms of the papers that are about softmax itself: its passes over S in HBM, and an O kept normalised.
+OF_SOFTMAX = {"flash1.py", "standard.py"}
+#: What softmax calls its own, in code and in words.
+ITS_OWN = re.compile(r"softmax|exp2|\bd?lse\w*|\bdelta\b|\balpha\b|\bm_(new|ref)\b|\bl_inv\b")
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "schedule").glob("*.py")), ids=name)
+def test_schedules_name_nothing_of_softmax(path: Path) -> None:
+    """They speak to a row function, so that they serve every one."""
+    if path.name in OF_SOFTMAX:
+        return
+    # A derivative may be infinite whatever the row function is: the language has an ``exp2``, too.
+    text = path.read_text(encoding="utf-8").replace('"exp", "exp2", "sqrt"', "")
+    assert not (found := ITS_OWN.findall(text)), found
+    strings = {word for _, word in names_in(path)}
+    assert not strings & {"m", "l"}, "the running maximum and sum are softmax's"
 
 
 @pytest.mark.parametrize("path", FILES + sorted((ROOT / "tests").rglob("*.py")), ids=name)

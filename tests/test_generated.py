@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flashgen.driver import schedules_of
 from flashgen.generate.kernels import kernel
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
@@ -75,7 +76,7 @@ def test_the_header_says_what_the_numbers_are(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_one_file_has_both_plans_and_one_function(name: str) -> None:
     text = (GENERATED / f"{name}.py").read_text(encoding="utf-8")
-    schedules = ["flash2", "backward_lse"] if load_spec(gallery()[name]).backward else ["flash2"]
+    schedules = list(schedules_of(load_spec(gallery()[name])))
     assert re.findall(r"^schedule +(\w+):", text, re.MULTILINE) == schedules
     launched = re.findall(r"^        (\w+)\[\(programs,\)\]", text, re.MULTILINE)
     assert re.findall(r"^plan +(\w+):", text, re.MULTILINE) == launched

@@ -78,7 +78,8 @@ def ours_with_lse(
 
 def sdpa_form(spec: AttentionSpec) -> dict[str, Any] | None:
     """The arguments by which SDPA computes this spec without a mask tensor; None where it cannot."""
-    if spec.score_expr != Var("s", "float") or spec.inputs or spec.sink_expr is not None:
+    bare = spec.score_expr == Var("s", "float") and spec.row == "softmax"
+    if not bare or spec.inputs or spec.sink_expr is not None:
         return None
     if spec.mask_expr is None:
         return {"is_causal": False}
@@ -173,8 +174,9 @@ def reduce_add(spec: AttentionSpec, data: Data) -> Run | None:
 def peer(name: str, spec: AttentionSpec, data: Data) -> Run | None:
     """The peer ``name`` on ``data``; None where it cannot express the spec."""
     if name == "flex":
-        if spec.sink_expr is not None or (data.q.requires_grad and not data.q.is_cuda):
-            return None  # it has no sinks, and no backward on CPUs
+        other = spec.sink_expr is not None or spec.row != "softmax"
+        if other or (data.q.requires_grad and not data.q.is_cuda):
+            return None  # it has no sinks and softmax alone, and no backward on CPUs
         return flex(spec, data, compiled=data.q.is_cuda)
     if name == STANDARD:
         return standard(spec, data)

@@ -19,7 +19,8 @@ from flashgen.spec.model import AttentionSpec
 from flashgen.verify.carried import gradient_floors
 from flashgen.verify.errors import Finding, independent_errors, judge, judge_gradients, measure
 from flashgen.verify.gradients import gradients_of
-from flashgen.verify.oracle import Dense, dense, judged, scale_of, softmax, weigh
+from flashgen.verify.meanings import softmax
+from flashgen.verify.oracle import Dense, dense, judged, scale_of, weigh
 from flashgen.verify.philox import kept, quantised
 from flashgen.verify.plain import plain, plain_gradients
 

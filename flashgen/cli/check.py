@@ -10,6 +10,7 @@ from flashgen.expr.text import to_text
 from flashgen.spec import AttentionSpec, load_spec
 from flashgen.spec.advice import advice
 from flashgen.spec.gallery import find
+from flashgen.spec.weights import DEFAULT, WEIGHTS
 
 from .console import out, print_error
 
@@ -47,7 +48,8 @@ def _tiles(spec: AttentionSpec) -> list[str]:
     sides = " x ".join(map(str, SIDES.values()))
     share = f"{v.visited:,} of {v.tiles:,} tiles ({100 * v.visited / v.tiles:.0f}%){most}"
     if not v.visited:
-        return ["mask: no tile is ever visited: out is 0 and lse is -inf"]
+        nothing = "out is 0 and lse is -inf" if "lse" in WEIGHTS[spec.row].left else "out is 0"
+        return [f"mask: no tile is ever visited: {nothing}"]
     at = f"at seqlen {LENGTH:,}, in tiles of {sides}"
     lines = [f"mask: {at}, {share} are visited, {v.full:,} of them unmasked"]
     if v.free:
@@ -66,6 +68,8 @@ def _summary(spec: AttentionSpec) -> str:
     for name, t in spec.inputs.items():
         learned = ", learned" if t.grad else ""
         parts.append(f"{name}[{', '.join(map(str, t.shape))}] ({t.dtype}{learned})")
+    if spec.row != DEFAULT:
+        parts.append(f"row {spec.row}")
     if spec.sink is not None:
         parts.append(f"sink {spec.sink}")
     if spec.dropout:

@@ -41,9 +41,9 @@ inputs:
 constants:
   left: 1023
 
-# What softmax sees. Variables: s (the scaled dot product), b, h, hkv (batch and heads), q, k (rows), qpos
-# (the query's position: the last query stands at the last key), Nq, Nk. Functions: where min max abs
-# exp log tanh sigmoid ..., and the library: softcap(x, cap), alibi(slope) ...
+# What softmax sees, or with `row: sigmoid` a sigmoid. Variables: s (the scaled dot product), b, h, hkv (batch
+# and heads), q, k (rows), qpos (the query's position: the last query stands at the last key), Nq, Nk.
+# Functions: where min max abs exp log tanh sigmoid ..., and the library: softcap(x, cap), alibi(slope) ...
 score: s + alibi(slopes[h])
 
 # True where a query sees a key; joined with & | ~. The library: causal, window(left, right), prefix(n),

@@ -22,8 +22,8 @@ AXES = {"q": "queries", "k": "keys"}
 LIMITS = {
     "arithmetic of dots": "the matrix products themselves",
     "operands of dots": "feeding the matrix units from shared memory",
-    "issue slots": "the instructions of score, mask and softmax",
-    "exponential unit": "the exponentials of the softmax",
+    "issue slots": "the instructions of score, mask and weights",
+    "exponential unit": "the exponentials of the weights",
     "L2 traffic": "fetching tiles from the L2 cache",
     "DRAM traffic": "reading and writing the tensors in memory",
     "launch and latency": "starting up: the call is too short to fill the GPU",

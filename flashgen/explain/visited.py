@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from itertools import product
 
 from flashgen.expr.nodes import Call, Const, Expr, Read, integer, reads, rewrite
+from flashgen.expr.terms import ZERO, index
 from flashgen.ir.attention import AttentionIR, close
 from flashgen.ir.workload import Workload
 from flashgen.plan.model.trips import Env, closure
 from flashgen.schedule.bounds import KEYS, Bounds, mask_bounds
 from flashgen.schedule.domains import Solver, Span, solve
-from flashgen.schedule.terms import ZERO, index
 
 #: The tiles that masks are usually judged by, and a length at which they matter.
 SIDES = {"BLOCK_M": 128, "BLOCK_N": 128}

@@ -37,9 +37,11 @@ def reach(e: Expr) -> Reach:
         return False, True
     if isinstance(e, Const):
         return (0.0, 0.0) if math.isinf(e.value) else (e.value, e.value)
-    if isinstance(e, Var):  # ``qpos`` is below 0 where there are more queries than keys
+    if isinstance(e, Var):
         most: float = MODERATE if e.type == "float" else LONGEST
-        return (-most if e.name in ("s", "qpos") else 0), most
+        # ``qpos`` is below 0 where there are more queries than keys; a pair has a query and a key.
+        least = {"s": -most, "qpos": -most, "Nq": 1, "Nk": 1}
+        return least.get(e.name, 0), most
     if isinstance(e, Read):
         return ANYTHING if e.type == "float" else (-INT_LIMIT, INT_LIMIT)
     assert isinstance(e, Call)

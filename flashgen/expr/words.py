@@ -46,6 +46,7 @@ _PAGED = Word(
 _BLOCKS = Word("leave it out: which tiles are skipped follows from the mask, such as `mask: causal`", "mask")
 _GROUPED = Word("leave it out: query heads share key heads wherever q has a multiple of them")
 _SINK = Word("write `sink: sinks[h]`, with `inputs: {sinks: {shape: [heads]}}`", "sink")
+_ROW = Word("write `row: sigmoid`, or leave it out for softmax", "row")
 _DTYPE = Word("write `dtypes: [fp16, bf16]`, or leave it out for all", "dtypes")
 _LSE = Word("leave it out of the spec: a call takes return_lse=True")
 _SIZES = Word("leave it out: batch and lengths are those of each call")
@@ -78,6 +79,7 @@ WORDS: dict[str, Word] = {
         ("block_mask blockmask create_block_mask sparsity", _BLOCKS),
         ("enable_gqa gqa mqa num_groups n_rep", _GROUPED),
         ("sinks attention_sink attention_sinks learnable_sink s_aux softmax_offset", _SINK),
+        ("attn_activation attention_activation activation attention_type row_function", _ROW),
         ("dtype torch_dtype precision", _DTYPE),
         ("return_lse return_softmax_lse return_attn_probs need_weights", _LSE),
         ("batch batch_size seqlen seq_len seqlen_q seqlen_k max_seq_len max_seqlen", _SIZES),

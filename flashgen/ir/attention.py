@@ -5,6 +5,8 @@ For query row q and key row k of one (b, h), with s = scale * <Q[q], K[k]>:
     S[q, k] = score(s, b, h, q, k)  where mask(b, h, q, k), else -inf
     out[q]  = dropout(softmax(S[q])) V,      lse[q] = log(exp(sink(b, h, q)) + sum_k exp(S[q, k]))
 
+``row`` names another row function where that is not softmax, see ``rows/``.
+
 Here ``qpos`` is gone (it is ``q + Nk - Nq``) and the dims of inputs are expressions.
 """
 
@@ -62,11 +64,7 @@ class AttentionIR:
     large_score: bool = False  # whether it may be so large that its rounding counts, see ``expr/reach.py``
     large_sink: bool = False
     trained: bool = True  # whether a backward may follow
-
-    @property
-    def lse_in_two_parts(self) -> bool:
-        """Whether a forward leaves, beside ``lse``, what its rounding lost."""
-        return self.large_score and self.trained
+    row: str = "softmax"  # what makes weights of scores
 
     def input(self, name: str) -> Input:
         """The input called ``name``."""
@@ -146,4 +144,5 @@ def lower(spec: AttentionSpec) -> AttentionIR:
         large_score=may_be_large(spec.score_expr),
         large_sink=spec.sink_expr is not None and may_be_large(spec.sink_expr),
         trained=spec.backward,
+        row=spec.row,
     )

@@ -112,7 +112,7 @@ class CompiledAttention:
             if not isinstance(t, Tensor) or t.requires_grad:
                 check_given(self.signature, (q, k, v, *listed))
         if return_lse and "lse" not in self.signature.outputs:
-            raise TensorError(f"{self.signature.name} declares no lse: its `outputs` would have to list it")
+            raise TensorError(f"{self.signature.name} {self.signature.without_lse()}")
         check_training(training)
         spec, drawn = self.spec_json, None
         if self.signature.dropout:

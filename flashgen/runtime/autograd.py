@@ -1,6 +1,7 @@
 """The derivative of ``flashgen::attention``, and both ops under ``torch.func.vmap``.
 
-The forward pass saves its arguments, ``out``, ``lse`` and the dropout's seed; the backward op computes P
+The forward pass saves its arguments, the dropout's seed and, where the row function wants them, ``out`` and
+``lse``; the backward op computes P
 again. A second derivative is refused.
 """
 
@@ -28,7 +29,8 @@ def setup_context(ctx: Any, inputs: tuple[Any, ...], output: op.Results) -> None
     out, lse, rest = output
     ctx.set_materialize_grads(False)
     ctx.spec, ctx.seeded = spec, seed is not None
-    ctx.save_for_backward(q, k, v, *listed, out, lse, *rest, *([seed] if seed is not None else []))
+    results = (out, lse, *rest) if sig.saved else (lse, lse)  # of no elements, it stands for both
+    ctx.save_for_backward(q, k, v, *listed, *results, *([seed] if seed is not None else []))
 
 
 def backward(ctx: Any, dout: Tensor | None, dlse: Tensor | None, _rest: Any) -> tuple[Any, ...]:

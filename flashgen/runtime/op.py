@@ -8,6 +8,7 @@ a call; ``autograd`` connects the two ops.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -31,7 +32,7 @@ BACKWARD = (
     "-> (Tensor dq, Tensor dk, Tensor dv, Tensor[] dinputs)"
 )
 #: ``out``, ``lse`` and what a backward needs beside: of a spec whose score may be large, the low part of
-#: ``lse``. No gradient arrives there.
+#: ``lse``. No gradient arrives there. ``lse`` has no elements where a row function leaves nothing of a row.
 Results: TypeAlias = tuple[Tensor, Tensor, list[Tensor]]
 #: dq, dk, dv and the gradients of learned inputs.
 Gradients: TypeAlias = tuple[Tensor, Tensor, Tensor, list[Tensor]]
@@ -46,7 +47,12 @@ _programs: dict[tuple[str, str, bool], CudaAttention | CpuAttention] = {}
 def _forward(
     q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str, seed: Tensor | None
 ) -> Results:
-    out, lse, *rest = _program(spec, "flash2", q.is_cuda)(q, k, v, *inputs, *_given(seed))
+    return _results(_program(spec, "flash2", q.is_cuda)(q, k, v, *inputs, *_given(seed)))
+
+
+def _results(made: Sequence[Tensor]) -> Results:
+    out, *left = made
+    lse, *rest = left or [out.new_empty(0, dtype=torch.promote_types(out.dtype, torch.float32))]
     return out, lse, rest
 
 
@@ -82,9 +88,15 @@ def _backward(
     program = _program(spec, backward_schedule(dlse is not None), q.is_cuda)
     rows = dout if dout.stride(-1) == 1 and dout.dtype == q.dtype else dout.to(q.dtype).contiguous()
     per_row = [t.contiguous().to(lse.dtype) for t in _given(dlse)]
-    saved = (out if out.stride(-1) == 1 else out.contiguous(), *(t.contiguous() for t in (lse, *rest)))
+    rows_of_out = out if out.stride(-1) == 1 else out.contiguous()
+    saved = _saved(spec, rows_of_out, *(t.contiguous() for t in (lse, *rest)))
     dq, dk, dv, *learned = program(rows, *per_row, q, k, v, *inputs, *saved, *_given(seed))
     return dq, dk, dv, _as_given(learned, spec, inputs)
+
+
+def _saved(spec: str, *results: Tensor) -> tuple[Tensor, ...]:
+    """Of a forward's results what a backward takes."""
+    return results if signature(spec).saved else ()
 
 
 def _as_given(found: list[Tensor], spec: str, inputs: list[Tensor]) -> list[Tensor]:
@@ -107,8 +119,7 @@ def _refused(
 def _fake(q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str, seed: Tensor | None) -> Results:
     sig = signature(spec)
     made = forward_results(sig, check_call(sig, "flash2", (q, k, v, *inputs, *_given(seed))))
-    out, lse, *rest = (torch.empty_strided(*m[:2], dtype=m[2], device=q.device) for m in made.values())
-    return out, lse, rest
+    return _results([torch.empty_strided(*m[:2], dtype=m[2], device=q.device) for m in made.values()])
 
 
 def _fake_backward(
@@ -127,7 +138,8 @@ def _fake_backward(
     sig = signature(spec)
     schedule = backward_schedule(dlse is not None)
     per_row, matrices = [t.to(lse.dtype) for t in _given(dlse)], (q, k, v, *inputs)
-    given = check_call(sig, schedule, (dout.to(q.dtype), *per_row, *matrices, out, lse, *rest, *_given(seed)))
+    saved = _saved(spec, out, lse, *rest)
+    given = check_call(sig, schedule, (dout.to(q.dtype), *per_row, *matrices, *saved, *_given(seed)))
     made = backward_results(sig, given).values()
     dq, dk, dv, *learned = (torch.empty_strided(*m[:2], dtype=m[2], device=q.device) for m in made)
     return dq, dk, dv, _as_given(learned, spec, inputs)

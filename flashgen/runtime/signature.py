@@ -15,6 +15,7 @@ from flashgen.errors import ExprError, Place, PlanError, SpecError
 from flashgen.expr.parse import parse
 from flashgen.expr.reach import may_be_large
 from flashgen.expr.scope import SCORE_SCOPE, InputType
+from flashgen.spec.weights import DEFAULT, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Signature:
     """Names, dims and dtypes of a spec's tensors. ``heads`` is (Hq, Hkv) where the spec fixes them.
 
     ``names`` are the inputs' in the order in which the op takes them; ``sink`` says whether there is one,
-    ``backward`` whether gradients may be asked for, ``lse_parts`` what a forward leaves for it of each row.
+    ``backward`` whether gradients may be asked for, ``row`` the row function, ``lse_parts`` what a forward
+    leaves of each row, ``saved`` what a backward takes of all that a forward makes.
     """
 
     name: str
@@ -47,7 +49,9 @@ class Signature:
     dropout: float = 0.0
     sink: bool = False
     backward: bool = True
+    row: str = DEFAULT
     lse_parts: tuple[str, ...] = ("lse",)
+    saved: tuple[str, ...] = ("o", "lse")
 
     @property
     def learned(self) -> tuple[str, ...]:
@@ -62,11 +66,17 @@ class Signature:
         if not makes_gradients(schedule):
             return (*matrices, *seed)
         dlse = ("dlse",) if through_lse(schedule) else ()
-        return (*map(self.ours, ("do", *dlse)), *matrices, *map(self.ours, ("o", *self.lse_parts)), *seed)
+        return (*map(self.ours, ("do", *dlse)), *matrices, *map(self.ours, self.saved), *seed)
 
     def ours(self, name: str) -> str:
         """The key of a tensor that is no input, which an input's name never is."""
         return f"({name})" if name in self.names else name
+
+    def without_lse(self) -> str:
+        """Why a call gives no ``lse``, in words."""
+        if "lse" in self.lse_parts:
+            return "declares no lse: its `outputs` would have to list it"
+        return f"has no lse: its `row: {self.row}` divides by no sum of weights; leave `return_lse` out"
 
     def gradient(self, name: str) -> str:
         """The key of an input's gradient, which is no other tensor's: ``dlse`` may be given, too."""
@@ -102,6 +112,9 @@ def signature(spec: str) -> Signature:
 
 def _read(fields: dict[str, Any]) -> Signature:
     dims, heads, inputs = fields["head_dim"], fields.get("heads"), fields.get("inputs") or {}
+    row = fields.get("row", DEFAULT)
+    weights = WEIGHTS[row]
+    rest = ("lse_lo",) if "lse" in weights.left and fields["backward"] and _large(fields) else ()
     return Signature(
         name=fields["name"],
         d_qk=dims["qk"] if isinstance(dims, dict) else dims,
@@ -114,7 +127,9 @@ def _read(fields: dict[str, Any]) -> Signature:
         dropout=fields["dropout"],
         sink=fields["sink"] is not None,
         backward=fields["backward"],
-        lse_parts=("lse", "lse_lo") if fields["backward"] and _large(fields) else ("lse",),
+        row=row,
+        lse_parts=(*weights.left, *rest),
+        saved=(*weights.saved, *rest),
     )
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 from flashgen.expr import algebra as al
-from flashgen.expr.nodes import Expr
-from flashgen.ir.program import GridAxis, Load, Scalar, Tile
+from flashgen.expr.terms import index
+from flashgen.ir.program import GridAxis, Scalar
 
 from .bounds import KEYS, QUERIES, inside
-from .terms import index
 
 B, HQ, HKV, NQ, NK = (index(n) for n in ("B", "Hq", "Hkv", "Nq", "Nk"))
 BLOCK_M, BLOCK_N = index("BLOCK_M"), index("BLOCK_N")
@@ -20,8 +17,6 @@ LENGTHS = {"b": B, "h": HQ, "hkv": HKV, "q": NQ, "k": NK}
 TILES = {"q_tile": al.cdiv(NQ, BLOCK_M), "k_tile": al.cdiv(NK, BLOCK_N)}
 KV_HEAD = Scalar("hkv", al.floordiv(index("h"), GROUP), "grouped heads share a KV head")
 HEAD_OF_GROUP = Scalar("h", al.add(al.mul(index("hkv"), GROUP), index("i_head")), "a query head of the group")
-ROW = ("q",)
-IN_ROW = (index("b"), index("h"), index("q"))
 ROWS_INSIDE, KEYS_INSIDE = inside(QUERIES), inside(KEYS)
 PAIRS_INSIDE = al.both(ROWS_INSIDE, KEYS_INSIDE)
 
@@ -30,9 +25,3 @@ def grid(*names: str) -> tuple[GridAxis, ...]:
     """A program for each of these: batches, heads, KV heads, tiles of queries or of keys."""
     extents = LENGTHS | TILES
     return tuple(GridAxis(n, extents[n]) for n in names)
-
-
-def statistic(name: str, guard: Expr | None) -> Load:
-    """One number of each row, of ``lse`` (inf past the end, so that P = 0 there), ``delta``, ..."""
-    fill = math.inf if name in ("lse", "lse2", "lse_hi") else 0.0
-    return Load(Tile(name, ROW, "acc"), name, IN_ROW, guard, fill)

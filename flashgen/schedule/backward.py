@@ -1,19 +1,20 @@
 """FlashAttention-2 backward (Algorithm 2, and Algorithm 4 of FlashAttention) without atomics: two kernels,
-each recomputing P from ``lse`` and owning what it writes, so that results are the same bit for bit.
+each recomputing P and owning what it writes, so that results are the same bit for bit.
 
-``AttentionIR`` -> ``Program``. With S = score(scale Q K^T), P = exp(S - lse) and Z the dropout's mask:
+``AttentionIR`` -> ``Program``. With S = score(scale Q K^T) and Z the dropout's mask, the row function makes P
+of S, and dS of P and dP = Z * (dO V^T):
 
-    delta = rowsum(dO * O) - dlse                   dS = P * (Z * (dO V^T) - delta)
     dQ = scale (dS * score') K                      dK = scale (dS * score')^T Q,   dV = (P * Z)^T dO
 
-Kernel 1 has a program per q tile: delta, then dQ over the k tiles its rows see. Kernel 2 has one per k tile
-and KV head: dK and dV over the query heads of the group and the q tiles that see it. Kernels for learned
-inputs follow (``gradients``).
+Kernel 1 has a program per q tile: what the row function prepares, then dQ over the k tiles its rows see.
+Kernel 2 has one per k tile and KV head: dK and dV over the query heads of the group and the q tiles that see
+it. Kernels for learned inputs follow (``gradients``).
 """
 
 from __future__ import annotations
 
 from flashgen.expr.nodes import integer
+from flashgen.expr.terms import ZERO, index
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import (
     Coords,
@@ -25,6 +26,8 @@ from flashgen.ir.program import (
     Tensor,
     Tile,
 )
+from flashgen.rows import row_function
+from flashgen.rows.statistics import ROW
 
 from . import dropout
 from .axes import (
@@ -35,59 +38,63 @@ from .axes import (
     KEYS_INSIDE,
     NK,
     NQ,
-    ROW,
     ROWS_INSIDE,
     B,
     grid,
 )
 from .biases import dense_kernel, table_kernel
 from .bounds import KEYS, QUERIES
-from .delta import row_statistics
 from .flash2 import program_scalars, tensors
 from .gradients import Learned, learned, line_sums
-from .lse import known, lse_parts
+from .products import prepared
 from .recompute import Tiles, owned_keys
-from .terms import ZERO, index
 
 #: Columns of dK and dV together that one kernel sums. 64 rows of 384 columns, the least that fills a group
 #: of four warps, take 192 of a thread's 255 registers.
 BOTH_SUMS = 384
 
 
-def backward(ir: AttentionIR, through_lse: bool = False) -> Program:
-    """dq, dk, dv and the gradients of learned inputs, for ``do`` and, where asked for, ``dlse``.
+def backward(ir: AttentionIR, through: str | None = None) -> Program:
+    """dq, dk, dv and the gradients of learned inputs, for ``do`` and, where asked for, the gradient of
+    what is left of each row by the name ``through``.
 
     Raises ``NoDerivative`` where the score, or a learned input's place in it, has none.
     """
     found = learned(ir)
-    kernels = [_query_kernel(ir, found, through_lse), *_key_kernels(ir, found)]
+    kernels = [_query_kernel(ir, found, through), *_key_kernels(ir, found)]
     kernels += [dense_kernel(ir, g) for g in found if g.kind == "dense"]
     kernels += [table_kernel(ir, g) for g in found if g.kind == "table"]
     return Program(
         ir.name,
-        "backward_lse" if through_lse else "backward",
-        gradient_tensors(ir, found, through_lse),
+        called("backward", through),
+        gradient_tensors(ir, found, through),
         tuple(kernels),
         sums=tuple(g.total for g in found if g.total is not None),
     )
 
 
+def called(schedule: str, through: str | None) -> str:
+    """The name of a backward, by what else than ``o`` a gradient arrives at."""
+    return schedule if through is None else f"{schedule}_{through}"
+
+
 def gradient_tensors(
-    ir: AttentionIR, found: list[Learned], through_lse: bool, *workspaces: Tensor
+    ir: AttentionIR, found: list[Learned], through: str | None, *workspaces: Tensor
 ) -> tuple[Tensor, ...]:
-    """In the order of arguments: do, dlse, q, k, v, inputs, o, lse and its low part; then what is made."""
+    """In the order of arguments: what arrives, q, k, v, inputs, what the row function saves of a forward;
+    then what is made."""
+    function = row_function(ir)
     forward = {t.name: t for t in tensors(ir)}
     d, e, row = integer(ir.d_qk), integer(ir.d_v), (B, HQ, NQ)
-    dlse = [Tensor("dlse", row, "acc", "saved")] if through_lse else []
+    arriving = [] if through is None else [Tensor(f"d{through}", row, "acc", "saved")]
+    rows_of_values = Tensor("o", (*row, e), "elem", "saved")
     return (
         Tensor("do", (*row, e), "elem", "saved"),
-        *dlse,
+        *arriving,
         *(t for t in forward.values() if t.role in ("q", "k", "v", "input")),
-        Tensor("o", (*row, e), "elem", "saved"),
-        *(Tensor(name, row, "acc", "saved") for name in lse_parts(ir)),
+        *(rows_of_values if n == "o" else Tensor(n, row, "acc", "saved") for n in function.saved),
         *dropout.seed_tensors(ir),
-        Tensor("delta", row, "acc", "workspace"),
-        Tensor(known(ir)[0], row, "acc", "workspace"),
+        *(Tensor(name, row, "acc", "workspace") for name in function.workspaces),
         *(g.space for g in found if g.space is not None),
         *workspaces,
         Tensor("dq", (*row, d), "elem", "out"),
@@ -97,12 +104,13 @@ def gradient_tensors(
     )
 
 
-def _query_kernel(ir: AttentionIR, found: list[Learned], through_lse: bool) -> Kernel:
-    """Kernel 1: delta, dQ and what learned inputs get from each row."""
+def _query_kernel(ir: AttentionIR, found: list[Learned], through: str | None) -> Kernel:
+    """Kernel 1: what is prepared of each row, dQ and what learned inputs get from each row."""
     rows = [g for g in found if g.kind == "row"]
     t = Tiles.of(ir, KEYS, [g.read for g in rows])
-    sums = line_sums(ir, t.values, t.gradient, rows, t.axes, ROWS_INSIDE)
+    sums = line_sums(t.values, t.gradient, rows, t.axes, ROWS_INSIDE)
     rounded = t.rounded()
+    made = [*filter(None, [t.gradient.row.prepares]), "dQ"]
 
     def step(partial: bool) -> list[Stmt]:
         dq = t.accumulated("dq", rounded.dst, "k", "dQ = dQ + dS K")
@@ -115,7 +123,7 @@ def _query_kernel(ir: AttentionIR, found: list[Learned], through_lse: bool) -> K
         Coords(Tile("q", ROW, "int32"), index("q_lo")),
         *t.columns(),
         *t.given(ROWS_INSIDE),
-        *row_statistics(ir, t.e_pieces, through_lse),
+        *prepared(t.gradient.row, t.e_pieces, through),
         *t.values.prologue,
         *t.bounds.scalars,
         *t.zeros("dq"),
@@ -129,7 +137,7 @@ def _query_kernel(ir: AttentionIR, found: list[Learned], through_lse: bool) -> K
         grid=grid("b", "h", "q_tile"),
         axes=t.kernel_axes,
         body=tuple(body),
-        note="FlashAttention-2 backward: delta and dQ of one tile of queries.",
+        note=f"FlashAttention-2 backward: {' and '.join(made)} of one tile of queries.",
         longest=t.bounds.longest,
     )
 
@@ -145,7 +153,7 @@ def _key_kernels(ir: AttentionIR, found: list[Learned]) -> list[Kernel]:
 def _key_kernel(ir: AttentionIR, found: list[Learned], wanted: tuple[str, ...]) -> Kernel:
     columns = [g for g in found if g.kind == "column"]
     t = Tiles.of(ir, QUERIES, [g.read for g in columns])
-    sums = line_sums(ir, t.values, t.gradient, columns, t.axes, KEYS_INSIDE)
+    sums = line_sums(t.values, t.gradient, columns, t.axes, KEYS_INSIDE)
     rounded = t.rounded()
     weights = t.kept()
     of_values: list[Stmt] = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from flashgen.expr import algebra as al
 from flashgen.expr.nodes import Call, Expr, integer, real
+from flashgen.expr.terms import ZERO, call, index, tile
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import (
     Axis,
@@ -17,16 +18,15 @@ from flashgen.ir.program import (
     Store,
     Tile,
 )
+from flashgen.rows.statistics import IN_ROW
 
 from . import dropout
-from .axes import GROUP, HEAD_OF_GROUP, HQ, IN_ROW, KV_HEAD, PAIRS_INSIDE, ROWS_INSIDE, B, grid
+from .axes import GROUP, HEAD_OF_GROUP, HQ, KV_HEAD, PAIRS_INSIDE, ROWS_INSIDE, B, grid
 from .bounds import KEYS
 from .flash2 import program_scalars
 from .gradients import Learned, bucket_sums
-from .lse import statistics
 from .pieces import MIN_PIECE
 from .recompute import Tiles, owned_keys
-from .terms import ZERO, call, index, tile
 
 
 def dense_kernel(ir: AttentionIR, g: Learned, visited: type[Tiles] = Tiles) -> Kernel:
@@ -41,7 +41,7 @@ def dense_kernel(ir: AttentionIR, g: Learned, visited: type[Tiles] = Tiles) -> K
     inner: list[Stmt] = [
         *dropout.head(ir),
         *t.given(ROWS_INSIDE),
-        *statistics(ir, ROWS_INSIDE),
+        *t.gradient.row.prepared(ROWS_INSIDE),
         *t.values.prologue,
         *t.bounds.scalars,
         *t.scores(partial=True),
@@ -98,7 +98,7 @@ def table_kernel(ir: AttentionIR, g: Learned, visited: type[Tiles] = Tiles) -> K
         *t.columns(),
         Coords(Tile("entry", ("entry",), "int32"), integer(0)),
         *t.given(ROWS_INSIDE),
-        *statistics(ir, ROWS_INSIDE),
+        *t.gradient.row.prepared(ROWS_INSIDE),
         *t.values.prologue,
         *t.bounds.scalars,
         Map(table, real(0.0)),

@@ -14,10 +14,10 @@ from typing import Literal
 
 from flashgen.expr import algebra as al
 from flashgen.expr.nodes import TRUE, Call, Const, Expr, Read, Var, walk
+from flashgen.expr.terms import ZERO, index, replace
 from flashgen.ir.program import Range, Scalar
 
 from .domains import Solver, Span, solve, tiles
-from .terms import ZERO, index, replace
 from .unseen import EVERYTHING, unseen
 
 

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from flashgen.expr import algebra as al
 from flashgen.expr.nodes import Expr, Var, integer, real
+from flashgen.expr.terms import ZERO, call, index
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.philox import quantised, threshold
 from flashgen.ir.program import Keep, Load, Scalar, Stmt, Tensor, Tile
-
-from .terms import ZERO, call, index
 
 SEED = Tile("seed", (), "int64")
 KEEP = Var("keep", "bool")

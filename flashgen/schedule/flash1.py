@@ -12,6 +12,7 @@ O waits there in the accumulator's type and is rounded once, in a last loop, whi
 from __future__ import annotations
 
 from flashgen.expr.nodes import Expr, integer, real
+from flashgen.expr.terms import call, index, tile
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import (
     Axis,
@@ -27,26 +28,31 @@ from flashgen.ir.program import (
     Tensor,
     Tile,
 )
+from flashgen.rows import softmax_of
+from flashgen.rows.function import S
+from flashgen.rows.softmax import Softmax
+from flashgen.rows.statistics import IN_ROW, loaded, row, stored
 
 from . import dropout
-from .axes import BLOCK_M, BLOCK_N, HQ, IN_ROW, KV_HEAD, NQ, ROW, ROWS_INSIDE, B, grid, statistic
+from .axes import BLOCK_M, BLOCK_N, HQ, KV_HEAD, NQ, ROWS_INSIDE, B, grid
 from .bounds import KEYS, QUERIES, mask_bounds
 from .flash2 import accumulator, columns, columns_inside, precision, tensors
 from .loops import every_tile, visits
-from .lse import lse_stores, row_lse
 from .outer import LAST_KEY, bounded, key_limits
 from .pieces import Piece, pieces
 from .recompute import rows_of, rows_times_keys
 from .scrub import scrubbed
-from .softmax import S, first_sums, logit, online_softmax, safe_inverse
-from .terms import call, index, tile
 from .values import Values
 
-STATISTICS = ("l", "m")
+STATISTICS = Softmax.carried
 
 
 def flash1(ir: AttentionIR) -> Program:
-    """The forward program: out ``o`` (B, Hq, Nq, Dv) and ``lse`` (B, Hq, Nq), natural logarithm."""
+    """The forward program: out ``o`` (B, Hq, Nq, Dv) and ``lse`` (B, Hq, Nq), natural logarithm.
+
+    Raises ``PlanError`` for another row function than softmax: line 12 is what it is about.
+    """
+    softmax = softmax_of(ir, "flash1")
     d_pieces, e_pieces = pieces(ir.d_qk, "d"), pieces(ir.d_v, "e")
     limits, keys_inside, clean = key_limits(ir)
     values = Values(bounded(ir), outer="k", inner="q", order=("q", "k"))
@@ -54,7 +60,7 @@ def flash1(ir: AttentionIR) -> Program:
     assert mask is not None
     bounds = mask_bounds(values.load_uniform(mask), QUERIES)
     visible = values.hoist(values.load_reads(bounds.visible))
-    t = logit(ir, values.load_reads(ir.score)).hoisted(values)
+    t = softmax.logit(values.load_reads(ir.score)).hoisted(values)
 
     def step(partial: bool) -> list[Stmt]:
         guard = bounds.inside if partial else None
@@ -63,19 +69,19 @@ def flash1(ir: AttentionIR) -> Program:
         rounded = Tile("p_elem", S.axes, "elem")
         body: list[Stmt] = [
             *(rows_of("q", p, guard) for p in d_pieces),
-            *(statistic(name, rows) for name in STATISTICS),
+            *(loaded(name, rows) for name in STATISTICS),
             *(_load(p, rows) for p in e_pieces),
             *rows_times_keys(ir, S, "q", "k", d_pieces, "S = Q K^T"),
             *values.in_loop(t.value, *([visible] if partial else []), bounds=guard),
-            Map(Tile("l_old", ROW, "acc"), tile("l")),
-            *online_softmax(t, seen, rows_may_be_empty=partial),
+            Map(row("l_old"), tile("l")),
+            *softmax.step(t, seen, rows_may_be_empty=partial).weights,
             *dropout.drawn(ir, ("q", "k")),
             Map(rounded, dropout.kept(ir, tile("p")), "P in the input precision, for the matrix units"),
-            Map(Tile("o_old", ROW, "acc"), call("mul", tile("l_old"), tile("alpha")), "the weight of O"),
-            safe_inverse(),
+            Map(row("o_old"), call("mul", tile("l_old"), tile("alpha")), "the weight of O"),
+            softmax.inverse(),
             *(s for p in e_pieces for s in _updated(ir, p, rounded, rows)),
-            Store("l", IN_ROW, Tile("l", ROW, "acc"), rows),
-            Store("m", IN_ROW, Tile("m_new", ROW, "acc"), rows),
+            stored("l", rows),
+            stored("m", rows, "m_new"),
         ]
         return scrubbed(body) if partial and not clean else body
 
@@ -93,11 +99,11 @@ def flash1(ir: AttentionIR) -> Program:
         *dropout.seed(ir),
         *dropout.head(ir),
         *columns(d_pieces, e_pieces),
-        _start(ir, e_pieces),
+        _start(softmax, e_pieces),
         Fence(),
         *limits,
         every_tile(KEYS, (), tile_of_keys, "k_tile", "a tile of keys stays on chip while all queries pass"),
-        _finish(ir, e_pieces),
+        _finish(softmax, e_pieces),
     ]
     kernel = Kernel(
         name=f"{ir.name}_fwd",
@@ -118,14 +124,14 @@ def flash1(ir: AttentionIR) -> Program:
     return Program(ir.name, "flash1", tensors(ir, *spaces), (kernel,))
 
 
-def _start(ir: AttentionIR, e_pieces: tuple[Piece, ...]) -> Loop:
+def _start(softmax: Softmax, e_pieces: tuple[Piece, ...]) -> Loop:
     """O = 0, l = 0, m = -inf in HBM (line 2); a sink has been seen already."""
-    values = Values(ir)
-    sums = first_sums(ir, values)
+    values = Values(softmax.ir)
+    sums = softmax.start(values)
     step: list[Stmt] = [*values.prologue, *sums]
     for p in e_pieces:
         step += [Map(accumulator(p), real(0.0)), _store(p, ROWS_INSIDE)]
-    step += [Store(name, IN_ROW, Tile(name, ROW, "acc"), ROWS_INSIDE) for name in STATISTICS]
+    step += [stored(name, ROWS_INSIDE) for name in STATISTICS]
     return every_tile(QUERIES, (), step, "q_tile", "nothing seen yet")
 
 
@@ -141,7 +147,7 @@ def _updated(ir: AttentionIR, p: Piece, weights: Tile, rows: Expr | None) -> lis
     ]
 
 
-def _finish(ir: AttentionIR, e_pieces: tuple[Piece, ...]) -> Loop:
+def _finish(softmax: Softmax, e_pieces: tuple[Piece, ...]) -> Loop:
     """O in the element type, and lse."""
     step: list[Stmt] = []
     for p in e_pieces:
@@ -153,9 +159,9 @@ def _finish(ir: AttentionIR, e_pieces: tuple[Piece, ...]) -> Loop:
             Store("o", (*IN_ROW, index(p.name)), final, columns_inside(p, ROWS_INSIDE)),
         ]
     step += [
-        *(statistic(name, ROWS_INSIDE) for name in STATISTICS),
-        *row_lse(ir),
-        *lse_stores(ir),
+        *(loaded(name, ROWS_INSIDE) for name in STATISTICS),
+        *softmax.statistics(),
+        *softmax.stores(ROWS_INSIDE),
     ]
     return every_tile(QUERIES, (), step, "q_tile", "the results")
 

@@ -2,13 +2,14 @@
 
 One program per KV head. dK and dV of a tile of keys stay on chip while the queries that see it pass; dQ lies
 in HBM in the accumulator's type, where each pass adds its share, and is scaled and rounded in a last loop.
-P comes from ``lse`` instead of l and m. ``delta`` is summed once for each row in a first loop, where the
-paper sums it in every pass (line 19) and so reads O each time.
+What the row function needs of each row is prepared once in a first loop, where the paper makes it in every
+pass (line 19) and so reads O each time.
 """
 
 from __future__ import annotations
 
 from flashgen.expr.nodes import integer, real
+from flashgen.expr.terms import ZERO, call, index, tile
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import (
     Coords,
@@ -25,25 +26,24 @@ from flashgen.ir.program import (
     Tensor,
     Tile,
 )
+from flashgen.rows.statistics import IN_ROW
 
 from . import dropout
-from .axes import GROUP, HEAD_OF_GROUP, HQ, IN_ROW, KEYS_INSIDE, NQ, ROWS_INSIDE, B, grid
-from .backward import gradient_tensors
+from .axes import GROUP, HEAD_OF_GROUP, HQ, KEYS_INSIDE, NQ, ROWS_INSIDE, B, grid
+from .backward import called, gradient_tensors
 from .biases import dense_kernel, table_kernel
 from .bounds import KEYS, QUERIES
-from .delta import row_statistics
 from .flash2 import columns_inside, precision, program_scalars
 from .gradients import Learned, learned, line_sums
 from .loops import every_tile, visits
-from .lse import statistics
 from .outer import LAST_KEY, bounded, differs_by_head, key_limits
 from .pieces import Piece
+from .products import prepared
 from .recompute import Tiles, rows_of
 from .scrub import scrubbed
-from .terms import ZERO, call, index, tile
 
 
-def flash1_backward(ir: AttentionIR, through_lse: bool = False) -> Program:
+def flash1_backward(ir: AttentionIR, through: str | None = None) -> Program:
     """dq, dk, dv and the gradients of learned inputs, as ``backward`` gives them.
 
     Raises ``NoDerivative`` where the score, or a learned input's place in it, has none.
@@ -51,7 +51,7 @@ def flash1_backward(ir: AttentionIR, through_lse: bool = False) -> Program:
     found = learned(ir)
     rows = [g for g in found if g.kind == "row"]
     kernels = [
-        _kernel(ir, [g for g in found if g.kind == "column"], through_lse),
+        _kernel(ir, [g for g in found if g.kind == "column"], through),
         *([_rows_kernel(ir, rows)] if rows else []),
         *(dense_kernel(ir, g) for g in found if g.kind == "dense"),
         *(table_kernel(ir, g) for g in found if g.kind == "table"),
@@ -59,19 +59,19 @@ def flash1_backward(ir: AttentionIR, through_lse: bool = False) -> Program:
     sums_of_dq = Tensor("dQ", (B, HQ, NQ, integer(ir.d_qk)), "acc", "workspace")
     return Program(
         ir.name,
-        "flash1_backward_lse" if through_lse else "flash1_backward",
-        gradient_tensors(ir, found, through_lse, sums_of_dq),
+        called("flash1_backward", through),
+        gradient_tensors(ir, found, through, sums_of_dq),
         tuple(kernels),
         sums=tuple(g.total for g in found if g.total is not None),
     )
 
 
-def _kernel(ir: AttentionIR, columns: list[Learned], through_lse: bool) -> Kernel:
+def _kernel(ir: AttentionIR, columns: list[Learned], through: str | None) -> Kernel:
     """dQ, dK and dV, and what learned inputs get from each column."""
     limits, keys_inside, clean = key_limits(ir)
     by_head = differs_by_head(limits)
     t = Tiles.of(bounded(ir), QUERIES, [g.read for g in columns])
-    sums = line_sums(ir, t.values, t.gradient, columns, t.axes, KEYS_INSIDE)
+    sums = line_sums(t.values, t.gradient, columns, t.axes, KEYS_INSIDE)
     weights, rounded = t.kept(), t.rounded()
     totals = (*t.names("dk"), *t.names("dv"))
 
@@ -110,7 +110,7 @@ def _kernel(ir: AttentionIR, columns: list[Learned], through_lse: bool) -> Kerne
     body: list[Stmt] = [
         *dropout.seed(ir),
         *t.columns(),
-        _heads([HEAD_OF_GROUP, _start(t, through_lse)]),
+        _heads([HEAD_OF_GROUP, _start(t, through)]),
         Fence(),
         *([] if by_head else limits),
         every_tile(KEYS, (), tile_of_keys, "k_tile", "a tile of keys stays on chip while all queries pass"),
@@ -129,12 +129,14 @@ def _heads(body: list[Stmt], carried: tuple[str, ...] = ()) -> Loop:
     return Loop("i_head", (Range(ZERO, GROUP),), carried, tuple(body), note="the query heads of this KV head")
 
 
-def _start(t: Tiles, through_lse: bool) -> Loop:
-    """delta and lse of every row, and dQ = 0."""
-    step: list[Stmt] = [*t.loads("do", ROWS_INSIDE), *row_statistics(t.ir, t.e_pieces, through_lse)]
+def _start(t: Tiles, through: str | None) -> Loop:
+    """What is prepared of every row, and dQ = 0."""
+    made = t.gradient.row.prepares
+    first = f"{made} of every row, and " if made else ""
+    step: list[Stmt] = [*t.loads("do", ROWS_INSIDE), *prepared(t.gradient.row, t.e_pieces, through)]
     for p in t.d_pieces:
         step += [Map(_dq(p), real(0.0)), _store(p)]
-    return every_tile(QUERIES, (), step, "q_tile", "delta of every row, and nothing in dQ yet")
+    return every_tile(QUERIES, (), step, "q_tile", f"{first}nothing in dQ yet")
 
 
 def _added(t: Tiles, p: Piece, ds: Tile) -> list[Stmt]:
@@ -169,7 +171,7 @@ def _store(p: Piece) -> Store:
 def _rows_kernel(ir: AttentionIR, rows: list[Learned]) -> Kernel:
     """What learned inputs get from each row, whose pairs the first kernel does not meet together."""
     t = Tiles.of(ir, KEYS, [g.read for g in rows])
-    sums = line_sums(ir, t.values, t.gradient, rows, t.axes, ROWS_INSIDE)
+    sums = line_sums(t.values, t.gradient, rows, t.axes, ROWS_INSIDE)
     body: list[Stmt] = [
         *program_scalars(),
         *dropout.seed(ir),
@@ -177,7 +179,7 @@ def _rows_kernel(ir: AttentionIR, rows: list[Learned]) -> Kernel:
         Coords(Tile("q", ("q",), "int32"), index("q_lo")),
         *t.columns(),
         *t.given(ROWS_INSIDE),
-        *statistics(ir, ROWS_INSIDE, sink=True),
+        *t.gradient.row.prepared(ROWS_INSIDE, sink=True),
         *t.values.prologue,
         *t.bounds.scalars,
         *sums.start,

@@ -1,14 +1,17 @@
 """FlashAttention-2 forward (Algorithm 1): one program per q tile, K and V streamed through it.
 
 ``AttentionIR`` -> ``Program``. Two loops over k: all full tiles without mask code, then all partial
-tiles; online softmax does not care for order. The paper's line 10 inverts the rescale of the
-accumulator by mistake; here it is ``O = diag(exp(m_old - m_new)) O + P V``.
+tiles, as a row function does not care for order. What is carried from tile to tile, how O is rescaled
+and how it ends, the row function says (``rows/``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flashgen.expr import algebra as al
 from flashgen.expr.nodes import Call, Expr, integer, real
+from flashgen.expr.terms import index, tile
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import (
     Axis,
@@ -24,29 +27,29 @@ from flashgen.ir.program import (
     Tensor,
     Tile,
 )
+from flashgen.rows import RowFunction, row_function
+from flashgen.rows.function import Logit, Noted, S
+from flashgen.rows.statistics import IN_ROW, ROW
 
 from . import dropout
-from .axes import BLOCK_M, BLOCK_N, HKV, HQ, IN_ROW, KV_HEAD, NK, NQ, ROW, ROWS_INSIDE, B, grid
+from .axes import BLOCK_M, BLOCK_N, HKV, HQ, KV_HEAD, NK, NQ, ROWS_INSIDE, B, grid
 from .bounds import KEYS, Bounds, mask_bounds
 from .loops import visits
-from .lse import lse_parts, lse_stores, row_lse
 from .pieces import Piece, pieces
-from .softmax import Logit, S, first_sums, logit, online_softmax, safe_inverse
-from .terms import call, index, tile
 from .values import Values
 
 
 def flash2(ir: AttentionIR) -> Program:
-    """The forward program: out ``o`` (B, Hq, Nq, Dv) and ``lse`` (B, Hq, Nq), natural logarithm."""
+    """The forward program: out ``o`` (B, Hq, Nq, Dv), and what is left of each row (B, Hq, Nq)."""
     d_pieces, e_pieces = pieces(ir.d_qk, "d"), pieces(ir.d_v, "e")
-    values = Values(ir)
+    row, values = row_function(ir), Values(ir)
     score = values.load_reads(ir.score)
     mask = None if ir.mask is None else values.load_uniform(ir.mask)
     bounds = mask_bounds(mask)
     visible, seen = (values.hoist(values.load_reads(e)) for e in (bounds.visible, bounds.seen))
-    t = logit(ir, score).hoisted(values)
+    t = row.logit(score).hoisted(values)
 
-    before = first_sums(ir, values)
+    before = row.start(values)
     body: list[Stmt] = [
         *program_scalars(),
         *dropout.seed(ir),
@@ -58,17 +61,17 @@ def flash2(ir: AttentionIR) -> Program:
         *before,
         *(Map(accumulator(p), real(0.0)) for p in e_pieces),
     ]
-    carried = ("l", *(accumulator(p).name for p in e_pieces), "m")
+    carried = (*row.carried, *(accumulator(p).name for p in e_pieces))
     body += visits(
         bounds,
         KEYS,
         carried,
         lambda partial: _step(
-            ir, t, values, bounds, (visible, seen) if partial else None, d_pieces, e_pieces
+            row, t, values, bounds, (visible, seen) if partial else None, d_pieces, e_pieces
         ),
         rows=ROWS_INSIDE,
     )
-    body += epilogue(ir, e_pieces)
+    body += epilogue(row, e_pieces)
 
     kernel = Kernel(
         name=f"{ir.name}_fwd",
@@ -79,7 +82,7 @@ def flash2(ir: AttentionIR) -> Program:
             *(Axis(p.name, integer(p.size)) for p in d_pieces + e_pieces),
         ),
         body=tuple(body),
-        note="FlashAttention-2 forward: O and lse of one tile of queries.",
+        note=f"FlashAttention-2 forward: {results(row)} of one tile of queries.",
         longest=bounds.longest,
     )
     return Program(ir.name, "flash2", tensors(ir), (kernel,))
@@ -97,7 +100,7 @@ def tensors(ir: AttentionIR, *workspaces: Tensor) -> tuple[Tensor, ...]:
         *dropout.seed_tensors(ir),
         *workspaces,
         Tensor("o", (B, HQ, NQ, e), "elem", "out"),
-        *(Tensor(name, (B, HQ, NQ), "acc", "out") for name in lse_parts(ir)),
+        *(Tensor(name, (B, HQ, NQ), "acc", "out") for name in row_function(ir).left),
     )
 
 
@@ -168,25 +171,28 @@ def precision(ir: AttentionIR) -> str:
 
 
 def weighted_values(
-    ir: AttentionIR, e_pieces: tuple[Piece, ...], inside: Expr | None, p: Tile, *, rescale: bool = True
+    ir: AttentionIR,
+    e_pieces: tuple[Piece, ...],
+    inside: Expr | None,
+    p: Tile,
+    before: Callable[[Expr], Noted] = lambda o: Noted(o, "O"),
 ) -> list[Stmt]:
-    """O = diag(alpha) O + P V for the probabilities ``p`` in the element type."""
+    """O = O + P V for the weights ``p`` in the element type; ``before``: what O was, as it counts now."""
     out: list[Stmt] = []
     for piece in e_pieces:
         o, v = accumulator(piece), Tile(f"v{piece.name[1:]}", ("k", piece.name), "elem")
         at = (index("b"), index("hkv"), index("k"), index(piece.name))
-        acc = call("mul", tile(o.name), tile("alpha")) if rescale else tile(o.name)
-        before, weights = "diag(alpha) O" if rescale else "O", dropout.weights(ir)
+        acc, noted = before(tile(o.name))
         guards = [inside] if inside is not None else []
         out += [
             Load(v, "v", at, columns_inside(piece, *guards)),
-            Dot(o, p, v, "k", acc, precision(ir), f"O = {before} + {weights} V"),
+            Dot(o, p, v, "k", acc, precision(ir), f"O = {noted} + {dropout.weights(ir)} V"),
         ]
     return out
 
 
 def _step(
-    ir: AttentionIR,
+    row: RowFunction,
     t: Logit,
     values: Values,
     bounds: Bounds,
@@ -194,30 +200,36 @@ def _step(
     d_pieces: tuple[Piece, ...],
     e_pieces: tuple[Piece, ...],
 ) -> list[Stmt]:
-    """One k tile: scores, online softmax, weighted values. ``partial``: which pairs are visible, and which
+    """One k tile: scores, weights, weighted values. ``partial``: which pairs are visible, and which
     keys are seen; None where all are."""
-    visible, seen = partial or (None, None)
+    ir, (visible, seen) = row.ir, partial or (None, None)
     inside = bounds.inside if partial else None
     rounded = Tile("p_elem", ("q", "k"), "elem")
+    step = row.step(t, visible, visible is not None and bounds.rows_may_be_empty)
     return [
         *scores(ir, d_pieces, inside),
         *values.in_loop(t.value, *(partial or ()), bounds=inside),
-        *online_softmax(t, visible, visible is not None and bounds.rows_may_be_empty),
+        *step.weights,
         *dropout.drawn(ir, ("q", "k")),
         Map(rounded, dropout.kept(ir, tile("p")), "P in the input precision, for the matrix units"),
-        *weighted_values(ir, e_pieces, seen, rounded),
-        Map(Tile("m", ROW, "acc"), tile("m_new")),
+        *weighted_values(ir, e_pieces, seen, rounded, row.rescaled),
+        *step.close,
     ]
 
 
-def epilogue(ir: AttentionIR, e_pieces: tuple[Piece, ...]) -> list[Stmt]:
-    """O = diag(l)^-1 O and lse = m + log l, in natural units; a row that saw nothing gives 0 and -inf."""
-    out: list[Stmt] = [safe_inverse(), *row_lse(ir)]
+def epilogue(row: RowFunction, e_pieces: tuple[Piece, ...]) -> list[Stmt]:
+    """The result and what is left of each row; O of a row that saw nothing is 0."""
+    out: list[Stmt] = row.finish()
     for p in e_pieces:
         o = accumulator(p)
         final = Tile(f"{o.name}_elem", o.axes, "elem")
         out += [
-            Map(final, call("mul", tile(o.name), tile("l_inv")), "O = diag(l)^-1 O"),
+            Map(final, *row.scaled(tile(o.name))),
             Store("o", (*IN_ROW, index(p.name)), final, columns_inside(p, ROWS_INSIDE)),
         ]
-    return [*out, *lse_stores(ir)]
+    return [*out, *row.stores(ROWS_INSIDE)]
+
+
+def results(row: RowFunction) -> str:
+    """What a forward makes, as notes call it."""
+    return " and ".join(("O", *row.left[:1]))

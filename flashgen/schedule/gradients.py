@@ -22,14 +22,13 @@ from flashgen.expr import algebra as al
 from flashgen.expr.derive import ONE, ZERO, NoDerivative, derivative
 from flashgen.expr.nodes import Call, Expr, Read, Var, integer, reads, real, variables
 from flashgen.expr.summed import unsummable
+from flashgen.expr.terms import call, index, tile
 from flashgen.ir.attention import AttentionIR, Input
 from flashgen.ir.program import Loop, Map, Range, Reduce, Stmt, Store, Sum, Tensor, Tile
+from flashgen.rows import RowFunction
 
 from .axes import LENGTHS
-from .lse import sink_share
 from .probability import ScoreGradient
-from .softmax import sink_logit
-from .terms import call, index, tile
 from .values import Values
 
 Kind = Literal["row", "column", "dense", "table"]
@@ -122,7 +121,6 @@ class LineSums:
 
 
 def line_sums(
-    ir: AttentionIR,
     values: Values,
     gradient: ScoreGradient,
     found: list[Learned],
@@ -150,25 +148,23 @@ def line_sums(
                 Map(total, call("add", tile(total.name), tile(part.name)), f"what {g.read.name} gets"),
             ]
         if outer == "q":
-            finish += _of_sink(ir, values, g, total)
+            finish += _of_sink(values, gradient.row, g, total)
         at = (index("b"), index("h"), index(outer))
         finish.append(Store(g.writes, at, total, inside))
     return LineSums(tuple(start), tuple(carried), tuple(step), tuple(finish))
 
 
-def _of_sink(ir: AttentionIR, values: Values, g: Learned, total: Tile) -> list[Stmt]:
-    """What a read gets through the sink, a key of weight exp(sink - lse) and no value: dP = 0."""
-    if ir.sink is None:
+def _of_sink(values: Values, row: RowFunction, g: Learned, total: Tile) -> list[Stmt]:
+    """What a read gets through the sink."""
+    if row.ir.sink is None:
         return []
-    slope = derivative(ir.sink, g.read)
+    slope = derivative(row.ir.sink, g.read)
     if slope == ZERO:
         return []
-    lost = call("mul", sink_share(ir, sink_logit(ir, values)), tile("delta"))
+    lost, note = row.through_sink(values)
     if slope != ONE:
         lost = call("mul", lost, values.hoist(values.load_reads(slope)))
-    return [
-        Map(total, call("sub", tile(total.name), lost), "through the sink: dsink = -exp(sink - lse) * delta")
-    ]
+    return [Map(total, call("sub", tile(total.name), lost), note)]
 
 
 def bucket_sums(g: Learned, values: Values, gradient: ScoreGradient) -> list[Stmt]:

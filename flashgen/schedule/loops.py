@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 from flashgen.expr import algebra as al
 from flashgen.expr.nodes import Expr
+from flashgen.expr.terms import ZERO, index
 from flashgen.ir.program import Coords, Loop, Range, Scalar, Stmt, Tile
 
 from .axes import TILES
 from .bounds import KEYS, Bounds, Side
 from .scrub import scrubbed, sums_over_keys
-from .terms import ZERO, index
 from .unseen import split
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
+from flashgen.expr.terms import LN_2, LOG2_E
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.philox import quantised, threshold
-
-from .terms import LN_2, LOG2_E
 
 
 def numbers(ir: AttentionIR) -> tuple[tuple[float | int, str], ...]:

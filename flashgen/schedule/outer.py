@@ -11,13 +11,13 @@ from dataclasses import replace
 
 from flashgen.expr import algebra as al
 from flashgen.expr.nodes import TRUE, Expr, integer, substitute
+from flashgen.expr.terms import ZERO, index
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import Scalar, Stmt
 from flashgen.ir.uses import used
 
 from .axes import BLOCK_N, KEYS_INSIDE, NQ
 from .bounds import KEYS, mask_bounds
-from .terms import ZERO, index
 from .values import Values, needed_by
 
 #: The last key of a tile, whether it is there or not.

@@ -1,8 +1,6 @@
 """P of a tile again, and the gradient of its scores: the part that every backward kernel shares.
 
-    P = exp2(t - lse2)          with t the score in base 2 and lse2 = log2(e) * lse; see ``lse``
-    dS = P * (Z * dP - delta)   the gradient of the score; times score' it is that of the dot's
-
+The row function says what P is of a score and dS of P and dP; dS times score' is the gradient of the dot.
 Hidden pairs get P = dS = 0 by selection, whatever stands in their keys. Parts that the score and its
 derivative share (a tanh) are computed once.
 """
@@ -16,14 +14,14 @@ from flashgen.expr.derive import ONE, derivative
 from flashgen.expr.nodes import Call, Const, Expr, Read, Var, real, substitute, walk
 from flashgen.expr.ops import OPS
 from flashgen.expr.share import operators, share
+from flashgen.expr.terms import call, scaled, tile
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.names import invented
 from flashgen.ir.program import Map, Stmt, Tile
+from flashgen.rows import RowFunction, row_function
+from flashgen.rows.function import Logit
 
-from . import dropout, lse
-from .axes import statistic
-from .softmax import Logit, logit
-from .terms import call, scaled, tile
+from . import dropout
 from .values import TILE_DTYPE, Values
 
 #: An operator of so many issue slots, or of the special-function unit, is worth a name for its result.
@@ -40,6 +38,7 @@ class ScoreGradient:
     the order asked for), and what they share."""
 
     values: Values
+    row: RowFunction
     t: Logit
     slope: Expr
     by_read: tuple[Expr, ...]
@@ -64,24 +63,23 @@ class ScoreGradient:
             along = tuple(a for a in axes if a in self.values.level(part)) or axes
             out.append(Map(Tile(name, along, TILE_DTYPE[part.type]), part))
         if axes[1] == "q":
-            out += [statistic(name, guard) for name in lse.known(self.values.ir)]
+            out += self.row.for_weights(guard)
         if visible is not None:
             out.append(Map(Tile("visible", axes, "bool"), visible, "pairs that see each other"))
-        p = lse.probability(self.values.ir, self.t.value)
+        p, note = self.row.weight(self.t.value)
         if visible is not None:
             p = call("where", VISIBLE, p, real(0.0))
-        out.append(Map(Tile("p", axes, "acc"), p, "P = exp(S - lse)"))
+        out.append(Map(Tile("p", axes, "acc"), p, note))
         return out
 
     def of_scores(self, axes: tuple[str, str], visible: Expr | None, guard: Expr | None) -> list[Stmt]:
         """From ``p`` and ``dp`` to ``ds``, the gradient of the score."""
         ir = self.values.ir
-        out: list[Stmt] = [statistic("delta", guard)] if axes[1] == "q" else []
+        out: list[Stmt] = [*self.row.for_slope(guard)] if axes[1] == "q" else []
         out += dropout.drawn(ir, axes)
-        ds: Expr = call("mul", tile("p"), call("sub", dropout.kept(ir, tile("dp")), tile("delta")))
+        ds, note = self.row.slope(dropout.kept(ir, tile("dp")))
         if visible is not None:
             ds = call("where", VISIBLE, ds, real(0.0))
-        note = "dS = P * (Z * dP - delta)" if ir.dropout else "dS = P * (dP - delta)"
         out.append(Map(Tile("ds", axes, "acc"), ds, note))
         return out
 
@@ -104,7 +102,8 @@ class ScoreGradient:
 
 def score_gradient(ir: AttentionIR, values: Values, reads: Sequence[Read] = ()) -> ScoreGradient:
     """The score of ``ir`` and its derivatives. Raises ``NoDerivative``."""
-    t = logit(ir, values.load_reads(ir.score))
+    row = row_function(ir)
+    t = row.logit(values.load_reads(ir.score))
     slopes = (derivative(ir.score, SCORE), *(derivative(ir.score, r) for r in reads))
     dot = {"s": call("mul", SCORE, real(ir.scale))}
     found = [scaled(substitute(values.load_reads(e), dot)) for e in slopes]
@@ -112,7 +111,7 @@ def score_gradient(ir: AttentionIR, values: Values, reads: Sequence[Read] = ()) 
     parts, (value, slope, *by_read) = share(found, invented("t"), _worth)
     for name, part in parts:
         values.axes[name] = values.level(part)
-    return ScoreGradient(values, replace(t, value=value), slope, tuple(by_read), tuple(parts))
+    return ScoreGradient(values, row, replace(t, value=value), slope, tuple(by_read), tuple(parts))
 
 
 def _worth(e: Expr) -> bool:

@@ -13,16 +13,17 @@ from typing import Self
 from flashgen.expr import algebra as al
 from flashgen.expr.derive import ONE
 from flashgen.expr.nodes import Call, Expr, Read, integer, real
+from flashgen.expr.terms import call, index, tile
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import Axis, Coords, Dot, Load, Map, Scalar, Stmt, Store, Tile
 
 from . import dropout
+from .axes import ROWS_INSIDE
 from .bounds import KEYS, Bounds, Side, mask_bounds
 from .flash2 import columns, columns_inside, precision
 from .loops import visits
 from .pieces import Piece, pieces
 from .probability import ScoreGradient, score_gradient
-from .terms import call, index, tile
 from .values import Values, needed_by
 
 #: The head that a tensor's rows belong to: grouped query heads share one of k and v.
@@ -86,7 +87,8 @@ class Tiles:
 
     def loops(self, carried: tuple[str, ...], step: Callable[[bool], list[Stmt]]) -> list[Stmt]:
         """A loop over the full tiles, and one over the partial ones."""
-        return visits(self.bounds, self.side, carried, step)
+        rows = ROWS_INSIDE if self.gradient.row.weights_past_the_end else None
+        return visits(self.bounds, self.side, carried, step, rows=rows)
 
     def given(self, guard: Expr, which: int | None = None) -> list[Stmt]:
         """The rows a program owns: q and do, or k and v; or the first or second of them."""

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flashgen.expr.nodes import Call, Expr, real
+from flashgen.expr.terms import call, tile
 from flashgen.ir.program import Dot, Map, Reduce, Stmt, Tile, statements
-
-from .terms import call, tile
 
 WEIGHTS = "p"
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Literal
 
 from flashgen.expr.nodes import Expr, Var, integer, real
+from flashgen.expr.terms import MINUS_INF, call, index, is_minus_inf, tile
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import (
     Axis,
@@ -26,18 +27,20 @@ from flashgen.ir.program import (
     Tensor,
     Tile,
 )
+from flashgen.rows import softmax_of
+from flashgen.rows.function import P, S
+from flashgen.rows.softmax import Softmax
+from flashgen.rows.statistics import IN_ROW, row
 
 from . import dropout
 from .axes import (
     BLOCK_M,
     BLOCK_N,
     HQ,
-    IN_ROW,
     KEYS_INSIDE,
     NK,
     NQ,
     PAIRS_INSIDE,
-    ROW,
     ROWS_INSIDE,
     B,
     grid,
@@ -54,32 +57,29 @@ from .flash2 import (
     weighted_values,
 )
 from .loops import every_tile, tile_start
-from .lse import lse_stores, row_lse
 from .pieces import Piece, pieces
 from .scrub import scrubbed
-from .softmax import S, Units, first_sums, logit, safe_inverse
-from .terms import MINUS_INF, call, index, is_minus_inf, tile
 from .values import Values, needed_by
 
-P = Tile("p", ("q", "k"), "acc")
 P_ELEM = Tile("p_elem", ("q", "k"), "elem")
 IN_MATRIX = (*IN_ROW, index("k"))
 LOAD_S = Load(S, "S", IN_MATRIX, PAIRS_INSIDE, float("-inf"))
-S_MAX = Reduce(Tile("s_max", ROW, "acc"), S, "k", "max")
-P_SUM = Reduce(Tile("p_sum", ROW, "acc"), P, "k", "sum")
+S_MAX = Reduce(row("s_max"), S, "k", "max")
+P_SUM = Reduce(row("p_sum"), P, "k", "sum")
 ORDINALS = {2: "second", 3: "third"}
 
 
 def standard(ir: AttentionIR, passes: Literal[2, 3] = 2) -> Program:
     """S, P and O by one kernel each; ``S`` holds logits, -inf where hidden. ``passes``: of the softmax over
-    each row of S."""
+    each row of S. Raises ``PlanError`` for another row function."""
+    softmax = softmax_of(ir, "standard")
     d_pieces, e_pieces = pieces(ir.d_qk, "d"), pieces(ir.d_v, "e")
     square = (B, HQ, NQ, NK)
     return Program(
         ir.name,
         "standard" if passes == 2 else "standard_three_pass",
         tensors(ir, Tensor("S", square, "acc", "workspace"), Tensor("P", square, "elem", "workspace")),
-        (_scores_kernel(ir, d_pieces), _softmax_kernel(ir, passes), _values_kernel(ir, e_pieces)),
+        (_scores_kernel(softmax, d_pieces), _softmax_kernel(softmax, passes), _values_kernel(ir, e_pieces)),
     )
 
 
@@ -91,9 +91,9 @@ def _kernel(
     return Kernel(f"{ir.name}_{part}", grid("b", "h", "q_tile", *keys), axes, tuple(body), note)
 
 
-def _scores_kernel(ir: AttentionIR, d_pieces: tuple[Piece, ...]) -> Kernel:
-    values = Values(ir)
-    t = values.hoist(logit(ir, values.load_reads(ir.score)).value)
+def _scores_kernel(softmax: Softmax, d_pieces: tuple[Piece, ...]) -> Kernel:
+    ir, values = softmax.ir, Values(softmax.ir)
+    t = softmax.logit(values.load_reads(ir.score)).hoisted(values).value
     mask = None if ir.mask is None else values.hoist(values.load_reads(ir.mask))
     body: list[Stmt] = [
         *program_scalars(),
@@ -103,7 +103,7 @@ def _scores_kernel(ir: AttentionIR, d_pieces: tuple[Piece, ...]) -> Kernel:
         *tile_start(KEYS, "k_tile"),
         *scores(ir, d_pieces, KEYS_INSIDE),
         *values.in_loop(t, *(() if mask is None else (mask,)), bounds=KEYS_INSIDE),
-        Map(S, t, f"score{Units.of(ir).named}"),
+        Map(S, t, f"score{softmax.units.named}"),
     ]
     if mask is not None:
         body.append(Map(S, call("where", mask, tile("s"), MINUS_INF), "hidden pairs"))
@@ -111,13 +111,13 @@ def _scores_kernel(ir: AttentionIR, d_pieces: tuple[Piece, ...]) -> Kernel:
     return _kernel(ir, "scores", "S = Q K^T, scored and masked, to HBM.", body, d_pieces, "k_tile")
 
 
-def _softmax_kernel(ir: AttentionIR, passes: Literal[2, 3]) -> Kernel:
-    values = Values(ir)
-    before = first_sums(ir, values)
+def _softmax_kernel(softmax: Softmax, passes: Literal[2, 3]) -> Kernel:
+    ir, values = softmax.ir, Values(softmax.ir)
+    before = softmax.start(values)
     probabilities: list[Stmt] = [
         LOAD_S,
         *dropout.drawn(ir, ("q", "k")),
-        Map(P_ELEM, dropout.kept(ir, call("mul", _weight(ir), tile("l_inv"))), "P = softmax(S)"),
+        Map(P_ELEM, dropout.kept(ir, call("mul", _weight(softmax), tile("l_inv"))), "P = softmax(S)"),
         Store("P", IN_MATRIX, P_ELEM, PAIRS_INSIDE),
     ]
     body: list[Stmt] = [
@@ -127,22 +127,21 @@ def _softmax_kernel(ir: AttentionIR, passes: Literal[2, 3]) -> Kernel:
         *dropout.head(ir),
         *values.prologue,
         *before,
-        *(_max_and_sum(ir) if passes == 2 else _max_then_sum(ir)),
-        safe_inverse(),
-        *row_lse(ir),
-        *lse_stores(ir),
+        *(_max_and_sum(softmax) if passes == 2 else _max_then_sum(softmax)),
+        *softmax.finish(),
+        *softmax.stores(ROWS_INSIDE),
         every_tile(KEYS, (), probabilities, note=f"{ORDINALS[passes]} pass: probabilities"),
     ]
     return _kernel(ir, "softmax", "P = softmax(S) and lse, S and P in HBM.", body, ())
 
 
-def _weight(ir: AttentionIR) -> Expr:
+def _weight(softmax: Softmax) -> Expr:
     """exp(S - m)"""
-    return call("exp2", Units.of(ir).exponent(tile("s"), tile("m_ref")))
+    return call("exp2", softmax.units.exponent(tile("s"), tile("m_ref")))
 
 
 def _row(name: str, value: Expr, note: str = "") -> Map:
-    return Map(Tile(name, ROW, "acc"), value, note)
+    return Map(row(name), value, note)
 
 
 def _reference(m: Var) -> Map:
@@ -150,16 +149,16 @@ def _reference(m: Var) -> Map:
     return _row("m_ref", call("where", is_minus_inf(m), real(0.0), m))
 
 
-def _max_and_sum(ir: AttentionIR) -> list[Stmt]:
+def _max_and_sum(softmax: Softmax) -> list[Stmt]:
     """m and l in one pass: l is rescaled whenever m grows."""
-    m, row_sum, units = tile("m"), tile("l"), Units.of(ir)
+    m, row_sum, units = tile("m"), tile("l"), softmax.units
     rescaled = call("mul", row_sum, call("exp2", units.between(m, tile("m_ref"))))
     both: list[Stmt] = [
         LOAD_S,
         S_MAX,
         _row("m_new", call("max", m, units.of_row(tile("s_max")))),
         _reference(tile("m_new")),
-        Map(P, _weight(ir)),
+        Map(P, _weight(softmax)),
         P_SUM,
         _row("l", call("add", rescaled, tile("p_sum"))),
         _row("m", tile("m_new")),
@@ -167,17 +166,22 @@ def _max_and_sum(ir: AttentionIR) -> list[Stmt]:
     return [every_tile(KEYS, ("l", "m"), both, note="first pass: row maximum and row sum"), _reference(m)]
 
 
-def _max_then_sum(ir: AttentionIR) -> list[Stmt]:
+def _max_then_sum(softmax: Softmax) -> list[Stmt]:
     """m in one pass, l in the next: nothing is rescaled but what a sink has put there."""
-    m, row_sum, units = tile("m"), tile("l"), Units.of(ir)
+    m, row_sum, units = tile("m"), tile("l"), softmax.units
     largest: list[Stmt] = [LOAD_S, S_MAX, _row("m", call("max", m, units.of_row(tile("s_max"))))]
-    sums: list[Stmt] = [LOAD_S, Map(P, _weight(ir)), P_SUM, _row("l", call("add", row_sum, tile("p_sum")))]
+    sums: list[Stmt] = [
+        LOAD_S,
+        Map(P, _weight(softmax)),
+        P_SUM,
+        _row("l", call("add", row_sum, tile("p_sum"))),
+    ]
     weight = call("mul", row_sum, call("exp2", units.between(tile("m_sink"), tile("m_ref"))))
     return [
-        *([] if ir.sink is None else [_row("m_sink", m)]),
+        *([] if softmax.ir.sink is None else [_row("m_sink", m)]),
         every_tile(KEYS, ("m",), largest, note="first pass: row maximum"),
         _reference(m),
-        *([] if ir.sink is None else [_row("l", weight, "the sink's, under the row's maximum")]),
+        *([] if softmax.ir.sink is None else [_row("l", weight, "the sink's, under the row's maximum")]),
         every_tile(KEYS, ("l",), sums, note="second pass: row sum"),
     ]
 
@@ -187,7 +191,7 @@ def _values_kernel(ir: AttentionIR, e_pieces: tuple[Piece, ...]) -> Kernel:
     bounds = mask_bounds(None if ir.mask is None else values.load_uniform(ir.mask))
     step: list[Stmt] = [
         Load(P_ELEM, "P", IN_MATRIX, PAIRS_INSIDE),
-        *weighted_values(ir, e_pieces, bounds.inside, P_ELEM, rescale=False),
+        *weighted_values(ir, e_pieces, bounds.inside, P_ELEM),
     ]
     step = step if bounds.clean else scrubbed(step)
     body: list[Stmt] = [*program_scalars(), *tile_rows(e_pieces)]

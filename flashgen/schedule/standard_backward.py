@@ -1,12 +1,12 @@
 """The backward of standard attention (FlashAttention, Algorithm 3): S, P, dP and dS go through HBM.
 
     S = Q K^T,   dP = dO V^T                        a kernel each
-    P = exp(S - lse),   dS = P * (Z * dP - delta)   one over both matrices
+    P of S,   dS of P and Z * dP                    one over both matrices, by the row function
     dQ = scale dS K,   dK = scale dS^T Q,   dV = (P * Z)^T dO       a kernel each
 
 It is the yardstick of the papers' tables, as ``standard`` is: every pair is computed, hidden or not. S and
-dP are stored in the accumulator's type, P and dS in the element type. P is made again from S and ``lse``,
-which is what a forward pass leaves. Kernels for learned inputs read S and dP too.
+dP are stored in the accumulator's type, P and dS in the element type. P is made again from S and what the row
+function leaves of a forward. Kernels for learned inputs read S and dP too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from flashgen.expr.nodes import Expr
+from flashgen.expr.terms import ZERO, index
 from flashgen.ir.attention import AttentionIR
 from flashgen.ir.program import (
     Coords,
@@ -27,13 +28,13 @@ from flashgen.ir.program import (
     Tensor,
     Tile,
 )
+from flashgen.rows.statistics import IN_ROW
 
 from . import dropout
 from .axes import (
     GROUP,
     HEAD_OF_GROUP,
     HQ,
-    IN_ROW,
     KEYS_INSIDE,
     NK,
     NQ,
@@ -42,16 +43,15 @@ from .axes import (
     B,
     grid,
 )
-from .backward import gradient_tensors
+from .backward import called, gradient_tensors
 from .biases import dense_kernel, table_kernel
 from .bounds import KEYS, QUERIES
-from .delta import row_statistics
 from .flash2 import program_scalars
 from .gradients import Learned, learned, line_sums
 from .loops import every_tile
+from .products import prepared
 from .recompute import Tiles, owned_keys
 from .scrub import scrubbed
-from .terms import ZERO, index
 
 IN_MATRIX = (*IN_ROW, index("k"))
 SQUARE = (B, HQ, NQ, NK)
@@ -83,7 +83,7 @@ class Stored(Tiles):
         return [every_tile(self.side, carried, step(True))]
 
 
-def standard_backward(ir: AttentionIR, through_lse: bool = False) -> Program:
+def standard_backward(ir: AttentionIR, through: str | None = None) -> Program:
     """dq, dk, dv and the gradients of learned inputs, as ``backward`` gives them.
 
     Raises ``NoDerivative`` where the score, or a learned input's place in it, has none.
@@ -93,7 +93,7 @@ def standard_backward(ir: AttentionIR, through_lse: bool = False) -> Program:
     kernels = [
         _product_kernel(ir, "S", "s", ("q", "k")),
         _product_kernel(ir, "dP", "dp", ("do", "v")),
-        _pairs_kernel(ir, [g for g in found if g.kind == "row"], through_lse),
+        _pairs_kernel(ir, [g for g in found if g.kind == "row"], through),
         *([_columns_kernel(ir, columns)] if columns else []),
         _query_kernel(ir),
         _key_kernel(ir, "dk", DS, "dS", "q", ir.scale),
@@ -105,8 +105,8 @@ def standard_backward(ir: AttentionIR, through_lse: bool = False) -> Program:
     matrices = (Tensor(name, SQUARE, dtype, "workspace") for name, dtype in stored)
     return Program(
         ir.name,
-        "standard_backward_lse" if through_lse else "standard_backward",
-        gradient_tensors(ir, found, through_lse, *matrices),
+        called("standard_backward", through),
+        gradient_tensors(ir, found, through, *matrices),
         tuple(kernels),
         sums=tuple(g.total for g in found if g.total is not None),
     )
@@ -134,10 +134,10 @@ def _product_kernel(ir: AttentionIR, matrix: str, name: str, of: tuple[str, str]
     return _kernel(t, name, f"{note}, to HBM.", ("b", "h", "q_tile", "k_tile"), body)
 
 
-def _pairs_kernel(ir: AttentionIR, rows: list[Learned], through_lse: bool) -> Kernel:
+def _pairs_kernel(ir: AttentionIR, rows: list[Learned], through: str | None) -> Kernel:
     """P and dS of some rows, and what learned inputs get from each row."""
     t = Stored.of(ir, KEYS, [g.read for g in rows])
-    sums = line_sums(ir, t.values, t.gradient, rows, t.axes, ROWS_INSIDE)
+    sums = line_sums(t.values, t.gradient, rows, t.axes, ROWS_INSIDE)
     weights, rounded = t.kept(), t.rounded()
     step = [
         *t.scores(partial=True),
@@ -154,7 +154,7 @@ def _pairs_kernel(ir: AttentionIR, rows: list[Learned], through_lse: bool) -> Ke
         Coords(Tile("q", ("q",), "int32"), index("q_lo")),
         *t.columns(),
         *t.loads("do", ROWS_INSIDE),
-        *row_statistics(ir, t.e_pieces, through_lse),
+        *prepared(t.gradient.row, t.e_pieces, through),
         *t.values.prologue,
         *t.bounds.scalars,
         *sums.start,
@@ -167,7 +167,7 @@ def _pairs_kernel(ir: AttentionIR, rows: list[Learned], through_lse: bool) -> Ke
 def _columns_kernel(ir: AttentionIR, columns: list[Learned]) -> Kernel:
     """What learned inputs get from each column of one head."""
     t = Stored.of(ir, QUERIES, [g.read for g in columns])
-    sums = line_sums(ir, t.values, t.gradient, columns, t.axes, KEYS_INSIDE)
+    sums = line_sums(t.values, t.gradient, columns, t.axes, KEYS_INSIDE)
     body: list[Stmt] = [
         *program_scalars()[:1],
         *owned_keys(),

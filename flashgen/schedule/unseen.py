@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from flashgen.expr import algebra as al
 from flashgen.expr.interval import interval
 from flashgen.expr.nodes import TRUE, Call, Expr, integer, rewrite, substitute, variables
+from flashgen.expr.terms import ZERO, index
 from flashgen.ir.program import Range
 
 from .domains import Solver, Span, solve
-from .terms import ZERO, index
 
 Q, K, NQ, NK, BLOCK_N = (index(n) for n in ("q", "k", "Nq", "Nk", "BLOCK_N"))
 FIRST, LAST = index("q_lo"), index("q_hi")

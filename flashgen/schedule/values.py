@@ -24,12 +24,11 @@ from flashgen.expr.nodes import (
     walk,
     with_children,
 )
+from flashgen.expr.terms import ZERO, index
 from flashgen.ir.attention import QPOS, AttentionIR
 from flashgen.ir.names import invented, plain
 from flashgen.ir.program import Load, Map, Scalar, Stmt, Tile
 from flashgen.ir.uses import defined, used
-
-from .terms import ZERO, index
 
 #: Variables of the language by the axes they vary along. Everything else is one per program.
 AXES_OF = {"s": ("q", "k"), "q": ("q",), "k": ("k",)}

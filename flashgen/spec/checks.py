@@ -4,7 +4,7 @@ are in the language and read inputs by the right indices, a mask that can be tru
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import BaseModel, ValidationError
@@ -22,6 +22,7 @@ from . import learned
 from .names import spec_name_problem, value_name_problem
 from .problems import Problem, clean, found_by_pydantic
 from .visible import never_true
+from .weights import ROWS, WEIGHTS
 
 if TYPE_CHECKING:
     from .model import AttentionSpec, InputSpec
@@ -47,7 +48,7 @@ Parsed: TypeAlias = tuple[Expr, Expr | None, Expr | None]
 
 def check(spec: AttentionSpec) -> tuple[Parsed | None, list[Problem]]:
     """The parsed expressions of a spec whose fields are each sound, and what is wrong with it."""
-    problems = _names(spec) + _heads(spec) + _later(spec)
+    problems = _names(spec) + _heads(spec) + _row(spec) + _later(spec)
     score = _expression(spec, "score", spec.score, SCORE_SCOPE, "float", problems)
     mask = sink = None
     if spec.mask is not None:
@@ -93,6 +94,26 @@ def _heads(spec: AttentionSpec) -> list[Problem]:
     above = [n for n in range(kv, q + 1) if q % n == 0][:1]
     text = f"{q} query heads cannot share {kv} key/value heads evenly: q must be a multiple of kv; "
     return [Problem(("heads", "kv"), text + f"kv: {' or '.join(map(str, below + above))} would work")]
+
+
+def _row(spec: AttentionSpec) -> list[Problem]:
+    """What is asked of a row function that it does not have."""
+    has = WEIGHTS[spec.row]
+    alone = "weights are divided by: here each pair is weighed by itself"
+    found = []
+    if "lse" in spec.outputs and "lse" not in has.left:
+        others = _rows(name for name in ROWS if "lse" in WEIGHTS[name].left)
+        text = f"lse is the logarithm of the sum that {alone}; write `outputs: [out]`, or {others}"
+        found.append(Problem(("outputs",), text))
+    if spec.sink is not None and not has.sink:
+        others = _rows(name for name in ROWS if WEIGHTS[name].sink)
+        text = f"a sink joins the sum that {alone}; leave `sink` out, or write {others}"
+        found.append(Problem(("sink",), text))
+    return found
+
+
+def _rows(names: Iterable[str]) -> str:
+    return " or ".join(f"`row: {name}`" for name in names)
 
 
 def _later(spec: AttentionSpec) -> list[Problem]:

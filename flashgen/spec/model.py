@@ -54,6 +54,7 @@ from .problems import (
     raise_problems,
     was_checked_whole,
 )
+from .weights import DEFAULT, ROWS, WEIGHTS, Row
 
 __all__ = ["LATER", "SYMBOLS", "AttentionSpec", "HeadDims", "Heads", "InputSpec", "Symbol"]
 
@@ -121,7 +122,8 @@ def _kind(value: Any) -> str:
 
 
 class AttentionSpec(_Part):
-    """``out = softmax(score + (0 where mask else -inf)) v`` for each head, and its log-sum-exp."""
+    """``out = softmax(score + (0 where mask else -inf)) v`` for each head, and its log-sum-exp; or with
+    another row function than softmax."""
 
     name: Text
     """Names the kernel and its files: a lowercase letter, then letters, digits or _."""
@@ -144,7 +146,10 @@ class AttentionSpec(_Part):
     scale: Number | None = None
     """Multiplies q . k to give `s`. Left out: 1/sqrt(head_dim of q and k)."""
     score: Score = "s"
-    """What softmax sees, an expression over s b h hkv q k qpos Nq Nk, inputs and constants."""
+    """What the row function sees, an expression over s b h hkv q k qpos Nq Nk, inputs and constants."""
+    row: Annotated[Row, choice(*ROWS)] = DEFAULT
+    """What makes weights of scores: softmax, or sigmoid, 1 / (1 + exp(-score)) of each pair by itself, which
+    has no lse and no sink."""
     mask: Mask | None = None
     """True where a query sees a key. Left out: everywhere."""
     constants: Annotated[dict[str, Constant], mapping("{cap: 50.0}"), Frozen] = Field(default_factory=dict)
@@ -156,7 +161,8 @@ class AttentionSpec(_Part):
     outputs: Annotated[
         tuple[Annotated[Literal["out", "lse"], choice("out", "lse")], ...], listed("[out, lse]", 2), Distinct
     ] = ("out", "lse")
-    """What can be asked for: out (batch, heads, seqlen_q, v) and lse, fp32 (batch, heads, seqlen_q)."""
+    """What can be asked for: out (batch, heads, seqlen_q, v) and, of a softmax, lse, fp32 (batch, heads,
+    seqlen_q)."""
     sink: Text | None = None
     """A logit of each row without a key, which joins the softmax's denominator: `sinks[h]`. An expression
     over b h hkv q qpos Nq Nk, inputs and constants."""
@@ -191,12 +197,15 @@ class AttentionSpec(_Part):
 
     @model_validator(mode="after")
     def _sound(self) -> AttentionSpec:
+        if "outputs" not in self.model_fields_set:  # all that there is
+            object.__setattr__(self, "outputs", ("out", *WEIGHTS[self.row].left))
         found, problems = checks.check(self)
         if problems or found is None:
             raise_problems(problems)
         else:
             self._score, self._mask, self._sink = found
-            fields = self.model_dump(mode="json", exclude=set(LATER))
+            same = {"row"} if self.row == DEFAULT else set[str]()  # so that hashes of older specs stay
+            fields = self.model_dump(mode="json", exclude={*LATER, *same})
             self._json = json.dumps(fields, separators=(",", ":"), allow_nan=False)
         return self
 

@@ -45,8 +45,8 @@ def plain_type(t: Any) -> Any:
 
 
 def fields_set(model: BaseModel) -> dict[str, Any]:
-    """The fields that differ from their defaults, as the constructor takes them: plain data."""
-    return model.model_dump(mode="json", exclude_defaults=True)
+    """The fields that were set and differ from their defaults, as the constructor takes them: plain data."""
+    return model.model_dump(mode="json", exclude_defaults=True, exclude_unset=True)
 
 
 def yaml_text(fields: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ GPU_NUMBERS: dict[str, tuple[str, str]] = {
     "threads_per_sm": ("threads", "occupancy"),
     "blocks_per_sm": ("blocks", "occupancy"),
     "exp_per_clock": ("results/clock/SM", "time of the exponentials"),
-    "vector_per_clock": ("operations/clock/SM", "time of the softmax"),
+    "vector_per_clock": ("operations/clock/SM", "time of scores and weights"),
     "smem_bytes_per_clock": ("bytes/clock/SM", "time of the dots' operands"),
     "l2": ("bytes", "DRAM traffic"),
     "l2_rate": ("GB/s", "time of the loads"),

@@ -94,7 +94,7 @@ def tensors(
             matrices, inputs = [given[n] for n in ("q", "k", "v")], [given[n] for n in spec.inputs]
             with torch.no_grad():
                 out, lse, rest = op.attention(*matrices, inputs, text, dropping)
-            left = dict(zip(("o", *signature(text).lse_parts), (out, lse, *rest), strict=True))
+            left = dict(zip(("o", *signature(text).lse_parts), (out, lse, *rest), strict=False))
         given |= {**left, "do": normal(work.Hq, work.Nq, spec.d_v)}
         if through_lse(schedule):
             given["dlse"] = torch.randn(given["lse"].shape, generator=gen, device="cuda")

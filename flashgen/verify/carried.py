@@ -22,6 +22,7 @@ from flashgen.expr.nodes import Expr, Read, Var
 from flashgen.spec.model import AttentionSpec
 
 from .gradients import learned
+from .meanings import MEANINGS
 from .oracle import Dense, dense, judged, scale_of
 from .pairs import Pairs
 from .rounding import APPROXIMATE, ROUNDINGS, Precision, floors
@@ -67,7 +68,7 @@ def gradient_floors(
     dl = torch.zeros_like(d.lse) if dlse is None else dlse.double()
     p = Precision.of(q.dtype, spec.tf32)
     scale, heads = abs(scale_of(spec)), k.shape[1]
-    by_row = _errors(spec, d, do, dl, q.dtype)
+    by_row = (_errors if MEANINGS[spec.row].normalised else _errors_alone)(spec, d, do, dl, q.dtype)
     flow = by_row.of_pairs(d, do, p)
     by = _slopes(spec, d, spec.score_expr, d.pairs, d.live, p)
     ds = flow.times(by.get(Var("s", "float"), Slope(torch.zeros_like(d.p), torch.zeros_like(d.p))))
@@ -140,6 +141,29 @@ def _errors(spec: AttentionSpec, d: Dense, do: Tensor, dl: Tensor, dtype: torch.
     weights = _norm(moved * z * (do @ d.v.mT))
     sums = 4 * p.sums * (whole.abs() + dl[..., None].abs())
     return _Rows(logit, lse, whole - dl[..., None], stored + weights + sums)
+
+
+@dataclass(frozen=True)
+class _Alone(_Rows):
+    """Errors where each pair is weighed by itself: nothing moves a whole row."""
+
+    def of_pairs(self, d: Dense, do: Tensor, p: Precision) -> _Flow:
+        """dT = P (1 - P) dP. A logit's error moves P (1 - P) at most as P; 1 - P has P's rounding."""
+        z = 1.0 if d.kept is None else d.kept
+        dp = z * (do @ d.v.mT)
+        own = max(2 * p.sums, p.products) * z * _rss(do, d.v.mT) + 4 * p.sums * dp.abs()
+        slope, nothing = d.p * (1 - d.p), torch.zeros_like(d.p)
+        apart = slope * (self.logit * dp.abs() + own) + ROUNDINGS * p.sums * d.p * dp.abs()
+        apart = torch.where(self.logit < 1, apart, d.live * (dp.abs() + own))
+        return _Flow(slope * dp, apart, (nothing, nothing))
+
+
+def _errors_alone(spec: AttentionSpec, d: Dense, do: Tensor, dl: Tensor, dtype: torch.dtype) -> _Rows:
+    p = Precision.of(dtype, spec.tf32)
+    truth = judged(spec, d)
+    logit = ROUNDINGS * p.products * truth.condition + (APPROXIMATE * truth.bounded if p.half else 0)
+    logit = torch.expm1(logit.clamp(max=1))[..., None]
+    return _Alone(logit, *[torch.zeros_like(logit)] * 3)
 
 
 def _slopes(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from flashgen.expr.nodes import Call, Expr, Read, reads, walk
 from flashgen.spec.model import AttentionSpec
+from flashgen.spec.weights import WEIGHTS
 
 from .inputs import ARRIVING, DISTRIBUTIONS, LAYOUTS, Draw, large
 from .oracle import scale_of
@@ -102,16 +103,18 @@ class Case:
     def upstream(
         self, spec: AttentionSpec, device: str | torch.device = "cpu"
     ) -> tuple[Tensor | None, Tensor | None]:
-        """The gradients that arrive at ``out`` and at ``lse``; None where nothing depends on it."""
+        """The gradients that arrive at ``out`` and at ``lse``; None where nothing depends on it, or
+        where there is no ``lse``."""
         gen = torch.Generator().manual_seed(self.seed + 2)
         rows = (self.batch, self.heads, self.seqlen_q)
         dout = torch.randn((*rows, spec.d_v), generator=gen).to(DTYPES[self.dtype]).to(device)
         dlse = torch.randn(rows, generator=gen).to(device)
         if self.seed % 3 == 0:
             dlse = dlse.mT.contiguous().mT
+        through = self.through if "lse" in WEIGHTS[spec.row].left else "out"
         return (
-            None if self.through == "lse" else ARRIVING[self.dout](dout),
-            None if self.through == "out" else dlse,
+            None if through == "lse" else ARRIVING[self.dout](dout),
+            None if through == "out" else dlse,
         )
 
     def seed_of(self, spec: AttentionSpec) -> int | None:

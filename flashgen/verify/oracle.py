@@ -2,8 +2,8 @@
 kernels: of flashgen it uses the parsed expressions and the operator table, nothing else.
 
     score[q, k] = score expression of s = scale * <Q[q], K[k]>      where the mask holds
-    P = softmax(score) over the visible keys and the sink, if there is one
-    O = (P * Z) V with Z = keep / (1 - dropout),  lse = log(sum exp(score) + exp(sink))
+    P = what the spec's row function makes of score over the visible keys (``meanings``)
+    O = (P * Z) V with Z = keep / (1 - dropout)
 
 Beside the result stands how well the problem is conditioned, for an error bound which is neither
 blind nor flaky: see ``Truth``.
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from flashgen.spec.model import AttentionSpec
 
+from .meanings import MEANINGS
 from .pairs import Pairs, condition
 from .philox import keep_mask, quantised
 
@@ -27,9 +28,10 @@ from .philox import keep_mask, quantised
 class Truth:
     """What is right, and how far rounding may carry an honest implementation from it.
 
-    ``out`` (B, Hq, Nq, Dv); ``lse`` (B, Hq, Nq); ``visible`` (B, Hq, Nq, Nk) bool.
+    ``out`` (B, Hq, Nq, Dv); ``lse`` (B, Hq, Nq), of no elements where the row function has none; ``visible``
+    (B, Hq, Nq, Nk) bool.
     ``magnitude`` (B, Hq, Nq, Dv) is P Z |V|, the scale of the error of a sum of products; ``largest`` (B, Hq,
-    1, Dv) is the largest Z |V|, beyond which no P can carry it.
+    1 or Nq, Dv) is the largest Z |V|, or the sum where each P may be 1, beyond which no P can carry it.
     ``condition`` (B, Hq, Nq): if every operation behind a logit is off by one ulp u, no visible logit of
     the row moves by more than about ``condition * u``. ``bounded`` (B, Hq, Nq): the same for relative
     errors of tanh and its like alone, which GPUs also have in coarse approximations.
@@ -115,7 +117,7 @@ def dense(
     pairs = Pairs(s, group, given, dtype, live)
     score = pairs.score(spec.score_expr)
     sink = sink_of(spec, pairs)
-    p, lse, rest = softmax(score, visible, sink)
+    p, lse, rest = MEANINGS[spec.row].weigh(score, visible, sink)
     kept = None if seed is None else dropout_factor(spec, shape, seed, dtype, q.device)
     out = weigh(p if kept is None else p * kept, v, visible)
     return Dense(q, k, v, pairs, score, visible, live, sink, p, kept, out, lse, rest)
@@ -151,7 +153,10 @@ def judged(spec: AttentionSpec, d: Dense) -> Truth:
         )
     size = torch.nan_to_num(d.v, 0, 0, 0).abs()
     magnitude = d.p_kept @ size
-    largest = size.amax(2, keepdim=True) if size.shape[2] else size.sum(2, keepdim=True)
+    if MEANINGS[spec.row].normalised and size.shape[2]:
+        largest = size.amax(2, keepdim=True)
+    else:
+        largest = d.visible.to(size) @ size
     if d.kept is not None and d.kept.numel():
         largest = largest * d.kept.max()
     return Truth(d.out, d.lse, d.visible, magnitude, largest, moved, bounded)
@@ -186,27 +191,6 @@ def dropout_factor(
     batch, heads, n_q, n_k = shape
     keep = torch.from_numpy(keep_mask(seed, batch, heads, n_q, n_k, spec.dropout)).to(device)
     return keep.to(dtype) / (1 - quantised(spec.dropout))
-
-
-def softmax(score: Tensor, visible: Tensor, sink: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """P, the natural logarithm of its denominator, and what that logarithm loses where it is rounded; a row
-    with nothing to see has P = 0, lse = -inf. Logits may be as large as numbers get: P is made from their
-    distances to the largest, not by way of the logarithm."""
-    score = torch.where(visible, score, -torch.inf)
-    logits = score if sink is None else torch.cat((score, sink[..., None]), -1)
-    if logits.shape[-1] == 0:
-        nothing = score.new_full(score.shape[:-1], -torch.inf)
-        return score, nothing, torch.zeros_like(nothing)
-    some = (logits != -torch.inf).any(-1)
-    # Not of a row of -inf, whose derivative would be NaN.
-    logits = torch.where(some[..., None], logits, 0)
-    largest = logits.detach().amax(-1)
-    weights = torch.exp(logits - largest[..., None])
-    total = weights.sum(-1)
-    p = torch.where(some[..., None], weights[..., : score.shape[-1]] / total[..., None], 0)
-    lse = largest + total.log()
-    rest = torch.where(some, (largest - lse) + total.log(), 0).detach()
-    return p, torch.where(some, lse, -torch.inf), rest
 
 
 def weigh(p: Tensor, v: Tensor, visible: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The same computation in plain PyTorch at the tensors' own precision: what a kernel's errors are
 measured against. Standard attention, one matmul after the other, with S and P in memory:
 
-    S = Q K^T (products in the dtype, sums in fp32)     softmax in fp32     O = P (in the dtype) V
+    S = Q K^T (products in the dtype, sums in fp32)     weights in fp32     O = P (in the dtype) V
 
 Its gradients are autograd's, with dS in the dtype where it enters a matmul, and with delta made of the stored
 O, as in every backward that does not keep P (FlashAttention-2, section 3.1).
@@ -18,7 +18,8 @@ from torch import Tensor
 from flashgen.spec.model import AttentionSpec
 
 from .gradients import gradients_of
-from .oracle import dropout_factor, scale_of, sink_of, softmax, weigh
+from .meanings import MEANINGS
+from .oracle import dropout_factor, scale_of, sink_of, weigh
 from .pairs import Pairs
 
 
@@ -76,7 +77,7 @@ def plain_gradients(
         return out.to(q.dtype), lse
 
     with _precision(spec.tf32):
-        if dout is not None:
+        if dout is not None and MEANINGS[spec.row].normalised:
             with torch.no_grad():
                 out, lse, _ = _attend(spec, q, k, v, given, False, seed)
             # delta = rowsum(dO * O) - dlse: what O loses when it is stored counts as a gradient of lse.
@@ -112,7 +113,8 @@ def _attend(
     with torch.no_grad():
         live = visible & (Pairs(s, group, inputs, wide).score(spec.score_expr) != -torch.inf)
     pairs = Pairs(s, group, inputs, wide, live)
-    p, lse, rest = softmax(pairs.score(spec.score_expr), visible, sink_of(spec, pairs))
+    weigh_scores = MEANINGS[spec.row].weigh
+    p, lse, rest = weigh_scores(pairs.score(spec.score_expr), visible, sink_of(spec, pairs))
     kept = None if seed is None else dropout_factor(spec, tuple(zero.shape), seed, wide, q.device)
     p = _Rounded.apply(p if kept is None else p * kept, dtype, wide)  # type: ignore[no-untyped-call]
     return weigh(p, v, visible), lse, rest

@@ -71,5 +71,7 @@ def floors(truth: Truth, dtype: torch.dtype, tf32: bool = False) -> tuple[Tensor
     off = (max(p.unit, p.products) + sums)[..., None] * truth.magnitude
     moved = logit[..., None] * truth.magnitude
     out = off + torch.where(logit[..., None] < 1, moved, truth.largest) + tiny
+    if not truth.lse.numel():
+        return out, torch.zeros_like(truth.lse)
     size = truth.lse.nan_to_num(0, 0, 0).abs()
     return out, logit + ROUNDINGS * p.sums * 2 + (ROUNDINGS + 1) * p.sums * size

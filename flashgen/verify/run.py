@@ -17,6 +17,7 @@ from torch import Tensor
 
 from flashgen.runtime.signature import backward_schedule, signature
 from flashgen.spec.model import AttentionSpec
+from flashgen.spec.weights import WEIGHTS
 
 from .gradients import gradients_of, learned
 from .oracle import dense
@@ -50,8 +51,15 @@ def compiled(
     import flashgen
 
     given: dict[str, Any] = dict(inputs) if seed is None else {**inputs, "seed": seed}
+    if "lse" not in WEIGHTS[spec.row].left:
+        return with_lse(flashgen.compile(spec)(q, k, v, **given))
     out, lse = flashgen.compile(spec)(q, k, v, return_lse=True, **given)
     return out, lse
+
+
+def with_lse(out: Tensor, lse: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Both results; ``lse`` without elements where there is none."""
+    return out, out.new_empty(0, dtype=torch.promote_types(out.dtype, torch.float32)) if lse is None else lse
 
 
 def program(tile: Tile, schedule: str = "flash2") -> Run:
@@ -71,7 +79,7 @@ def program(tile: Tile, schedule: str = "flash2") -> Run:
         given = (q, k, v, *(inputs[n] for n in spec.inputs), *_seed(seed, q).values())
         source = _lowered(spec.canonical_json(), schedule).program
         found = interpret.run(source, sides, dict(zip(source.given, given, strict=True)), check=True)
-        return found["o"], found["lse"]
+        return with_lse(found["o"], found.get("lse"))
 
     return run
 
@@ -96,12 +104,13 @@ def generated(
         seed: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         if q.numel() == 0:  # a launch of no programs is the caller's to leave out
-            return q.new_empty(*q.shape[:3], spec.d_v), q.new_empty(q.shape[:3], dtype=torch.float32)
+            lse = q.new_empty(q.shape[:3], dtype=torch.float32) if WEIGHTS[spec.row].left else None
+            return with_lse(q.new_empty(*q.shape[:3], spec.d_v), lse)
         text = spec.canonical_json()
         module = _module(text, schedule, NAMES[q.dtype], tile, interpreted, num_warps, num_stages, order)
         read = (inputs[name] for name in spec.inputs)
-        out, lse, *_ = module.forward(q, k, v, *read, *_seed(seed, q).values())
-        return out, lse
+        found = module.forward(q, k, v, *read, *_seed(seed, q).values())
+        return with_lse(found) if isinstance(found, Tensor) else found[:2]
 
     return run
 
@@ -120,7 +129,7 @@ def compiled_backward(
 
     def attend(q: Tensor, k: Tensor, v: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         out, lse = compiled(spec, q, k, v, inputs, seed)
-        if not (out.requires_grad and lse.requires_grad):
+        if not (out.requires_grad and (lse.requires_grad or not lse.numel())):
             raise AssertionError("a result of learned tensors is not differentiable")
         return out, lse
 
@@ -206,8 +215,8 @@ def _saved(
         o, lse, rest = found.out, found.lse, found.rest
     else:
         o, lse, rest = plain_results(spec, q, k, v, inputs, seed=seed)
-    parts = signature(spec.canonical_json()).lse_parts
-    left = {"o": o, **dict(zip(parts, (lse, rest * math.log2(math.e)), strict=False))}
+    results = {"o": o, "lse": lse, "lse_lo": rest * math.log2(math.e)}
+    left = {name: results[name] for name in signature(spec.canonical_json()).saved}
     do = torch.zeros_like(o) if dout is None else dout
     do = do if do.stride(-1) == 1 else do.contiguous()
     return do, {} if dlse is None else {"dlse": dlse.contiguous()}, left

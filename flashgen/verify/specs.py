@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from flashgen.errors import SpecError
 from flashgen.spec.model import AttentionSpec
+from flashgen.spec.weights import ROWS, WEIGHTS
 
 from .atoms import ATOMS, Term, term
 from .case import Case, added_input
@@ -117,20 +118,27 @@ def scores() -> st.SearchStrategy[Term]:
 
 @cache
 def specs(
-    dtypes: tuple[str, ...] = ("fp32", "fp16", "bf16"), wide: bool = False, training: bool = False
+    dtypes: tuple[str, ...] = ("fp32", "fp16", "bf16"),
+    wide: bool = False,
+    training: bool = False,
+    rows: tuple[str, ...] = ROWS,
 ) -> st.SearchStrategy[AttentionSpec]:
     """Random valid specs; ``wide`` draws the large head dims instead, ``training`` also sinks, dropout and
-    learned inputs."""
-    return _specs(dtypes, wide, training)
+    learned inputs, and of row functions ``rows``, the first more often."""
+    return _specs(dtypes, wide, training, rows)
 
 
-def _spec(draw: st.DrawFn, dtypes: tuple[str, ...], wide: bool, training: bool) -> AttentionSpec:
+def _spec(
+    draw: st.DrawFn, dtypes: tuple[str, ...], wide: bool, training: bool, rows: tuple[str, ...]
+) -> AttentionSpec:
     dims = st.sampled_from(WIDE_HEAD_DIMS if wide else HEAD_DIMS)
     d_qk = draw(dims)
     d_v = draw(st.one_of(st.just(d_qk), dims))
     score = _score(draw, training)
     mask = draw(masks())
-    sink = draw(st.one_of(st.none(), st.sampled_from(SINKS))) if training else None
+    row = draw(st.sampled_from((*rows[:1] * len(rows), *rows)))
+    sinks = training and WEIGHTS[row].sink
+    sink = draw(st.one_of(st.none(), st.sampled_from(SINKS))) if sinks else None
     inputs = dict(score.inputs) | dict(mask.inputs if mask else ()) | dict(sink.inputs if sink else ())
     fields: dict[str, Any] = {
         "name": "drawn",
@@ -138,6 +146,7 @@ def _spec(draw: st.DrawFn, dtypes: tuple[str, ...], wide: bool, training: bool) 
         "dtypes": list(dtypes),
         "scale": draw(st.sampled_from((None, None, 0.125, 1.0, -0.25))),
         "score": score.text,
+        "row": row,
         "mask": mask.text if mask else None,
         "sink": sink.text if sink else None,
         "dropout": draw(st.one_of(st.just(0.0), st.sampled_from(RATES))) if training else 0.0,

@@ -39,6 +39,14 @@ FIELDS: dict[str, dict[str, Any]] = {
         },
     },
     "dropped": {"head_dim": 16, "dropout": 0.25},
+    "weighed": {
+        "head_dim": 16,
+        "row": "sigmoid",
+        "score": "s - log(Nk) + slopes[h]",
+        "mask": "causal",
+        "dropout": 0.25,
+        "inputs": {"slopes": {"shape": ["heads"], "grad": True}},
+    },
     "quiet": {"head_dim": 16, "outputs": ["out"], "heads": {"q": 4, "kv": 2}},
     "inference": {"head_dim": 16, "backward": False},
     "capped": {"head_dim": 16, "score": "softcap(s, 5.0)", "dtypes": ["bf16"]},
@@ -92,7 +100,7 @@ def halves(given: dict[str, Any]) -> dict[str, Any]:
 
 
 RUNNER = """
-import importlib, sys, torch
+import importlib, inspect, sys, torch
 sys.modules["flashgen"] = None  # an import of it fails
 torch.set_num_threads(1)
 for name in sys.argv[1:]:
@@ -102,7 +110,9 @@ for name in sys.argv[1:]:
     learned = given.pop("learned")
     matrices = [given.pop(n).requires_grad_(bool(learned)) for n in "qkv"]
     given = {n: x.requires_grad_() if n in learned else x for n, x in given.items()}
-    out, lse = module.attention(*matrices, **given, return_lse=True)
+    asked = inspect.signature(module.attention).parameters.keys() & {"return_lse"}
+    found = module.attention(*matrices, **given, **dict.fromkeys(asked, True))
+    out, lse = found if asked else (found, found.new_empty(0))
     found = {"out": out.detach(), "lse": lse.detach(), "lse learned": lse.requires_grad}
     if learned:
         gave = [(x, g) for x, g in zip((out, lse), upstream) if x.requires_grad]

@@ -12,9 +12,9 @@ from flashgen.expr.evaluate import evaluate_python
 from flashgen.expr.nodes import Expr, Read
 from flashgen.expr.parse import parse
 from flashgen.expr.scope import InputType, Scope
+from flashgen.expr.terms import index
 from flashgen.ir.attention import close
 from flashgen.schedule.domains import Solver, Visible, solve, tiles
-from flashgen.schedule.terms import index
 
 NAMES = ("b", "h", "hkv", "q", "k", "qpos", "Nq", "Nk")
 INPUTS = {"len": InputType(1, "int"), "left": InputType(1, "int"), "start": InputType(1, "int")}

@@ -9,8 +9,8 @@ import torch
 
 from flashgen.driver import lower_spec
 from flashgen.expr.nodes import real
+from flashgen.expr.terms import call, multiple_of, tile
 from flashgen.interpret.run import run
-from flashgen.schedule.terms import call, multiple_of, tile
 from flashgen.spec.model import AttentionSpec
 
 PAIRS = {"shape": ["heads", "seqlen_q", "seqlen_k"]}

@@ -32,6 +32,21 @@ def test_every_schedule(spec: AttentionSpec, forward: str, backward: str) -> Non
     assert_right(run(lower_spec(spec, backward).program, SIDES, given | left, check=True), want)
 
 
+@pytest.mark.parametrize("sink", [-2.5e38, LOWEST])
+@pytest.mark.parametrize("schedule", ["flash2", "flash1", "standard", "standard_three_pass"])
+def test_a_row_that_sees_nothing_but_the_least_of_sinks(schedule: str, sink: float) -> None:
+    """In base 2 it would be -inf, as its hidden pairs are: of 20 queries the first 12 see none of 8 keys."""
+    spec = AttentionSpec(
+        name="sunk", head_dim=16, mask="causal", sink="sinks[h]", inputs={"sinks": {"shape": ["heads"]}}
+    )
+    q, k, v = (torch.randn(1, 1, n, 16) for n in (20, 8, 8))
+    given = {"q": q, "k": k, "v": v, "sinks": torch.tensor([sink])}
+    found = run(lower_spec(spec, schedule).program, SIDES, given, check=True)
+    assert (found["o"][:, :, :12] == 0).all()
+    torch.testing.assert_close(found["lse"][:, :, :12], torch.full((1, 1, 12), sink))
+    assert found["o"].isfinite().all()
+
+
 @pytest.mark.parametrize("value", [-1e9, LOWEST, 3e38])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_a_row_of_one_value_weighs_all_keys_alike(value: float, dtype: torch.dtype) -> None:

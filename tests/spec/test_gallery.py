@@ -59,6 +59,8 @@ def test_the_schema_is_a_schema_and_is_not_stale() -> None:
         {"dropout": -0.1},
         {"dropout": "0.1"},
         {"sink": 0.0},
+        {"row": "relu"},
+        {"row": None},
         {"sink": "x" * 5000},
         {"backward": 1},
         {"inputs": {"a1": {"shape": ["heads"], "grad": "yes"}}},
@@ -140,6 +142,7 @@ def test_what_the_gallery_learns() -> None:
         "t5_bias": ["table"],
     }
     assert {n: s.dropout for n, s in specs.items() if s.dropout} == {"gpt2": 0.1}
+    assert {n: s.row for n, s in specs.items() if s.row != "softmax"} == {"sigmoid_attention": "sigmoid"}
     assert {n: s.sink for n, s in specs.items() if s.sink} == {"gpt_oss": "sinks[h]"}
 
 

@@ -65,7 +65,7 @@ def backward_of_moderate(
 ) -> dict[str, Tensor]:
     o, lse, _ = plain_results(spec, q, k, v, inputs)
     given = {"q": q, "k": k, "v": v, **inputs, "o": o, "lse": lse, "do": do, "dlse": dlse}
-    return run(backward(moderate(spec), through_lse=True), SIDES, given)
+    return run(backward(moderate(spec), through="lse"), SIDES, given)
 
 
 @pytest.mark.parametrize("spec", [BIASED, SUNK], ids=["bias", "sink"])

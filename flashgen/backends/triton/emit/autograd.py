@@ -31,9 +31,12 @@ def autograd_facts(forward: Program, backward: Program | None = None) -> dict[st
     seed = next((names.of(t) for t in given if t.role == "seed"), None)
     facts: dict[str, Any] = {"parameters": parameters, "results": results, "seed": seed}
     facts["signature"] = [names.of(t) for t in given if t.role in ("q", "k", "v")]
-    facts["signature"] += ["*", *inputs, *([seed] if seed else []), "return_lse=False"]
+    named = [*inputs, *([seed] if seed else []), *(["return_lse=False"] if results[1:] else [])]
+    facts["signature"] += [*(["*"] if named else []), *named]
     facts["given"] = [*results[:2], *("_" for _ in results[2:])]
-    facts["returns"] = f"({', '.join(results[:2])}) if return_lse else {results[0]}"
+    facts["returns"] = (
+        f"({', '.join(results[:2])}) if return_lse else {results[0]}" if results[1:] else results[0]
+    )
     facts |= {"saved": [], "fixed": [names.of(t) for t in given if t.dtype in ("elem", "acc")], "learned": []}
     if backward is not None:
         facts |= _differentiated(names, parameters, results, backward)
@@ -66,7 +69,10 @@ def _differentiated(
     given = [names.of(t) for t in takes]
     arriving = [n for n in given if n not in parameters and n not in results]
     ours = {names.of(t): t.name for t in takes}
+    # A backward that takes no result has the gradient of the first alone.
     upstream = [next((n for n in arriving if ours[n] == f"d{ours.get(r)}"), "_") for r in results]
+    if not ours.keys() & set(results):
+        upstream[0] = arriving[0]
     assert set(arriving) <= set(upstream), f"nothing gives a backward its {arriving}"
 
     def returned(parameter: str) -> str:
@@ -89,8 +95,8 @@ def _differentiated(
 
 def _note(facts: dict[str, Any], inputs: list[str]) -> str:
     """What ``attention`` gives, in words."""
-    out, lse = facts["results"][:2]
-    words = f"{out} as of ``forward``, or ({out}, {lse})"
+    out, *left = facts["results"][:2]
+    words = f"{out} as of ``forward``" + "".join(f", or ({out}, {lse})" for lse in left)
     if facts["saved"]:
         of = [n for n in facts["parameters"] if n in facts["learned"]]
         constant = f" ({', '.join(facts['constant'])} has no gradient)" if facts["constant"] else ""

@@ -73,7 +73,7 @@ def _header(parts: Sequence[Part], provenance: Provenance, digest: str) -> dict[
     spec = json.loads(provenance.spec_json)
     code = "\n".join(text for p in parts for text in p.kernels)
     said = [f"score {provenance.score}", *([f"mask {provenance.mask}"] if provenance.mask else [])]
-    said += [f"{field} {spec[field]}" for field in ("sink", "dropout") if spec.get(field)]
+    said += [f"{field} {spec[field]}" for field in ("row", "sink", "dropout") if spec.get(field)]
     where = ", ".join(f"{name} = {value}" for name, value in (spec.get("constants") or {}).items())
     facts = [
         ("spec", f"{', '.join(said)}{f', where {where}' if where else ''}"),
