@@ -18,6 +18,7 @@ from flashgen.ir.program import Tile
 from flashgen.plan.model.facts import Axes, BodyFacts, DotFacts, KernelFacts, LoadFacts
 from flashgen.targets.target import Target
 
+from .late_sums import as_printed
 from .plan import KernelPlan, Order
 
 #: Registers beside the tiles. Each 16 bytes a thread copies need a 64-bit address; while there is room,
@@ -117,7 +118,15 @@ def tiling(f: KernelFacts, plan: KernelPlan, dtype: str, target: Target) -> Tili
     sizes = {axis: side(size, sides) for axis, size in f.sizes.items()}
     described = plan.loads == "descriptor"
     return Tiling(
-        f, sizes, plan.num_warps, plan.num_stages, dtype, target, plan.order, described, plan.max_registers
+        as_printed(f, plan),
+        sizes,
+        plan.num_warps,
+        plan.num_stages,
+        dtype,
+        target,
+        plan.order,
+        described,
+        plan.max_registers,
     )
 
 
