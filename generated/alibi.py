@@ -10,16 +10,18 @@ hash      sha256 147d6a2024c144bd830d6d18532664023d085d5f9925f563fa5d1ef158dfc8b
 schedule  flash2: 1 kernel(s)
 plan      alibi_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 128 registers
 schedule  backward_lse: 2 kernel(s)
-plan      alibi_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
+plan      alibi_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, descriptors, at most 128
+          registers
 plan      alibi_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 bbd210f97a5e56543551ee90b984f22fc424f10bf08de08c3128421ec4a850d4
+code      sha256 b6a7e228e0875e1d25451127690c35dd1e5beca60e3f6073113bd3127fe3089e
 """
 
 import torch
 import triton
 import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk", "head_group"])
@@ -220,6 +222,21 @@ def _check_heads(q, k, fixed=None):
         raise ValueError(f"q has {heads[0]} heads and k {heads[1]}; expected {wanted}")
 
 
+def _descriptor(name, x, block):
+    """``x`` for loads of whole tiles of shape ``block``, which the hardware copies (TMA)."""
+    if x.numel() == 0:  # there is no tile to load, and no descriptor of nothing
+        x = x.new_zeros([max(n, 1) for n in x.shape])
+    unit = 16 // x.element_size()
+    strides = [s if n > 1 else unit for n, s in zip(x.shape[:-1], x.stride())]
+    if x.data_ptr() % 16 or any(s <= 0 or s % unit for s in strides):
+        raise ValueError(
+            f"{name} has strides {list(x.stride())} and starts at byte {x.data_ptr() % 16} of 16; "
+            f"expected 0, and multiples of {unit} but for the last stride: pass "
+            f"{name}.clone(memory_format=torch.contiguous_format)"
+        )
+    return TensorDescriptor(x, list(x.shape), [*strides, 1], block)
+
+
 def forward(q, k, v, slopes):
     """q (B, Hq, Nq, 64), k (B, Hkv, Nk, 64), v (B, Hkv, Nk, 64), slopes (Hq) -> o (B, Hq, Nq,
     64), lse (B, Hq, Nq), lse_lo (B, Hq, Nq)."""
@@ -263,8 +280,6 @@ def alibi_bwd_dq(
     do_ptr,
     dlse_ptr,
     q_ptr,
-    k_ptr,
-    v_ptr,
     slopes_ptr,
     o_ptr,
     lse_ptr,
@@ -273,6 +288,8 @@ def alibi_bwd_dq(
     lse_hi_ptr,
     dslopes_rows_ptr,
     dq_ptr,
+    k0_desc,
+    v0_desc,
     stride_do_b,
     stride_do_h,
     stride_do_n,
@@ -281,12 +298,6 @@ def alibi_bwd_dq(
     stride_q_b,
     stride_q_h,
     stride_q_n,
-    stride_k_b,
-    stride_k_h,
-    stride_k_n,
-    stride_v_b,
-    stride_v_h,
-    stride_v_n,
     stride_slopes_h,
     stride_o_b,
     stride_o_h,
@@ -407,16 +418,12 @@ def alibi_bwd_dq(
 
     dq0 = tl.zeros((BLOCK_M, 64), tl.float32)
     dslopes_rows = tl.zeros((BLOCK_M,), tl.float32)
-    k_base = k_ptr + b.to(tl.int64) * stride_k_b + hkv.to(tl.int64) * stride_k_h
-    k0_offsets = k_range[:, None] * stride_k_n + d0[None, :]
-    v_base = v_ptr + b.to(tl.int64) * stride_v_b + hkv.to(tl.int64) * stride_v_h
-    v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     # full tiles: every pair is visible
     for j in range(0, full_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         # P = exp(S - lse)
@@ -429,29 +436,25 @@ def alibi_bwd_dq(
             * 1.4426950408889634
             - lse_lo[:, None]
         )
-        v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
         ds = p * (dp - delta[:, None])
         # dS by slopes
         dslopes_rows_ds = ds * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
+        # what slopes gets
+        dslopes_rows = dslopes_rows + tl.sum(dslopes_rows_ds, axis=1)
         # in the input precision, for the matrix units
         ds_elem = ds.to(q_ptr.dtype.element_ty)
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
-        # what slopes gets
-        dslopes_rows = dslopes_rows + tl.sum(dslopes_rows_ds, axis=1)
 
     # partial tiles: some pairs are hidden
     for j in range(full_hi, partial_hi):
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = tl.load(
-            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
-            mask=k[:, None] < Nk,
-            other=0.0,
-        )
+        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         # pairs that see each other
@@ -470,23 +473,19 @@ def alibi_bwd_dq(
             ),
             0.0,
         )
-        v0 = tl.load(
-            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
-            mask=k[:, None] < Nk,
-            other=0.0,
-        )
+        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 64])
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
         ds = tl.where(visible, p * (dp - delta[:, None]), 0.0)
         # dS by slopes
         dslopes_rows_ds = ds * (k[None, :] + Nq - q[:, None] - Nk).to(tl.float32)
+        # what slopes gets
+        dslopes_rows = dslopes_rows + tl.sum(dslopes_rows_ds, axis=1)
         # in the input precision, for the matrix units
         ds_elem = ds.to(q_ptr.dtype.element_ty)
         # dQ = dQ + dS K
         dq0 = tl.dot(ds_elem, k0, dq0)
-        # what slopes gets
-        dslopes_rows = dslopes_rows + tl.sum(dslopes_rows_ds, axis=1)
 
     # dQ = scale * dQ
     dq0_elem = (dq0 * 0.125).to(q_ptr.dtype.element_ty)
@@ -798,15 +797,14 @@ def backward(do, dlse, q, k, v, slopes, o, lse, lse_lo):
     kv_heads = triton.cdiv(B * Hq, shared)
     groups = max(triton.cdiv(kv_heads, max(8 // shared, 1)), 1)
     head_group = max(triton.cdiv(kv_heads, groups), 1) * shared
-    programs = B * Hq * triton.cdiv(Nq, 128)
+    programs = B * Hq * triton.cdiv(Nq, 64)
     if programs:
         alibi_bwd_dq[(programs,)](
-            do, dlse, q, k, v, slopes, o, lse, lse_lo, delta, lse_hi, dslopes_rows, dq,
+            do, dlse, q, slopes, o, lse, lse_lo, delta, lse_hi, dslopes_rows, dq,
+            _descriptor("k", k, [1, 1, 64, 64]), _descriptor("v", v, [1, 1, 64, 64]),
             do.stride(0), do.stride(1), do.stride(2),
             dlse.stride(0), dlse.stride(1),
             q.stride(0), q.stride(1), q.stride(2),
-            k.stride(0), k.stride(1), k.stride(2),
-            v.stride(0), v.stride(1), v.stride(2),
             slopes.stride(0),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
@@ -816,9 +814,9 @@ def backward(do, dlse, q, k, v, slopes, o, lse, lse_lo):
             dslopes_rows.stride(0), dslopes_rows.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             B, Hq, Hkv, Nq, Nk, head_group,
-            BLOCK_M=128, BLOCK_N=64,
-            num_warps=8,
-            num_stages=3,
+            BLOCK_M=64, BLOCK_N=64,
+            num_warps=4,
+            num_stages=2,
             maxnreg=128,
         )
     # About 8 KV heads are launched together, in even groups.

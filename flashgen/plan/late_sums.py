@@ -8,11 +8,13 @@ and 256); where other blocks fill the gap it lost 3 to 5% (head dim 128).
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from flashgen.expr.nodes import variables
 from flashgen.ir.program import Dot, Kernel, Loop, Map, Program, Reduce, Stmt
 from flashgen.ir.uses import used
 
+from .model.facts import KernelFacts, facts
 from .plan import KernelPlan, Plan
 
 #: Elements of P a thread can hold on to while a dot runs.
@@ -29,8 +31,25 @@ def arrange(program: Program, plan: Plan) -> Program:
 
 
 def _kernel(kernel: Kernel, plan: KernelPlan) -> Kernel:
-    body = (late_sums(s) if wait(plan) and isinstance(s, Loop) else s for s in kernel.body)
-    return replace(kernel, body=tuple(body))
+    return _waiting(kernel) if wait(plan) else kernel
+
+
+def _waiting(kernel: Kernel) -> Kernel:
+    return replace(kernel, body=tuple(late_sums(s) if isinstance(s, Loop) else s for s in kernel.body))
+
+
+def as_printed(f: KernelFacts, plan: KernelPlan) -> KernelFacts:
+    """``f`` with its statements in the order that ``plan`` prints: what is alive where follows from it."""
+    return _late(f) if wait(plan) else f
+
+
+@lru_cache(maxsize=256)
+def _late(f: KernelFacts) -> KernelFacts:
+    kernels = tuple(_waiting(k) for k in f.program.kernels)
+    if kernels == f.program.kernels:
+        return f
+    which = next(i for i, k in enumerate(f.program.kernels) if k is f.kernel)
+    return facts(replace(f.program, kernels=kernels))[which]
 
 
 def wait(plan: KernelPlan) -> bool:

@@ -13,6 +13,7 @@ from flashgen.expr.evaluate import evaluate_python
 from flashgen.expr.nodes import Expr, Var
 from flashgen.ir.dtypes import item_bytes
 from flashgen.ir.program import Tile
+from flashgen.plan.late_sums import as_printed
 from flashgen.plan.plan import KernelPlan
 from flashgen.targets.target import Target
 
@@ -111,7 +112,7 @@ def tiling(f: KernelFacts, plan: KernelPlan, dtype: str, target: Target) -> Tili
     """``f`` with the numbers of ``plan``."""
     sides = dict(plan.sides)
     sizes = {axis: side(size, sides) for axis, size in f.sizes.items()}
-    return Tiling(f, sizes, plan, dtype, target)
+    return Tiling(as_printed(f, plan), sizes, plan, dtype, target)
 
 
 def side(size: Expr, sides: Mapping[str, int]) -> int:
