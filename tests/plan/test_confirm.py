@@ -97,6 +97,7 @@ def test_a_refuted_candidate_sends_the_search_to_the_next(monkeypatch: pytest.Mo
     assert plan.spill_bytes == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "verdict, why",
     [

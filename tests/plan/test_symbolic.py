@@ -48,6 +48,7 @@ def agree(c: Counts, f: Formulas, w: Workload, tile: tuple[int, int], d: int) ->
 EXACT = [("flash2", "window(20, 3)"), ("backward", "causal"), ("standard", None)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule, mask", EXACT)
 def test_exact_formulas_hold_where_nothing_divides(schedule: str, mask: str | None) -> None:
     c = counts(program(40, mask, schedule=schedule))
