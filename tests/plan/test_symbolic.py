@@ -31,7 +31,7 @@ def value(e: sympy.Expr, w: Workload, tile: tuple[int, int], d: int) -> int:
     }
     found = sympy.lambdify([symbol(n) for n in names], e, "math", cse=False)(*names.values())
     assert found == round(found)
-    return round(found)
+    return int(found)
 
 
 def agree(c: Counts, f: Formulas, w: Workload, tile: tuple[int, int], d: int) -> None:
