@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test browser lowest lint format typecheck golden generated schema clean
+.PHONY: help setup demo quick test browser lowest lint format typecheck golden generated schema clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP) ## from a spec to a checked kernel, in under two minutes
 	@$(BIN)/python -m flashgen demo
+
+quick: lint typecheck ## what needs no compiler: under two minutes on two cores, for each change
+	@$(BIN)/python -m pytest -q -n 2 --quick -rfE
 
 test: lint typecheck browser lowest ## everything that CI runs
 	@$(BIN)/python -m pytest -q -n 2

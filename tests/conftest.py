@@ -1,31 +1,63 @@
-"""Shared by all tests: golden files, the ``gpu`` marker and hypothesis profiles.
+"""Shared by all tests: golden files, the ``gpu`` marker, ``--quick`` and hypothesis profiles.
 
 A golden test takes the ``golden`` fixture and calls it with a text. ``pytest --update-golden`` rewrites
 the files; the diff is then read like any other change.
+
+``pytest --quick`` leaves out the tests marked ``slow``, and skips each other test where it compiles or
+starts a process: the compiler's, Triton's interpreter, a browser.
 """
 
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 GOLDEN = Path(__file__).parent / "golden"
 
-_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+_COMMON: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
+}
 settings.register_profile("ci", max_examples=20, derandomize=True, print_blob=True, **_COMMON)
 settings.register_profile("dev", max_examples=30, **_COMMON)
+settings.register_profile("quick", max_examples=10, **_COMMON)
 settings.register_profile("thorough", max_examples=1000, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden from this run")
+    parser.addoption("--quick", action="store_true", help="leave out what is slow or starts a process")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("--quick"):
+        return
+    settings.load_profile("quick")
+    config.option.markexpr = " and ".join(filter(None, [config.option.markexpr, "not slow"]))
+    sys.addaudithook(_start_no_process)
+    if importlib.util.find_spec("triton"):
+        import triton
+
+        triton.compile = _compile_nothing  # compiles long before it starts ptxas
+
+
+def _start_no_process(event: str, args: tuple[object, ...]) -> None:
+    if event == "subprocess.Popen" and "PYTEST_CURRENT_TEST" in os.environ:
+        pytest.skip("starts a process, which --quick leaves out")
+
+
+def _compile_nothing(*args: object, **options: object) -> NoReturn:
+    pytest.skip("compiles, which --quick leaves out")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

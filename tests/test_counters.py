@@ -135,6 +135,7 @@ def test_ratios_are_of_bytes_and_missing_counters_leave_gaps() -> None:
     assert "written to L2 / requested" not in found
 
 
+@pytest.mark.slow
 def test_a_dry_run_writes_what_is_counted_and_modelled(tmp_path: Path) -> None:
     report = bench(Choice(("counters",)), dry_run=True, out=tmp_path)
     assert not report.problems

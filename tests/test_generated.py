@@ -33,6 +33,7 @@ def code(text: str) -> str:
     return "\n".join(line for line in text.split("\n") if not line.startswith("versions "))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_committed_kernel_is_fresh(name: str) -> None:
     path = GENERATED / f"{name}.py"

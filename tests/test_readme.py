@@ -18,6 +18,7 @@ def blocks(path: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), flags=re.M | re.S)
 
 
+@pytest.mark.slow
 def test_the_tour_runs(capsys: pytest.CaptureFixture[str]) -> None:
     space: dict[str, object] = {"__name__": "tour"}
     for block in blocks(ROOT / "README.md", "python"):
@@ -36,6 +37,7 @@ def test_specs_shown_in_documents_are_sound(path: Path) -> None:
             load_spec(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
 def test_tables_are_fresh(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

@@ -90,9 +90,14 @@ def test_a_user_without_a_home_keeps_nothing(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "expanduser", nobody)
     assert not resources.cache_folder().parent.is_dir()
-    made = []
+    made: list[int] = []
+
+    def texts_made() -> dict[str, str]:
+        made.append(1)
+        return {"a.txt": "kept in memory"}
+
     for _ in range(2):
-        _, texts = cache.entry({"what": "homeless"}, lambda: made.append(1) or {"a.txt": "kept in memory"})
+        _, texts = cache.entry({"what": "homeless"}, texts_made)
         assert texts == {"a.txt": "kept in memory"}
     assert len(made) == 1
 

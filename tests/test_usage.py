@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from flashgen.backends.triton.verdict import Verdict
 from flashgen.bench import usage
 from flashgen.bench.usage import Usage, measure, work
 from flashgen.bench.usage_tables import HEAD, csv_text, markdown, rows
 from flashgen.cli.app import app
+from flashgen.plan.backend import Verdict
 from flashgen.plan.plan import Measured
 from flashgen.plan.search import candidates
 from flashgen.spec import load_spec

@@ -115,7 +115,7 @@ _STEPS: dict[str, Step] = {
 #: Of ``IMAD``, those that move or shift: the float pipe does them at full rate.
 _PLAIN_IMAD = (".MOV", ".SHL", ".IADD")
 #: Products of 64 bits, and upper halves of them, at a quarter of the issue rate, during which nothing else is
-#: issued: what drawing random bits takes says so (docs/planner.md); why the issue waits is not documented.
+#: issued: what drawing random bits takes says so (docs/measurements.md); why the issue waits is not known.
 _WIDE_IMAD = (".WIDE", ".HI")
 _WIDE = Step(Pipe.FLOAT, 4 * ISSUE, issue=4 * ISSUE)
 _SHAPE = re.compile(r"\.(\d+)x(\d+)x(\d+)\b")

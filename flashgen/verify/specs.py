@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from flashgen.errors import SpecError
 from flashgen.spec.model import AttentionSpec
-from flashgen.spec.weights import ROWS, WEIGHTS
+from flashgen.spec.weights import ROWS, WEIGHTS, Row
 
 from .atoms import ATOMS, Term, term
 from .case import Case, added_input
@@ -121,7 +121,7 @@ def specs(
     dtypes: tuple[str, ...] = ("fp32", "fp16", "bf16"),
     wide: bool = False,
     training: bool = False,
-    rows: tuple[str, ...] = ROWS,
+    rows: tuple[Row, ...] = ROWS,
 ) -> st.SearchStrategy[AttentionSpec]:
     """Random valid specs; ``wide`` draws the large head dims instead, ``training`` also sinks, dropout and
     learned inputs, and of row functions ``rows``, the first more often."""
@@ -129,7 +129,7 @@ def specs(
 
 
 def _spec(
-    draw: st.DrawFn, dtypes: tuple[str, ...], wide: bool, training: bool, rows: tuple[str, ...]
+    draw: st.DrawFn, dtypes: tuple[str, ...], wide: bool, training: bool, rows: tuple[Row, ...]
 ) -> AttentionSpec:
     dims = st.sampled_from(WIDE_HEAD_DIMS if wide else HEAD_DIMS)
     d_qk = draw(dims)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -45,11 +46,11 @@ def test_a_third_backend_plans_and_prints(name: str, target: Target) -> None:
         assert plan.backend == "listing"
         assert {n for k in plan.kernels for _, n in k.sides} <= set(SIDES)
         assert Plan.from_json(plan.to_json()) == plan
-        proved = confirmed(known.program, target, "bf16", WORK, lambda p, known=known: emit_source(known, p))
+        proved = confirmed(known.program, target, "bf16", WORK, partial(emit_source, known))
         assert proved.kernels == plan.kernels
-        console = Console(file=io.StringIO(), width=200)
-        console.print(explain(known.program, target, "bf16", WORK))
-        assert f"~{REGISTERS} of 255" in console.file.getvalue()
+        said = io.StringIO()
+        Console(file=said, width=200).print(explain(known.program, target, "bf16", WORK))
+        assert f"~{REGISTERS} of 255" in said.getvalue()
         found.append((known, plan))
     source = emit_source(*found[0], *found[1:])
     assert source.text == "\n".join(dump(known.program) for known, _ in found)

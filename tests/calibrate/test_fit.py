@@ -28,6 +28,7 @@ def found() -> Measurements:
     return made(TRUTH | SHARES)
 
 
+@pytest.mark.slow
 def test_known_numbers_are_found_again(found: Measurements) -> None:
     f = fit(load_target("h100"), found)
     for name, value in TRUTH.items():

@@ -100,6 +100,7 @@ def test_two_schedules_at_once_are_none(here: Path) -> None:
     assert not (here / "made").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given",
     [
@@ -127,6 +128,7 @@ def test_a_spec_for_inference_has_no_backward(here: Path, command: str) -> None:
     assert [p.name for p in here.iterdir() if p.name != "cache"] == ["mine.yaml"]
 
 
+@pytest.mark.slow
 def test_by_default_it_is_the_plan_that_calls_run(here: Path) -> None:
     from flashgen.runtime.api import CompiledAttention
     from flashgen.spec.gallery import gallery

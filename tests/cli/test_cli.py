@@ -249,7 +249,7 @@ def test_long_work_says_how_far_it_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(float(s) for s in range(0, 1000, 4))
-    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("flashgen.cli.console.time.monotonic", lambda: next(clock))
     with console.calls("small on cpu", 40) as step:
         for _ in range(42):
             step()

@@ -133,6 +133,7 @@ def words(text: str) -> Counter[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES)
 def test_what_is_shown_wide_stands_whole_in_a_narrow_terminal(name: str) -> None:
     at = TABLES[name]

@@ -8,13 +8,14 @@ import importlib.util
 import json
 import os
 import sys
+from typing import Any
 
 os.environ["TRITON_INTERPRET"] = "1"
 
 import torch
 
 
-def tensors(call: dict) -> list[torch.Tensor]:
+def tensors(call: dict[str, Any]) -> list[torch.Tensor]:
     """Arguments of a call: q is a transposed view, k a slice, inputs as their types ask."""
     torch.manual_seed(call["seed"])
     B, Hq, Hkv, Nq, Nk = (call[n] for n in ("B", "Hq", "Hkv", "Nq", "Nk"))
@@ -40,6 +41,8 @@ def main() -> None:
     for line in sys.stdin:
         job = json.loads(line)
         place = importlib.util.spec_from_file_location("generated", job["module"])
+        assert place is not None
+        assert place.loader is not None
         module = importlib.util.module_from_spec(place)
         place.loader.exec_module(module)
         arguments = tensors(job["call"])

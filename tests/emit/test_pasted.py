@@ -131,7 +131,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[st
         (folder / f"{name}.py").write_text(text(name), encoding="utf-8")
         s, of = spec(name), tensors(name)
         rows = (2, 4, 37)
-        up = {
+        up: dict[str, torch.Tensor | None] = {
             "dout": torch.randn(*rows, 1, dtype=of["q"].dtype).expand(*rows, s.d_v),
             "dlse": torch.randn(4, 1).expand(rows),
         }
@@ -148,7 +148,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[st
     return {name: (given[name], torch.load(folder / f"{name}.out.pt")) for name in FIELDS}
 
 
-def _oracle_arguments(name: str, given: dict[str, Any]) -> tuple[Any, ...]:
+def _oracle_arguments(
+    name: str, given: dict[str, Any]
+) -> tuple[AttentionSpec, torch.Tensor, torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
     return (spec(name), given["q"], given["k"], given["v"], {n: given[n] for n in spec(name).inputs})
 
 

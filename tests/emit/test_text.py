@@ -41,8 +41,8 @@ class Number:
     operand's bits hold the result (which must not wrap), and a literal takes those of what it meets."""
 
     def __init__(self, value: Any, bits: int | None = None) -> None:
-        self.value = value.value if isinstance(value, Number) else value
-        self.bits = value.bits if isinstance(value, Number) and bits is None else bits
+        self.value: Any = value.value if isinstance(value, Number) else value
+        self.bits: int | None = value.bits if isinstance(value, Number) and bits is None else bits
         if self.bits and not -(2 ** (self.bits - 1)) <= self.value < 2 ** (self.bits - 1):
             raise OverflowError(f"{self.value} in {self.bits} bits")
 

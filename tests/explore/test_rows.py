@@ -53,6 +53,7 @@ def test_times_are_the_planners_at_any_sram(target: str, sram: int) -> None:
             assert rows[c.plan].time(sram, asked.target) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sram", [16, 24, 48, 99, 163, 227, 300, 512])
 def test_the_best_of_every_cell_has_its_source(sram: int) -> None:
     stored = {row["name"]: row for row in data("flash2")["kernels"][0]["rows"]}
@@ -95,6 +96,7 @@ def test_no_text_of_a_spec_ends_the_data() -> None:
     assert json.loads(text[start : text.index("</script>", start)]) == json.loads(json.dumps(hostile))
 
 
+@pytest.mark.slow
 def test_a_page_asks_for_nothing_and_stays_small() -> None:
     text = page(data("backward"))
     assert "default-src 'none'" in text
@@ -111,6 +113,7 @@ def test_the_papers_curves_are_theirs() -> None:
     assert known["flash"] / (100 * KIB) == pytest.approx(heads * item * n**2 * d**2 / elements)
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_page_and_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'flashgen[explore]'")
     monkeypatch.setenv("FLASHGEN_CACHE_DIR", str(tmp_path))

@@ -170,7 +170,7 @@ def test_refused(text: str) -> None:
     start = time.process_time()
     for want in ("float", "bool", "int"):
         with pytest.raises(ExprError) as caught:
-            parse(text, SCOPE, want=want)  # type: ignore[arg-type]
+            parse(text, SCOPE, want=want)
         error = caught.value
         assert 0 <= error.offset <= len(text)
         assert 10 < len(error.message) < 700

@@ -23,7 +23,7 @@ from flashgen.expr.text import to_text
 S, X = Var("s", "float"), Var("x", "float")
 VARIABLES = {**SCORE_SCOPE.variables, "x": "float", "c": "bool"}
 INPUTS = {"w": InputType(1, "float"), "n": InputType(1, "int"), "keep": InputType(1, "bool")}
-SCOPE = Scope(VARIABLES, INPUTS, {"cap": 50.0})  # type: ignore[arg-type]
+SCOPE = Scope(VARIABLES, INPUTS, {"cap": 50.0})
 
 #: Every smooth operator, and chains of them, over s and x.
 SMOOTH = [
@@ -154,7 +154,7 @@ def test_every_operator_has_a_case_here() -> None:
     ],
 )
 def test_a_derivative_reads_as_one_would_write_it(text: str, written: str) -> None:
-    scope = Scope({**VARIABLES, "slope": "float"}, INPUTS)  # type: ignore[dict-item]
+    scope = Scope({**VARIABLES, "slope": "float"}, INPUTS)
     assert to_text(derivative(parse(text, scope, want="float"), S)) == written
 
 

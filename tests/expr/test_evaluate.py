@@ -51,12 +51,12 @@ def check(e: Expr) -> None:
     except (ZeroDivisionError, RuntimeError) as error:
         assume("ZeroDivision" not in repr(error))
         raise
-    got = torch.as_tensor(got).broadcast_to(NQ, NK).tolist()
+    found = torch.as_tensor(got).broadcast_to(NQ, NK).tolist()
     for i in range(NQ):
         for j in range(NK):
             at = {**POINT, "q": i, "k": j, "qpos": i + NK - NQ, "s": values["s"][i, j].item()}
             expected = evaluate_python(e, at, number)
-            assert got[i][j] == pytest.approx(expected, rel=1e-9, nan_ok=True)
+            assert found[i][j] == pytest.approx(expected, rel=1e-9, nan_ok=True)
 
 
 @given(expressions("int"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -29,8 +29,8 @@ NAMES = ("a", "b", "c")
 
 def signatures(op: Op) -> list[tuple[Type, ...]]:
     """The argument types to try: numbers as ints and as floats, alone and mixed."""
-    each: list[tuple[Type, ...]] = [("int", "float") if t in ("num", "float") else (t,) for t in op.takes]
-    return list(itertools.product(*each))
+    each = [("int", "float") if t in ("num", "float") else (t,) for t in op.takes]
+    return cast(list[tuple[Type, ...]], list(itertools.product(*each)))
 
 
 CASES = [
@@ -50,7 +50,7 @@ def same(got: Any, expected: Any, exact: bool) -> bool:
         return math.isnan(expected) == math.isnan(got) and (
             math.isnan(expected) or got == expected or math.isclose(got, expected, rel_tol=1e-13)
         )
-    return (type(got) is type(expected) and got == expected) or (got != got and expected != expected)
+    return bool((type(got) is type(expected) and got == expected) or (got != got and expected != expected))
 
 
 @pytest.mark.parametrize("op, types", CASES)

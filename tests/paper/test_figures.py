@@ -75,6 +75,7 @@ def tables_of(html: str) -> dict[str, list[list[str]]]:
     return {name: rows[1:] for name, rows in parser.found.items()}
 
 
+@pytest.mark.slow
 def test_page_and_csv_show_every_number_of_every_table() -> None:
     sections = [figure(name) for name in FIGURES]
     made = files(sections)

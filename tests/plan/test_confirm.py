@@ -12,12 +12,13 @@ from rich.console import Console
 
 from flashgen.backends.triton import verdict
 from flashgen.backends.triton.smem import smem_bytes
-from flashgen.backends.triton.verdict import Verdict, compiled, job
+from flashgen.backends.triton.verdict import compiled, job
 from flashgen.driver import lower_spec
 from flashgen.errors import CannotRun, PlanError
 from flashgen.explain.overruled import overruled
 from flashgen.ir.workload import Workload
 from flashgen.plan import confirm
+from flashgen.plan.backend import Verdict
 from flashgen.plan.confirm import confirmed, proved, ranking, rankings, verdicts
 from flashgen.plan.model.facts import facts
 from flashgen.plan.model.tiling import tiling
@@ -63,12 +64,12 @@ def test_shared_memory_is_what_the_compiler_takes(
     for p, said in zip(plans, verdicts(of.program, plans, 0, gpu, lambda p: module(of, p)), strict=True):
         k = p.kernels[0]
         t = tiling(facts(of.program)[0], k, dtype, gpu)
-        assert said.measured is not None, verdict.error
+        assert said.measured is not None, said.error
         assert said.measured.smem_bytes == smem_bytes(t), str(k)
         assert 32 <= said.measured.registers <= 255
 
 
-def fake(answers: dict[tuple[int, int], Verdict], calls: list[Any], otherwise: Verdict) -> Any:
+def fake(answers: dict[tuple[int, ...], Verdict], calls: list[Any], otherwise: Verdict) -> Any:
     """``verdicts`` that answers by tile sides."""
 
     def say(program: Any, plans: list[Plan], kernel: int, *rest: Any) -> list[Verdict]:
@@ -99,6 +100,7 @@ def test_a_refuted_candidate_sends_the_search_to_the_next(monkeypatch: pytest.Mo
     assert plan.spill_bytes == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "verdict, why",
     [
@@ -184,7 +186,8 @@ def test_refusals_are_few_and_told_as_they_come(
 
 def test_the_compiler_is_not_asked_where_nothing_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     of, gpu = lowered(64), load_target("h100", 2048)
-    monkeypatch.setattr(confirm, "verdicts", fake({}, calls := [], Verdict(None, "boom")))
+    calls: list[Any] = []
+    monkeypatch.setattr(confirm, "verdicts", fake({}, calls, Verdict(None, "boom")))
     with pytest.raises(PlanError) as with_compiler:
         confirmed(of.program, gpu, "bf16", W, lambda p: module(of, p))
     with pytest.raises(PlanError) as without:

@@ -136,6 +136,7 @@ def test_the_command_explains_a_spec_of_the_gallery() -> None:
     assert max(map(len, done.output.splitlines())) <= 80, "wrapped at the console's width"
 
 
+@pytest.mark.slow
 def test_visited_tiles_are_those_of_the_axis_that_a_kernel_loops_over() -> None:
     def visited(name: str, *options: str) -> list[str]:
         done = CliRunner().invoke(app, ["explain", name, "--backward", "--seqlen", "4096", *options])
@@ -167,6 +168,7 @@ def test_the_command_answers_mistakes(options: list[str], said: str) -> None:
     assert said in done.stderr.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_bytes_without_a_closed_form_are_printed_as_the_sum_they_are() -> None:
     def said(name: str) -> str:
         return CliRunner().invoke(app, ["explain", name, "--seqlen", "1000"]).stdout

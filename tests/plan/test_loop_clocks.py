@@ -9,12 +9,13 @@ from io import StringIO
 import pytest
 from rich.console import Console, RenderableType
 
-from flashgen.backends.triton.verdict import Verdict, job
 from flashgen.backends.triton.verdict import compiled as ask
+from flashgen.backends.triton.verdict import job
 from flashgen.driver import emit_source, lower_spec, plan_for
 from flashgen.explain.words import explain
 from flashgen.ir.workload import Workload
 from flashgen.plan import loop_clocks
+from flashgen.plan.backend import Verdict
 from flashgen.plan.confirm import judged
 from flashgen.plan.loop_clocks import simulated
 from flashgen.plan.model.cost import kernel_cost

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from flashgen.backends.triton.miscompiled import wrong_operands
-from flashgen.backends.triton.verdict import Verdict, compiled, job
+from flashgen.backends.triton.verdict import compiled, job
 from flashgen.driver import emit_source, lower_spec, plan_for
 from flashgen.ir.workload import Workload
+from flashgen.plan.backend import Verdict
 from flashgen.plan.plan import Plan
 from flashgen.spec.model import AttentionSpec
 from flashgen.targets.target import load_target

@@ -34,6 +34,7 @@ def line(plan: Plan) -> str:
     return f"{kernels}; {plan.smem_bytes} B; reverse {','.join(order.reverse) or '-'}, group {order.group}"
 
 
+@pytest.mark.slow
 def test_plans_of_head_dims(golden: Callable[..., None]) -> None:
     rows = [
         f"{target} {dtype} d{d} {mask or 'full'}: {line(choose(program(d, mask), target, dtype))}"
@@ -55,6 +56,7 @@ def test_every_target_has_a_plan(target: str, mask: str | None) -> None:
             assert Plan.from_json(plan.to_json()) == plan
 
 
+@pytest.mark.slow
 @given(
     sram=st.integers(1, 400_000),
     d=st.sampled_from(sorted(SMALLEST)),
@@ -107,6 +109,7 @@ def test_causal_rows_run_longest_first_with_heads_grouped() -> None:
     assert choose(program(128), "h100").kernels[0].order.reverse == ()
 
 
+@pytest.mark.slow
 @given(st.integers(0, 4), st.sampled_from([1, 2, 4]), st.integers(1, 8), st.integers(0, 1 << 20))
 def test_heads_are_grouped_evenly_with_those_that_share_k_and_v(
     b: int, hkv: int, share: int, nk: int
@@ -119,6 +122,7 @@ def test_heads_are_grouped_evenly_with_those_that_share_k_and_v(
     assert groups <= 1 or groups * group - b * hkv * share < groups * share, "the last group is as large"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", ["", "causal"])
 def test_variants_are_few_and_serve_every_workload(mask: str) -> None:
     p = program(64, mask) if mask else program(64)
@@ -140,6 +144,7 @@ def test_what_the_compiler_says_decides() -> None:
     assert best(p, plans, LONG, spilling) != first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("head_dim", "dropout", "w"), [(128, 0.0, LONG), (64, 0.1, Workload(4, 32, 32, 4096, 4096))]
 )

@@ -94,6 +94,7 @@ def test_fp32_lanes_hold_both_computed_operands() -> None:
     assert smem_bytes(tiling(f, plan, "fp32", load_target("h100"))) == 106_752  # as Triton 3.6 takes it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["flash2", "backward"])
 @pytest.mark.parametrize("target", ["h100", "a100", "rtx3090", "t4"])
 def test_the_smallest_shared_memory_named_works(schedule: str, target: str) -> None:

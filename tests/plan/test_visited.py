@@ -28,14 +28,15 @@ def of(mask: str, length: int = LENGTH, **inputs: object) -> Visited:
 def test_the_count_is_that_of_tiles_with_a_visible_pair(mask: str) -> None:
     spec = AttentionSpec(name="masked", head_dim=64, mask=mask)
     q, k = torch.arange(LENGTH)[:, None], torch.arange(LENGTH)
-    values = {"q": q, "k": k, "qpos": q, "Nq": LENGTH, "Nk": LENGTH}
+    values: dict[str, torch.Tensor | int] = {"q": q, "k": k, "qpos": q, "Nq": LENGTH, "Nk": LENGTH}
     assert spec.mask_expr is not None
     seen = evaluate_torch(spec.mask_expr, values, lambda *_: 0, torch.float64)
     assert isinstance(seen, torch.Tensor)
     tiles = [[x.any().item() for x in row.split(SIDE, 1)] for row in seen.split(SIDE)]
     found = of(mask)
     assert (found.visited, found.tiles) == (sum(map(sum, tiles)), 64)
-    assert found.free == found.inputs == ()
+    assert found.free == ()
+    assert found.inputs == ()
 
 
 def test_documents_give_no_bounds() -> None:

@@ -26,6 +26,7 @@ SEEDS = (0, 2**32 - 1, 2**32, 2**63 - 1)
 TILES = ((16, 16), (16, 64), (64, 32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("tile", TILES, ids=str)
 def test_the_program_drops_what_the_definition_says(tile: tuple[int, int], seed: int) -> None:

@@ -25,6 +25,7 @@ def close(got: Tensor, true: Tensor, bound: float = 2e-13) -> None:
     torch.testing.assert_close(got, true, rtol=0, atol=bound * largest, equal_nan=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["flash2", "standard", "flash1"])
 @settings(max_examples=8)
 @given(data=st.data())

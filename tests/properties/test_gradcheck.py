@@ -43,6 +43,7 @@ SPECS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPECS)
 def test_gradients_are_those_of_the_results(name: str) -> None:
     spec = AttentionSpec(name="checked", head_dim=8, **SPECS[name])

@@ -90,6 +90,7 @@ def test_every_layout_of_the_arriving_gradient(agrees, layout: str) -> None:
     assert check_gradients(CAUSAL, Case(2, 4, 2, 20, 20, "fp16", dout=layout)) == []
 
 
+@pytest.mark.slow
 def test_every_layout_of_every_tensor_as_a_user_calls() -> None:
     for layouts in product(LAYOUTS, repeat=3):
         assert check_gradients(CAUSAL, Case(2, 2, 1, 9, 20, layouts=layouts, dout=layouts[0])) == []

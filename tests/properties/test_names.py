@@ -150,6 +150,7 @@ def test_a_call_and_its_kernels_mean_the_same_tensors(names: tuple[str, ...], sc
     assert [called[n] for n in p.results] == results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", range(0, len(words()), 14))
 def test_every_word_of_generated_code_is_free(start: int) -> None:
     names = words()[start : start + 14]

@@ -22,6 +22,7 @@ def test_the_program_agrees_with_the_oracle_on_every_tile_size(data: st.DataObje
     assert check_gradients(spec, case, program_backward(case.tile)) == []
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(st.data())
 def test_what_a_user_calls_agrees_with_the_oracle(data: st.DataObject) -> None:

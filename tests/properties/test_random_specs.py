@@ -39,6 +39,7 @@ def test_large_and_odd_head_dims(data: st.DataObject) -> None:
     assert check(spec, case, program(case.tile)) == []
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_the_mask_comes_out_bit_by_bit(data: st.DataObject) -> None:
     spec = data.draw(specs(("fp32", "fp16")))

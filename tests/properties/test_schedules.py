@@ -27,6 +27,7 @@ PADDED = AttentionSpec(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", FORWARD)
 @settings(max_examples=20)
 @given(data=st.data())
@@ -36,6 +37,7 @@ def test_results_agree_with_the_oracle(schedule: str, data: st.DataObject) -> No
     assert check(spec, case, schedule=schedule) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", BACKWARD)
 @settings(max_examples=12)
 @given(data=st.data())

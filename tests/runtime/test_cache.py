@@ -106,6 +106,7 @@ def test_processes_share_a_cache(place: Path) -> None:
     assert not [p for p in place.rglob(".*") if p.is_file()], "temporary files stay behind"
 
 
+@pytest.mark.slow
 def test_two_specs_that_differ_in_a_constant_have_two_kernels(place: Path) -> None:
     one, two = (plain(score="c * s", constants={"c": c}) for c in (2.0, 3.0))
     a, b = (flashgen.compile(s, "h100").source() for s in (one, two))
@@ -114,6 +115,7 @@ def test_two_specs_that_differ_in_a_constant_have_two_kernels(place: Path) -> No
     assert flashgen.compile(one, "h100").source().text == a.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["h100", "a100"])
 @pytest.mark.parametrize("dtype", ["bf16", "fp32"])
 def test_a_generated_module_stands_in_the_cache(place: Path, target: str, dtype: str) -> None:

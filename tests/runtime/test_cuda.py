@@ -68,6 +68,7 @@ def attention(spec: flashgen.AttentionSpec) -> CudaAttention:
     return CudaAttention(spec.canonical_json())
 
 
+@pytest.mark.slow
 def test_a_launch_gets_every_pointer_stride_and_length(device: Device) -> None:
     q, k, v = (t.bfloat16() for t in qkv(dv=24))
     inputs = inputs_of_biased(q, k)
@@ -85,6 +86,7 @@ def test_a_launch_gets_every_pointer_stride_and_length(device: Device) -> None:
     assert (out.shape, lse.shape, lse.dtype) == ((2, 4, 9, 24), (2, 4, 9), torch.float32)
 
 
+@pytest.mark.slow
 def test_a_layout_is_prepared_once(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     attn, prepared = attention(plain()), []
     prepare = attn._prepare
@@ -110,6 +112,7 @@ def test_a_new_length_builds_nothing(device: Device) -> None:
     assert len(device.built) == built
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [0, 1, 8])
 def test_alignment_is_told_apart(device: Device, shift: int) -> None:
     attn = attention(plain())
@@ -185,6 +188,7 @@ def test_checks_come_before_everything(device: Device) -> None:
     assert not device.built
 
 
+@pytest.mark.slow
 def test_results_lie_as_q_does(device: Device) -> None:
     q, k, v = (t.transpose(1, 2).contiguous().transpose(1, 2) for t in qkv())
     out, _ = attention(plain())(q, k, v)

@@ -43,6 +43,7 @@ def kinds(given: dict[str, torch.Tensor]) -> dict[str, Kind]:
     return {n: kind(n, t, free=n in ("slopes", "bias", "lengths")) for n, t in given.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [plain, biased])
 def test_a_kernel_compiles_for_a_gpu_that_is_not_here(spec: object) -> None:
     backends = pytest.importorskip("triton.backends.compiler")
@@ -64,6 +65,7 @@ def test_what_is_compiled_without_tensors_is_what_a_call_on_contiguous_ones_comp
     assert specialise(args, contiguous(lower_spec(made).program, "bf16")) == specialise(args, kinds(given))
 
 
+@pytest.mark.slow
 def test_lengths_change_nothing_that_is_compiled_in() -> None:
     """Over many lengths, and lengths only, a kernel has one specialisation (inputs without a k dim)."""
     spec = plain(score="s + slopes[h]", inputs={"slopes": {"shape": ["heads"]}})
@@ -76,6 +78,7 @@ def test_lengths_change_nothing_that_is_compiled_in() -> None:
     assert len(seen) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_loops_use_descriptors_only_where_all_that_they_read_by_them_is_describable(schedule: str) -> None:
     spec = plain(dropout=0.1)

@@ -200,6 +200,7 @@ def test_backward_of_a_new_length_is_not_compiled_anew() -> None:
     assert runs[-1] == 1
 
 
+@pytest.mark.slow
 def test_opcheck_of_the_forward() -> None:
     q, k, v, *listed = call().values()
     for t in (q, k, v, *listed[:2]):

@@ -76,6 +76,7 @@ def test_exports(layer: type[torch.nn.Module], strict: bool) -> None:
         torch.testing.assert_close(exported(*tensors(keep)), layer()(*tensors(keep)), atol=0, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer,dynamic", [(Kept, True), (Rearranged, None), (Shortened, None)])
 def test_compiles_whole_with_gradients(layer: type[torch.nn.Module], dynamic: bool | None) -> None:
     module, graphs = layer(), []

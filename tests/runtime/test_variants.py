@@ -36,6 +36,7 @@ def of_a_call(schedule: str, text: str) -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", [s for s in SCHEDULES if not s.endswith("_lse")])
 def test_a_call_of_every_schedule_has_its_variant(schedule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Asked] = []

@@ -85,4 +85,5 @@ def assert_right(got: dict[str, Tensor], want: dict[str, Tensor]) -> None:
     """Every result that is there, to fp32's precision."""
     for name, x in got.items():
         if name in want:
-            torch.testing.assert_close(x, want[name], atol=2e-5, rtol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
+            said = f"{name}: {{}}".format
+            torch.testing.assert_close(x, want[name], atol=2e-5, rtol=2e-5, msg=said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pytest
@@ -14,6 +15,7 @@ from flashgen.expr.parse import parse
 from flashgen.expr.scope import InputType, Scope
 from flashgen.expr.terms import index
 from flashgen.ir.attention import close
+from flashgen.ir.program import Range
 from flashgen.schedule.domains import Solver, Visible, solve, tiles
 
 NAMES = ("b", "h", "hkv", "q", "k", "qpos", "Nq", "Nk")
@@ -48,7 +50,11 @@ def atoms() -> st.SearchStrategy[str]:
 
 def twice() -> st.SearchStrategy[str]:
     """One set of keys, written in two ways."""
-    pairs = ["k < len[b]", "k < min(len[b], Nk)"], ["k <= q + h", "k <= h + q"], ["k >= q", "~(q > k)"]
+    pairs: tuple[list[str], ...] = (
+        ["k < len[b]", "k < min(len[b], Nk)"],
+        ["k <= q + h", "k <= h + q"],
+        ["k >= q", "~(q > k)"],
+    )
     pairs += ["k <= qpos", "k <= Nk - Nq + q"], ["k > 3 + start[b]", "start[b] - k + 3 < 0"]
     return st.sampled_from(pairs).flatmap(st.permutations).map(lambda p: f"(({p[0]}) | ({p[1]}))")
 
@@ -83,8 +89,8 @@ class Case:
         known = {"Nq": self.Nq, "Nk": self.Nk, "b": self.b, "h": self.h, "hkv": self.h}
         sides = {"BLOCK_M": self.BLOCK_M, "BLOCK_N": self.BLOCK_N}
 
-        def read(r: Read, at: tuple[int, ...]) -> int:
-            return DATA[r.name][at[0]]
+        def read(r: Read, at: tuple[bool | int | float, ...]) -> int:
+            return DATA[r.name][int(at[0])]
 
         return evaluate_python(e, known | sides | values, read)
 
@@ -93,10 +99,12 @@ class Case:
 
     def numbers(self, found: Visible, side: str, **tile: int) -> tuple[list[int], list[int]]:
         full, partial = tiles(found, index(side))
-        return tuple(
-            [j for r in ranges for j in range(int(self.value(r.lo, **tile)), int(self.value(r.hi, **tile)))]
-            for ranges in (full, partial)
-        )
+
+        def listed(ranges: Iterable[Range]) -> list[int]:
+            ends = [(int(self.value(r.lo, **tile)), int(self.value(r.hi, **tile))) for r in ranges]
+            return [j for lo, hi in ends for j in range(lo, hi)]
+
+        return listed(full), listed(partial)
 
 
 def cases() -> st.SearchStrategy[Case]:

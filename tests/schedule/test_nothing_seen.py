@@ -70,6 +70,7 @@ def test_the_generated_kernels_say_so_too(name: str) -> None:
     assert check_gradients(spec(name), CASE, "triton-interpreted") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPECS)
 def test_it_is_planned_and_printed(name: str) -> None:
     attention = flashgen.compile(spec(name), "cpu")

@@ -44,6 +44,7 @@ def test_a_wrong_name_lists_the_schedules() -> None:
         program("causal", "flash3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_every_schedule_has_a_module(schedule: str) -> None:
     text = flashgen.compile(GALLERY["causal"], "cpu").source("h100", schedule=schedule).text

@@ -68,6 +68,7 @@ SLOW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", SLOW.values(), ids=SLOW.keys())
 def test_no_mask_takes_long(text: str) -> None:
     """No search explodes, and bounds that a person could read."""
@@ -85,6 +86,7 @@ def test_giving_up_is_sound(text: str) -> None:
     check(Case(mask, 33, 33, 16, 32), "q")
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(masks(max_leaves=12))
 def test_no_drawn_mask_takes_long(text: str) -> None:

@@ -95,7 +95,7 @@ def test_a_field_is_no_argument_of_a_call() -> None:
 
 def test_a_required_field_under_another_word_is_one_mistake() -> None:
     with pytest.raises(SpecError) as caught:
-        AttentionSpec(name="words", head_size=64)
+        AttentionSpec(name="words", head_size=64)  # type: ignore[call-arg]
     ((_, said),) = caught.value.problems
     assert said == "unknown field 'head_size': write `head_dim: 64`"
 

@@ -8,7 +8,7 @@ and causal attention on H100, with the compiler's registers and spills: 2,098 ti
 (head dims 32 to 256, lengths 512 to 8,192) and those of 12 backward cases (head dims 64 to 256). What is
 least is how predictions of a case's fast tilings differ from each other more than their times do. On the
 forward cases the chosen tiling is 1.4% slower than the fastest in the geometric mean, 5.7% at worst. How
-other specs fare stands in docs/planner.md.
+other specs fare stands in docs/measurements.md.
 """
 
 from __future__ import annotations
