@@ -13,7 +13,7 @@ from rich.console import Console
 from flashgen.backends.triton import verdict
 from flashgen.backends.triton.smem import smem_bytes
 from flashgen.backends.triton.verdict import compiled, job
-from flashgen.driver import lower_spec
+from flashgen.driver import lower_spec, schedules_of
 from flashgen.errors import CannotRun, PlanError
 from flashgen.explain.overruled import overruled
 from flashgen.ir.workload import Workload
@@ -204,10 +204,16 @@ def test_a_target_whose_code_has_no_matrix_units_has_a_plan_that_compiles() -> N
     assert plan.kernels[0].num_stages == 1, "there is nothing to pipeline with"
 
 
-@pytest.mark.parametrize("schedule", ["flash2", "backward", "backward_lse"])
 @pytest.mark.parametrize("name", gallery())
-def test_every_kernel_of_the_gallery_can_be_handed_to_the_compiler(name: str, schedule: str) -> None:
-    of, gpu = lower_spec(load_spec(gallery()[name]), schedule), load_target("h100")
+@pytest.mark.parametrize("lse", [False, True])
+def test_every_kernel_of_the_gallery_can_be_handed_to_the_compiler(name: str, lse: bool) -> None:
+    spec = load_spec(gallery()[name])
+    for schedule in schedules_of(spec) if lse else ("backward",):
+        _is_handed(spec, schedule)
+
+
+def _is_handed(spec: AttentionSpec, schedule: str) -> None:
+    of, gpu = lower_spec(spec, schedule), load_target("h100")
     sides = (("BLOCK_M", 64), ("BLOCK_N", 64))
     kernels = tuple(KernelPlan(sides, 4, 2, order_of(f)) for f in facts(of.program))
     plan = Plan(schedule, "h100", "bf16", kernels, 0, 0, 0.0)

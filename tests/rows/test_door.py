@@ -13,7 +13,7 @@ import torch
 from flashgen.driver import SCHEDULES, Lowered, emit_source, plan_for
 from flashgen.expr.nodes import Call, Expr, real, substitute
 from flashgen.expr.terms import call, tile
-from flashgen.ir import interpret
+from flashgen.interpret import run as interpret
 from flashgen.ir.attention import AttentionIR, lower
 from flashgen.ir.live import live
 from flashgen.ir.names import marked, settled

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flashgen.driver import lower_spec
-from flashgen.ir import interpret
+from flashgen.interpret import run as interpret
 from flashgen.spec.model import AttentionSpec
 from tests.rows.merging import merging
 
