@@ -14,11 +14,9 @@ from flashgen.ir.program import Load, Loop, Program, statements
 from flashgen.schedule.pieces import pieces
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
-from flashgen.spec.weights import WEIGHTS
+from tests.rows.schedules import schedules
 
 GALLERY = gallery()
-#: Schedules that need what softmax divides by.
-OF_SOFTMAX = {"flash1", "standard", "standard_three_pass"}
 
 
 def program(name: str, schedule: str = "flash2") -> Program:
@@ -56,9 +54,7 @@ def test_every_schedule_has_a_module(schedule: str) -> None:
 def test_every_variant_has_every_schedule(name: str, schedule: str) -> None:
     """Lowering verifies each level, so this is a proof that names, axes and types fit. What a row function
     has not is refused."""
-    weights = WEIGHTS[load_spec(GALLERY[name]).row]
-    of_sums = schedule.endswith("_lse") or schedule in OF_SOFTMAX
-    if of_sums and "lse" not in weights.left:
+    if schedule not in schedules(load_spec(GALLERY[name])):
         with pytest.raises(PlanError, match=r"leaves no lse|an algorithm of softmax"):
             program(name, schedule)
         return

@@ -35,7 +35,7 @@ SPECS = (LOCAL, PADDED, CAPPED)
 
 @given(st.data())
 def test_an_honest_implementation_passes_on_random_specs_and_cases(data: st.DataObject) -> None:
-    spec = data.draw(specs())
+    spec = data.draw(specs(rows=("softmax",)))
     case = data.draw(cases(spec, spec.dtypes, 130))
     assert check(spec, case, flash) == []
 

@@ -49,7 +49,7 @@ SHOWN_BY = (
 
 @given(st.data())
 def test_an_honest_backward_passes_on_random_specs_and_cases(data: st.DataObject) -> None:
-    spec = data.draw(specs(ALL, training=True))
+    spec = data.draw(specs(ALL, training=True, rows=("softmax",)))
     case = data.draw(cases(spec, ALL, 130))
     assert check_gradients(spec, case, flash_backward) == []
 
