@@ -113,7 +113,7 @@ def _kernel(
         _formulas(t, best, cost, w),
         *([_title("Requested bytes, at all lengths"), Text(long)] if (long := sum_text(t)) else []),
         _title("Clocks of one pass of a loop: by cause, a block alone; together, its part of a shared SM"),
-        *_passes(f, best, cost),
+        _passes(f, cost),
         _title("Loops and their domains"),
         _domains(f, t, cost, w),
         _title(NEXT_CONFIRMED if best.measured else "Next best"),
@@ -196,17 +196,12 @@ def _formulas(t: Tiling, best: Candidate, cost: Cost, w: Workload) -> Grid:
     return _table(("", "value", "formula"), rows)
 
 
-def _passes(f: KernelFacts, best: Candidate, cost: Cost) -> Iterator[RenderableType]:
+def _passes(f: KernelFacts, cost: Cost) -> RenderableType:
     rows = []
     for loop, p in zip(f.loops, cost.passes, strict=True):
         clocks = [f"{x:,.0f}" for x in (*pass_clocks(p), p.clocks(cost.per_sm))]
         rows.append((f"{loop.mask} tiles", *clocks))
-    yield _table(("loop", *PASS_CAUSES, "together"), rows)
-    codes = zip(f.loops, best.measured.loops if best.measured else (), strict=False)
-    told = [f"{loop.mask} tiles {code.share(cost.per_sm):,.0f}" for loop, code in codes if code]
-    if told:
-        words = "these are estimates; by the compiled code, of which the predicted time is made, together:"
-        yield Text(f"{words} {', '.join(told)}")
+    return _table(("loop", *PASS_CAUSES, "together"), rows)
 
 
 def pass_clocks(p: Pass) -> tuple[float, ...]:

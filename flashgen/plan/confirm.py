@@ -1,8 +1,7 @@
 """Plans are proved before they are used: candidates are compiled for the target, without that GPU.
 
 The compiler's shared memory, registers and spills replace the predictions, and times are predicted anew
-from them, on Hopper with the clocks that its loops take by their instructions. A candidate it refuses, or
-that does not fit, sends the search to the next.
+from them. A candidate it refuses, or that does not fit, sends the search to the next.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from flashgen.plan.model.facts import facts
 from flashgen.size import show_size
 from flashgen.targets.target import Target
 
-from .loop_clocks import simulated
 from .plan import MAX_SPILL_BYTES, KernelPlan, Plan
 from .resources import tiling
 from .search import Candidate, best_of, candidates, check_dtype, choose, make_plan
@@ -68,7 +66,6 @@ def judged(
         why = f"spills {m.spill_bytes} bytes a thread, {allowed} are allowed"
         return replace(c, cost=None, rejected=why, refused=True)
     t = tiling(facts(program)[kernel], c.plan, dtype, target)
-    m = simulated(t, m, verdict.loops)
     return replace(c, measured=m, cost=kernel_cost(t, w, m))
 
 

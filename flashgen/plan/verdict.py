@@ -24,7 +24,6 @@ from flashgen.targets.target import Target
 from flashgen.toolchain import cache_for_triton, need_triton, triton_version
 
 from .plan import Measured, Plan
-from .sass import Instruction, from_lists
 from .specialise import Argument, contiguous, specialise
 
 #: Seconds one compile may take: 256-row fp32 tiles can need a minute.
@@ -55,7 +54,6 @@ class Verdict:
 
     measured: Measured | None
     error: str = ""
-    loops: tuple[tuple[Instruction, ...], ...] = ()  # of the code, where it is NVIDIA's
 
 
 def job(program: Program, module: Module, kernel: int, plan: Plan, target: Target) -> dict[str, Any]:
@@ -88,7 +86,7 @@ def compiled(work: Mapping[str, Any]) -> Verdict:
     if "error" in known:
         return Verdict(None, str(known["error"]))
     numbers = Measured(known["smem_bytes"], known["registers"], known["spill_bytes"])
-    return Verdict(numbers, loops=from_lists(known["loops"]))
+    return Verdict(numbers)
 
 
 def _run(work: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,7 +117,7 @@ def _run(work: Mapping[str, Any]) -> dict[str, Any]:
 
 def _key(work: Mapping[str, Any]) -> str:
     # The version of the rules here is part of the key: a verdict's fields may change.
-    text = json.dumps([3, triton_version(), work], sort_keys=True)
+    text = json.dumps([4, triton_version(), work], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -10,12 +10,12 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from flashgen.ir.workload import Workload
-from flashgen.plan.plan import Measured, Plan, loop_clocks, measured_near
+from flashgen.plan.plan import Measured, Plan, measured_near
 
 from .cache import entry
 from .record import Record, record, texts
@@ -161,39 +161,25 @@ def confirmed_us(spec: str, plan: Plan, kernel: int, compiled: Measured) -> floa
     return kernel_us(lowered(spec, plan.schedule).program, plan, kernel, plan.workload, compiled)
 
 
-def examined(spec: str, plan: Plan, kernel: int, compiled: Measured, cubin: bytes) -> Measured | str:
-    """``compiled`` with the clocks of the kernel's loops by its code (``loop_clocks``), or what is wrong with
-    that code (``miscompiled``). Kept in the cache."""
+def unsound(target: str, code: bytes) -> str:
+    """What is wrong with compiled code (a cubin) that no message says (``miscompiled``); nothing: ``""``.
+    Kept in the cache."""
     from flashgen.targets.target import load_target
 
-    target = load_target(plan.target)
-    if target.matrix != "wgmma":
-        return compiled
+    if load_target(target).matrix != "wgmma":
+        return ""
 
     def make() -> dict[str, str]:
         from flashgen.plan.compiler import disassembled
-        from flashgen.plan.loop_clocks import simulated
         from flashgen.plan.miscompiled import wrong_operands
-        from flashgen.plan.model.facts import facts
-        from flashgen.plan.resources import tiling
-        from flashgen.plan.sass import inner_loops
 
-        code, program = disassembled(cubin), lowered(spec, plan.schedule).program
-        t = tiling(facts(program)[kernel], plan.kernels[kernel], plan.dtype, target)
-        loops = [c and asdict(c) for c in simulated(t, compiled, inner_loops(code)).loops]
-        return {"code.json": json.dumps({"wrong": wrong_operands(code), "loops": loops})}
+        return {"wrong.json": json.dumps(wrong_operands(disassembled(code)))}
 
-    asked = {"what": "code", "spec": spec, "schedule": plan.schedule, "dtype": plan.dtype, "kernel": kernel}
-    asked |= {"target": plan.target, "plan": asdict(plan.kernels[kernel]), "compiled": asdict(compiled)}
-    asked |= {"code": hashlib.sha256(cubin).hexdigest()}
     try:
-        _, files = entry(asked, make)
+        _, files = entry({"what": "code", "code": hashlib.sha256(code).hexdigest()}, make)
     except (OSError, subprocess.SubprocessError):  # no disassembler here
-        return compiled
-    found = json.loads(files["code.json"])
-    if found["wrong"]:
-        return str(found["wrong"])
-    return replace(compiled, loops=loop_clocks(found["loops"]))
+        return ""
+    return str(json.loads(files["wrong.json"]))
 
 
 @lru_cache(maxsize=1024)

@@ -69,7 +69,7 @@ def test_a_gpu_that_nothing_compiles_for_is_refused_with_the_reason(name: str, a
 
 
 @pytest.mark.parametrize("partial", [False, True])
-@pytest.mark.parametrize("name, misspelt", [("clock", "clokc"), ("boost", "bost")])
+@pytest.mark.parametrize("name, misspelt", [("clock", "clokc"), ("bf16_rate", "bf61_rate")])
 def test_a_misspelt_number_is_named(tmp_path: Path, name: str, misspelt: str, partial: bool) -> None:
     text = (folder("specs") / "targets" / "h100.yaml").read_text(encoding="utf-8")
     path = tmp_path / "mine.yaml"
