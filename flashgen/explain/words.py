@@ -18,14 +18,14 @@ from flashgen.expr.nodes import variables
 from flashgen.expr.text import to_text
 from flashgen.grid import Grid, Prose, grid
 from flashgen.ir.program import Program, Scalar, statements
-from flashgen.ir.workload import Workload
+from flashgen.ir.workload import LONG, Workload
 from flashgen.plan.model.cost import Cost, kernel_cost
 from flashgen.plan.model.facts import KernelFacts, facts
 from flashgen.plan.model.launches import effect_lines
 from flashgen.plan.model.passes import Pass
 from flashgen.plan.plan import KernelPlan, Plan
 from flashgen.plan.resources import Tiling, blocks_per_sm, on_chip_bytes, registers, spilled, tiling
-from flashgen.plan.search import LONG, Candidate, best_of_each, candidates, check_dtype, choose, promise
+from flashgen.plan.search import Candidate, best_of_each, candidates, check_dtype, choose, promise
 from flashgen.plan.steer import doubt
 from flashgen.size import counted, show_amount, show_size
 from flashgen.targets.target import Target
@@ -51,7 +51,7 @@ def explain(
 ) -> RenderableType:  # fmt: skip
     """The explanation of the plan for ``program`` on ``target``.
 
-    ``ranked``: candidates of each kernel in order, where some were compiled (``confirm.rankings``).
+    ``ranked``: candidates of each kernel in order, where some were compiled (``select.rankings``).
     ``derivatives``: what a backward is made of, in lines.
     Raises ``PlanError`` as ``choose`` does.
     """

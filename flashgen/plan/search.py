@@ -9,7 +9,7 @@ from itertools import product
 from flashgen.errors import PlanError
 from flashgen.ir.dtypes import ITEM_BYTES
 from flashgen.ir.program import Program
-from flashgen.ir.workload import Workload
+from flashgen.ir.workload import LONG, Workload
 from flashgen.plan.model.cost import Cost, kernel_cost
 from flashgen.plan.model.facts import KernelFacts, facts
 from flashgen.size import show_size
@@ -37,8 +37,6 @@ STAGES = (1, 2, 3, 4)
 DOUBTED = 40
 #: Registers a thread must keep beside its tiles under a stated limit: with fewer, dots wait on one another.
 ROOM = 24
-#: What a plan is chosen for when no sizes are given: enough work to fill any GPU, long sequences.
-LONG = Workload(4, 32, 32, 8192, 8192)
 #: The estimate of spills may be off by this many bytes a thread; only beyond it is a tiling dropped
 #: without asking the compiler.
 SPILL_DOUBT = 256
@@ -183,7 +181,7 @@ def choose(
     sram: int | None = None,
     described: bool = True,
 ) -> Plan:
-    """The plan with the least predicted time; nothing is compiled (``confirm.confirmed`` does).
+    """The plan with the least predicted time; nothing is compiled (``select`` does).
 
     Raises ``PlanError`` when the target lacks the dtype, or no tile fits its shared memory (the message
     names the smallest size that works).

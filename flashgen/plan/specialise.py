@@ -17,6 +17,8 @@ from flashgen.ir.program import Program, Tensor
 VECTOR_BYTES = 16
 #: Tensors of rows of a head dim.
 ROWS = ("q", "k", "v", "o", "do", "dq", "dk", "dv")
+#: Tensors that loops read and that descriptors can. (``flash2`` reads q before its loop.)
+STREAMED = ("q", "k", "v", "o", "do")
 #: Types, constants and attributes of a kernel's arguments, as ``triton.compiler.ASTSource`` takes them.
 Specialisation: TypeAlias = tuple[dict[str, str], dict[Any, Any], dict[Any, Any]]
 #: The type of a pointer, and bytes of an element.
@@ -105,7 +107,14 @@ def _contiguous(t: Tensor, dtype: str) -> Kind:
     given = t.role == "input"
     steps = [math.prod(map(_least, t.dims[d:])) for d in range(1, len(t.dims))]
     aligned = (given or t.name in ROWS) and all(s * item % VECTOR_BYTES == 0 for s in steps)
-    return Kind(pointer, item, True, aligned, (len(t.dims) - 1,) if given and t.dims else ())
+    unit = (len(t.dims) - 1,) if given and t.dims else ()
+    return Kind(pointer, item, True, aligned, unit, aligned and t.name in STREAMED)
+
+
+def describable_loads(schedule: str, kinds: Mapping[str, Kind]) -> bool:
+    """Whether tensor descriptors can read all that the loops of a program read."""
+    streamed = ("k", "v") if schedule == "flash2" else STREAMED
+    return all(kinds[n].described for n in streamed if n in kinds)
 
 
 def _least(extent: Expr) -> int:

@@ -24,7 +24,7 @@ from flashgen.targets.target import Target
 from flashgen.toolchain import cache_for_triton, need_triton, triton_version
 
 from .plan import Measured, Plan
-from .specialise import Argument, contiguous, specialise
+from .specialise import Argument, Kind, contiguous, specialise
 
 #: Seconds one compile may take: 256-row fp32 tiles can need a minute.
 TIMEOUT_S = 120.0
@@ -56,10 +56,14 @@ class Verdict:
     error: str = ""
 
 
-def job(program: Program, module: Module, kernel: int, plan: Plan, target: Target) -> dict[str, Any]:
-    """What ``compiler`` needs for a kernel, for 16-byte aligned contiguous tensors."""
+def job(
+    program: Program, module: Module, kernel: int, plan: Plan, target: Target,
+    kinds: Mapping[str, Kind] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """What ``compiler`` needs for a kernel; ``kinds`` of its tensors: by default of 16-byte aligned
+    contiguous ones."""
     k = module.kernels[kernel]
-    types, constants, attributes = specialise(k.args, contiguous(program, plan.dtype))
+    types, constants, attributes = specialise(k.args, kinds or contiguous(program, plan.dtype))
     p = plan.kernels[kernel]
     return {
         "text": module.text, "kernel": k.name, "signature": list(types.items()),

@@ -196,7 +196,7 @@ def test_shown_sizes_read_back(size: int) -> None:
 
 def test_planning_imports_neither_torch_nor_triton_nor_sympy() -> None:
     code = (
-        "import sys, flashgen.plan.search, flashgen.plan.confirm, flashgen.targets.target as t; "
+        "import sys, flashgen.plan.search, flashgen.plan.select, flashgen.targets.target as t; "
         "t.load_target('h100'); print({'torch', 'triton', 'sympy', 'rich'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
