@@ -20,8 +20,9 @@ from flashgen.targets.target import Target
 from .plan import Plan
 from .search import choose
 
-#: Workloads whose plans serve others, long sequences first: a batch that fills a large GPU, and one that does
-#: not; a call so short that it waits for the host, which makes each descriptor anew: its plan has none.
+#: Workloads whose plans serve others, each with a call's own heads: batches that fill a large GPU, long
+#: sequences first, and one that does not; a call so short that it waits for the host, which makes each
+#: descriptor anew: its plan has none.
 ANCHORS = (
     (LONG, True),
     (Workload(4, 32, 32, 4096, 4096), True),
@@ -46,7 +47,7 @@ def planned(program: Program, best: Best, w: Workload, described: bool = True) -
     w = w.rounded()
     own = best(w, described)
     us: float | None = None
-    anchors = [(_with_heads(at, w), may) for at, may in ANCHORS]
+    anchors = [(replace(at, Hq=w.Hq, Hkv=w.Hkv), may) for at, may in ANCHORS]
     nearest = min(anchors, key=lambda x: x[0].distance(w))
     for anchor, may in dict.fromkeys((anchors[0], nearest)):
         common = best(anchor, described and may)
@@ -65,10 +66,3 @@ def planned(program: Program, best: Best, w: Workload, described: bool = True) -
 def plan_for(program: Program, target: Target, dtype: str, w: Workload, described: bool = True) -> Plan:
     """``planned`` by the search itself. Raises ``PlanError`` as ``choose`` does."""
     return planned(program, lambda at, may: choose(program, target, dtype, at, described=may), w, described)
-
-
-def _with_heads(anchor: Workload, w: Workload) -> Workload:
-    """``anchor`` with as many query heads a KV head as ``w``."""
-    group = max(w.Hq // max(w.Hkv, 1), 1)
-    kv = max(anchor.Hq // group, 1)
-    return replace(anchor, Hq=kv * group, Hkv=kv)
