@@ -13,11 +13,11 @@ schedule  backward_lse: 3 kernel(s)
 plan      evoformer_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128 registers
 plan      evoformer_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors, at most 168
           registers
-plan      evoformer_bwd_pair: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors, at most 128
+plan      evoformer_bwd_pair: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, descriptors, at most 128
           registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 3d1bcd06cc7ea12c160d8d4bef8d633e235f5154c4066225a11d4d9403250c61
+code      sha256 0381c1fcdd40f25fecde5658e6e8984e05f14c580b988fa81d0849b68efe1060
 """
 
 import torch
@@ -65,10 +65,10 @@ def evoformer_fwd(
     """FlashAttention-2 forward: O and lse of one tile of queries."""
     pid = tl.program_id(0)
     n_q_tile = tl.cdiv(Nq, BLOCK_M)
-    # h > b > q_tile, slowest first
-    h = pid // (B * n_q_tile)
-    b = pid // n_q_tile % B
-    q_tile = pid % n_q_tile
+    # h > q_tile > b, slowest first
+    h = pid // (n_q_tile * B)
+    q_tile = pid // B % n_q_tile
+    b = pid % B
 
     q_range = tl.arange(0, BLOCK_M)
     k_range = tl.arange(0, BLOCK_N)
@@ -911,7 +911,7 @@ def backward(do, dlse, q, k, v, pair, o, lse, lse_lo):
             B, Hq, Hkv, Nq, Nk,
             BLOCK_M=64, BLOCK_N=64,
             num_warps=4,
-            num_stages=3,
+            num_stages=2,
             maxnreg=128,
         )
     return dq, dk, dv, dpair

@@ -12,10 +12,10 @@ schedule  flash2: 1 kernel(s)
 plan      full_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
 schedule  backward_lse: 2 kernel(s)
 plan      full_bwd_dq: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages, at most 128 registers
-plan      full_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 2 stages, descriptors
+plan      full_bwd_dkv: BLOCK_N 128 x BLOCK_M 64, 8 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 4ca568504191ccd35ec0d5100fe82e537471785a664a43253d3edc2aa6eae0d6
+code      sha256 c66ff1ff7894d9903d5b5bbd292877afceed3bcc8ce5be434a49f4eca38c7eb0
 """
 
 import torch
@@ -398,14 +398,20 @@ def full_bwd_dq(
 
 @triton.jit(do_not_specialize=["Hq", "Hkv", "Nq", "Nk"])
 def full_bwd_dkv(
+    do_ptr,
+    q_ptr,
     k_ptr,
     v_ptr,
     delta_ptr,
     lse2_ptr,
     dk_ptr,
     dv_ptr,
-    q0_desc,
-    do0_desc,
+    stride_do_b,
+    stride_do_h,
+    stride_do_n,
+    stride_q_b,
+    stride_q_h,
+    stride_q_n,
     stride_k_b,
     stride_k_h,
     stride_k_n,
@@ -464,7 +470,11 @@ def full_bwd_dkv(
 
     dk0 = tl.zeros((BLOCK_N, 128), tl.float32)
     dv0 = tl.zeros((BLOCK_N, 128), tl.float32)
+    q_base = q_ptr + b.to(tl.int64) * stride_q_b
+    q0_offsets = q_range[:, None] * stride_q_n + d0[None, :]
     lse2_base = lse2_ptr + b.to(tl.int64) * stride_lse2_b
+    do_base = do_ptr + b.to(tl.int64) * stride_do_b
+    do0_offsets = q_range[:, None] * stride_do_n + e0[None, :]
     delta_base = delta_ptr + b.to(tl.int64) * stride_delta_b
 
     # the query heads of this KV head
@@ -477,7 +487,12 @@ def full_bwd_dkv(
         # full tiles: every pair is visible
         for j in range(0, full_hi):
             q_lo = j * BLOCK_M
-            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 128])
+            q0 = tl.load(
+                q_base
+                + tl.cast(h, tl.int64) * stride_q_h
+                + tl.cast(q_lo, tl.int64) * stride_q_n
+                + q0_offsets
+            )
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             lse2 = tl.load(
@@ -485,7 +500,12 @@ def full_bwd_dkv(
             )
             # P = exp(S - lse)
             p = tl.exp2(s * 0.12751743082459868 - lse2[None, :])
-            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 128])
+            do0 = tl.load(
+                do_base
+                + tl.cast(h, tl.int64) * stride_do_h
+                + tl.cast(q_lo, tl.int64) * stride_do_n
+                + do0_offsets
+            )
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -509,7 +529,14 @@ def full_bwd_dkv(
         for j in range(full_hi, partial_hi):
             q_lo = j * BLOCK_M
             q = q_lo + q_range
-            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 128])
+            q0 = tl.load(
+                q_base
+                + tl.cast(h, tl.int64) * stride_q_h
+                + tl.cast(q_lo, tl.int64) * stride_q_n
+                + q0_offsets,
+                mask=q[:, None] < Nq,
+                other=0.0,
+            )
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             lse2 = tl.load(
@@ -521,7 +548,14 @@ def full_bwd_dkv(
             visible = tl.broadcast_to(q[None, :] < Nq, (BLOCK_N, BLOCK_M))
             # P = exp(S - lse)
             p = tl.where(visible, tl.exp2(s * 0.12751743082459868 - lse2[None, :]), 0.0)
-            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 128])
+            do0 = tl.load(
+                do_base
+                + tl.cast(h, tl.int64) * stride_do_h
+                + tl.cast(q_lo, tl.int64) * stride_do_n
+                + do0_offsets,
+                mask=q[:, None] < Nq,
+                other=0.0,
+            )
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -601,11 +635,12 @@ def backward(do, dlse, q, k, v, o, lse):
             num_stages=3,
             maxnreg=128,
         )
-    programs = B * Hkv * triton.cdiv(Nk, 64)
+    programs = B * Hkv * triton.cdiv(Nk, 128)
     if programs:
         full_bwd_dkv[(programs,)](
-            k, v, delta, lse2, dk, dv,
-            _descriptor("q", q, [1, 1, 64, 128]), _descriptor("do", do, [1, 1, 64, 128]),
+            do, q, k, v, delta, lse2, dk, dv,
+            do.stride(0), do.stride(1), do.stride(2),
+            q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             delta.stride(0), delta.stride(1),
@@ -613,9 +648,9 @@ def backward(do, dlse, q, k, v, o, lse):
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             Hq, Hkv, Nq, Nk,
-            BLOCK_N=64, BLOCK_M=64,
-            num_warps=4,
-            num_stages=2,
+            BLOCK_N=128, BLOCK_M=64,
+            num_warps=8,
+            num_stages=3,
         )
     return dq, dk, dv
 

@@ -15,7 +15,7 @@ plan      gemma2_local_bwd_dk: BLOCK_N 128 x BLOCK_M 32, 8 warps, 3 stages
 plan      gemma2_local_bwd_dv: BLOCK_N 128 x BLOCK_M 64, 8 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 d03b51df28f8920311b09baab39de489820fc4c8b688e4db4163439ec2615ca7
+code      sha256 9cc142197e1492e2bfc0ce2563c44de1abdfcf0c51090db68410335291e932bb
 """
 
 import torch
@@ -336,10 +336,10 @@ def gemma2_local_bwd_dq(
     """FlashAttention-2 backward: delta and dQ of one tile of queries."""
     pid = tl.program_id(0)
     n_q_tile = tl.cdiv(Nq, BLOCK_M)
-    # b > q_tile > h, slowest first
-    b = pid // (n_q_tile * Hq)
-    q_tile = pid // Hq % n_q_tile
-    h = pid % Hq
+    # b > h > q_tile, slowest first
+    b = pid // (Hq * n_q_tile)
+    h = pid // n_q_tile % Hq
+    q_tile = pid % n_q_tile
 
     q_range = tl.arange(0, BLOCK_M)
     k_range = tl.arange(0, BLOCK_N)

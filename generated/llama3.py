@@ -12,10 +12,10 @@ schedule  flash2: 1 kernel(s)
 plan      llama3_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
 schedule  backward_lse: 2 kernel(s)
 plan      llama3_bwd_dq: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages, at most 128 registers
-plan      llama3_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 2 stages, descriptors
+plan      llama3_bwd_dkv: BLOCK_N 128 x BLOCK_M 64, 8 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 95598e0a7f94a56b80ef2e859f537ce771487f39b9c684d3ee5d271c948885d9
+code      sha256 3dbf29cbef115ace0027e2e56470baf4a21e9d5625d74158ae55a169083cafa9
 """
 
 import torch
@@ -423,14 +423,20 @@ def llama3_bwd_dq(
 
 @triton.jit(do_not_specialize=["B", "Hq", "Hkv", "Nq", "Nk", "head_group"])
 def llama3_bwd_dkv(
+    do_ptr,
+    q_ptr,
     k_ptr,
     v_ptr,
     delta_ptr,
     lse2_ptr,
     dk_ptr,
     dv_ptr,
-    q0_desc,
-    do0_desc,
+    stride_do_b,
+    stride_do_h,
+    stride_do_n,
+    stride_q_b,
+    stride_q_h,
+    stride_q_n,
     stride_k_b,
     stride_k_h,
     stride_k_n,
@@ -497,7 +503,11 @@ def llama3_bwd_dkv(
 
     dk0 = tl.zeros((BLOCK_N, 128), tl.float32)
     dv0 = tl.zeros((BLOCK_N, 128), tl.float32)
+    q_base = q_ptr + b.to(tl.int64) * stride_q_b
+    q0_offsets = q_range[:, None] * stride_q_n + d0[None, :]
     lse2_base = lse2_ptr + b.to(tl.int64) * stride_lse2_b
+    do_base = do_ptr + b.to(tl.int64) * stride_do_b
+    do0_offsets = q_range[:, None] * stride_do_n + e0[None, :]
     delta_base = delta_ptr + b.to(tl.int64) * stride_delta_b
 
     # the query heads of this KV head
@@ -512,7 +522,12 @@ def llama3_bwd_dkv(
         # full tiles: every pair is visible
         for j in range(full_lo, full_hi):
             q_lo = j * BLOCK_M
-            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 128])
+            q0 = tl.load(
+                q_base
+                + tl.cast(h, tl.int64) * stride_q_h
+                + tl.cast(q_lo, tl.int64) * stride_q_n
+                + q0_offsets
+            )
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             lse2 = tl.load(
@@ -520,7 +535,12 @@ def llama3_bwd_dkv(
             )
             # P = exp(S - lse)
             p = tl.exp2(s * 0.12751743082459868 - lse2[None, :])
-            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 128])
+            do0 = tl.load(
+                do_base
+                + tl.cast(h, tl.int64) * stride_do_h
+                + tl.cast(q_lo, tl.int64) * stride_do_n
+                + do0_offsets
+            )
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -549,7 +569,14 @@ def llama3_bwd_dkv(
             j = i_j + tl.where(i_j < partial_n0, partial_lo0, full_hi - partial_n0)
             q_lo = j * BLOCK_M
             q = q_lo + q_range
-            q0 = q0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 128])
+            q0 = tl.load(
+                q_base
+                + tl.cast(h, tl.int64) * stride_q_h
+                + tl.cast(q_lo, tl.int64) * stride_q_n
+                + q0_offsets,
+                mask=q[:, None] < Nq,
+                other=0.0,
+            )
             # K Q^T, S transposed
             s = tl.dot(k0, tl.trans(q0))
             lse2 = tl.load(
@@ -561,7 +588,14 @@ def llama3_bwd_dkv(
             visible = (k[:, None] <= q[None, :] + Nk - Nq) & (q[None, :] < Nq)
             # P = exp(S - lse)
             p = tl.where(visible, tl.exp2(s * 0.12751743082459868 - lse2[None, :]), 0.0)
-            do0 = do0_desc.load([b, h, q_lo, 0]).reshape([BLOCK_M, 128])
+            do0 = tl.load(
+                do_base
+                + tl.cast(h, tl.int64) * stride_do_h
+                + tl.cast(q_lo, tl.int64) * stride_do_n
+                + do0_offsets,
+                mask=q[:, None] < Nq,
+                other=0.0,
+            )
             # V dO^T, dP transposed
             dp = tl.dot(v0, tl.trans(do0))
             delta = tl.load(
@@ -649,11 +683,12 @@ def backward(do, dlse, q, k, v, o, lse):
     # About 8 KV heads are launched together, in even groups.
     groups = triton.cdiv(B * Hkv, 8)
     head_group = triton.cdiv(B * Hkv, max(groups, 1))
-    programs = B * Hkv * triton.cdiv(Nk, 64)
+    programs = B * Hkv * triton.cdiv(Nk, 128)
     if programs:
         llama3_bwd_dkv[(programs,)](
-            k, v, delta, lse2, dk, dv,
-            _descriptor("q", q, [1, 1, 64, 128]), _descriptor("do", do, [1, 1, 64, 128]),
+            do, q, k, v, delta, lse2, dk, dv,
+            do.stride(0), do.stride(1), do.stride(2),
+            q.stride(0), q.stride(1), q.stride(2),
             k.stride(0), k.stride(1), k.stride(2),
             v.stride(0), v.stride(1), v.stride(2),
             delta.stride(0), delta.stride(1),
@@ -661,9 +696,9 @@ def backward(do, dlse, q, k, v, o, lse):
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             B, Hq, Hkv, Nq, Nk, head_group,
-            BLOCK_N=64, BLOCK_M=64,
-            num_warps=4,
-            num_stages=2,
+            BLOCK_N=128, BLOCK_M=64,
+            num_warps=8,
+            num_stages=3,
         )
     return dq, dk, dv
 

@@ -12,11 +12,11 @@ schedule  backward_lse: 3 kernel(s)
 plan      swin_v2_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 168 registers
 plan      swin_v2_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 3 stages, descriptors, at most 168
           registers
-plan      swin_v2_bwd_bias: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors, at most 128
+plan      swin_v2_bwd_bias: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, descriptors, at most 128
           registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 2c09630c8e2dd8ade06d3bd1f5114b3414b1f6b4cc0d88e1e4cf1269415a6e60
+code      sha256 3225ca5aa703bbd4b79358b839f6cd5619d5565c6796d50eed89555f3597febe
 """
 
 import torch
@@ -66,10 +66,10 @@ def swin_v2_fwd(
     """FlashAttention-2 forward: O and lse of one tile of queries."""
     pid = tl.program_id(0)
     n_q_tile = tl.cdiv(Nq, BLOCK_M)
-    # h > b > q_tile, slowest first
-    h = pid // (B * n_q_tile)
-    b = pid // n_q_tile % B
-    q_tile = pid % n_q_tile
+    # h > q_tile > b, slowest first
+    h = pid // (n_q_tile * B)
+    q_tile = pid // B % n_q_tile
+    b = pid % B
 
     q_range = tl.arange(0, BLOCK_M)
     k_range = tl.arange(0, BLOCK_N)
@@ -941,7 +941,7 @@ def backward(do, dlse, q, k, v, log_scale, bias, o, lse, lse_lo):
             B, Hq, Hkv, Nq, Nk,
             BLOCK_M=64, BLOCK_N=64,
             num_warps=4,
-            num_stages=3,
+            num_stages=2,
             maxnreg=128,
         )
     dlog_scale += dlog_scale_rows.sum((0, 2))

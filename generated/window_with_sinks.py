@@ -11,11 +11,12 @@ hash      sha256 1609668d3b6f0b0bfa7cf410d7b95b645f78b632c2052d131c1def778ca59ef
 schedule  flash2: 1 kernel(s)
 plan      window_with_sinks_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
 schedule  backward_lse: 2 kernel(s)
-plan      window_with_sinks_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, descriptors
+plan      window_with_sinks_bwd_dq: BLOCK_M 128 x BLOCK_N 32, 8 warps, 3 stages, at most 128
+          registers
 plan      window_with_sinks_bwd_dkv: BLOCK_N 64 x BLOCK_M 64, 4 warps, 2 stages, descriptors
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 083ab24e4808c242302a9216325f4a579c3b36a0651856cb9921895c3ef05a7d
+code      sha256 09a3dee8a0ce9d578f8d420d146c68c6d7d873ced4267d33563bc2c53d6996bb
 """
 
 import torch
@@ -325,13 +326,13 @@ def window_with_sinks_bwd_dq(
     do_ptr,
     dlse_ptr,
     q_ptr,
+    k_ptr,
+    v_ptr,
     o_ptr,
     lse_ptr,
     delta_ptr,
     lse2_ptr,
     dq_ptr,
-    k0_desc,
-    v0_desc,
     stride_do_b,
     stride_do_h,
     stride_do_n,
@@ -340,6 +341,12 @@ def window_with_sinks_bwd_dq(
     stride_q_b,
     stride_q_h,
     stride_q_n,
+    stride_k_b,
+    stride_k_h,
+    stride_k_n,
+    stride_v_b,
+    stride_v_h,
+    stride_v_n,
     stride_o_b,
     stride_o_h,
     stride_o_n,
@@ -458,16 +465,20 @@ def window_with_sinks_bwd_dq(
     seen_lo = tl.cdiv(tl.maximum(0, Nk - Nq), BLOCK_N)
 
     dq0 = tl.zeros((BLOCK_M, 128), tl.float32)
+    k_base = k_ptr + b.to(tl.int64) * stride_k_b + hkv.to(tl.int64) * stride_k_h
+    k0_offsets = k_range[:, None] * stride_k_n + d0[None, :]
+    v_base = v_ptr + b.to(tl.int64) * stride_v_b + hkv.to(tl.int64) * stride_v_h
+    v0_offsets = k_range[:, None] * stride_v_n + e0[None, :]
 
     # full tiles: every pair is visible
     for j in range(full_lo, full_hi):
         k_lo = j * BLOCK_N
-        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
+        k0 = tl.load(k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets)
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         # P = exp(S - lse)
         p = tl.exp2(s * 0.12751743082459868 - lse2[:, None])
-        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
+        v0 = tl.load(v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets)
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
@@ -503,7 +514,11 @@ def window_with_sinks_bwd_dq(
         )
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
+        k0 = tl.load(
+            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         # pairs that see each other
@@ -513,7 +528,11 @@ def window_with_sinks_bwd_dq(
         )
         # P = exp(S - lse)
         p = tl.where(visible, tl.exp2(s * 0.12751743082459868 - lse2[:, None]), 0.0)
-        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
+        v0 = tl.load(
+            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
@@ -547,7 +566,11 @@ def window_with_sinks_bwd_dq(
         )
         k_lo = j * BLOCK_N
         k = k_lo + k_range
-        k0 = k0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
+        k0 = tl.load(
+            k_base + tl.cast(k_lo, tl.int64) * stride_k_n + k0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
         # S = Q K^T
         s = tl.dot(q0, tl.trans(k0))
         # pairs that see each other
@@ -557,7 +580,11 @@ def window_with_sinks_bwd_dq(
         )
         # P = exp(S - lse)
         p = tl.where(visible, tl.exp2(s * 0.12751743082459868 - lse2[:, None]), 0.0)
-        v0 = v0_desc.load([b, hkv, k_lo, 0]).reshape([BLOCK_N, 128])
+        v0 = tl.load(
+            v_base + tl.cast(k_lo, tl.int64) * stride_v_n + v0_offsets,
+            mask=k[:, None] < Nk,
+            other=0.0,
+        )
         # dP = dO V^T
         dp = tl.dot(do0, tl.trans(v0))
         # dS = P * (dP - delta)
@@ -836,23 +863,25 @@ def backward(do, dlse, q, k, v, o, lse):
     kv_heads = triton.cdiv(B * Hq, shared)
     groups = max(triton.cdiv(kv_heads, max(8 // shared, 1)), 1)
     head_group = max(triton.cdiv(kv_heads, groups), 1) * shared
-    programs = B * Hq * triton.cdiv(Nq, 64)
+    programs = B * Hq * triton.cdiv(Nq, 128)
     if programs:
         window_with_sinks_bwd_dq[(programs,)](
-            do, dlse, q, o, lse, delta, lse2, dq,
-            _descriptor("k", k, [1, 1, 64, 128]), _descriptor("v", v, [1, 1, 64, 128]),
+            do, dlse, q, k, v, o, lse, delta, lse2, dq,
             do.stride(0), do.stride(1), do.stride(2),
             dlse.stride(0), dlse.stride(1),
             q.stride(0), q.stride(1), q.stride(2),
+            k.stride(0), k.stride(1), k.stride(2),
+            v.stride(0), v.stride(1), v.stride(2),
             o.stride(0), o.stride(1), o.stride(2),
             lse.stride(0), lse.stride(1),
             delta.stride(0), delta.stride(1),
             lse2.stride(0), lse2.stride(1),
             dq.stride(0), dq.stride(1), dq.stride(2),
             B, Hq, Hkv, Nq, Nk, head_group,
-            BLOCK_M=64, BLOCK_N=64,
-            num_warps=4,
-            num_stages=2,
+            BLOCK_M=128, BLOCK_N=32,
+            num_warps=8,
+            num_stages=3,
+            maxnreg=128,
         )
     programs = B * Hkv * triton.cdiv(Nk, 64)
     if programs:

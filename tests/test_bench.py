@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,12 +13,17 @@ import torch
 from rich.console import Console
 
 from flashgen.bench import cases, contenders, training, truths, warm
+from flashgen.bench.choice import Pair, _beside
 from flashgen.bench.contenders import draw
-from flashgen.bench.main import SUITES, Choice, bench
+from flashgen.bench.main import SUITES, Choice, _plans, bench
 from flashgen.bench.report import Figure, Report
-from flashgen.bench.suites import last_head
+from flashgen.bench.suites import Session, last_head
 from flashgen.errors import FlashgenError
+from flashgen.ir.workload import LONG, Workload
+from flashgen.plan.plan import Measured
+from flashgen.runtime.source import best_plan
 from flashgen.spec.gallery import gallery
+from flashgen.tune.search import Ranking, Timed
 from flashgen.verify.gradients import learned
 from flashgen.verify.oracle import oracle
 from flashgen.verify.philox import keep_mask
@@ -165,3 +171,27 @@ def test_an_unknown_suite_is_named() -> None:
 def test_an_unknown_peer_is_named() -> None:
     with pytest.raises(FlashgenError, match="flash3"):
         bench(Choice(SUITES), peers=("flash3",), dry_run=True)
+
+
+def test_plans_of_another_run_are_read_again(tmp_path: Path) -> None:
+    plan = best_plan(cases.spec_of("causal").canonical_json(), "h100", "bf16", LONG)
+    Report(choices={"choice|x": plan.to_json()}).write(tmp_path)
+    assert _plans(tmp_path / "choices.json") == {"choice|x": plan}
+    (tmp_path / "bad.json").write_text('{"x": 1}')
+    with pytest.raises(FlashgenError, match=r"bad\.json holds no plans"):
+        _plans(tmp_path / "bad.json")
+
+
+def test_the_choice_is_compared_with_the_plan_beside_it() -> None:
+    spec, work = cases.spec_of("causal"), Workload(1, 2, 2, 128, 128)
+    plan = best_plan(spec.canonical_json(), "h100", "bf16", LONG)
+    (mine,), other = plan.kernels, replace(plan.kernels[0], num_warps=1)
+    size = Measured(1, 1, 0)
+    rows = (Timed(mine, 1.0, 6.0, size), Timed(other, 1.0, 5.0, size))
+    ranking = Ranking("fwd", rows, rows[0], ())
+    session = Session("cpu", 1, (), 0.0, False, Report(), lambda line: None)
+    pair = Pair("causal", spec, "flash2", work, None)
+    assert _beside("choice", pair, [ranking], replace(plan, kernels=(other,)), session) == [1.2]
+    absent = replace(plan, kernels=(replace(other, num_warps=2),))
+    assert _beside("choice", pair, [ranking], absent, session) == []
+    assert "did not run" in session.report.problems[0]

@@ -43,15 +43,15 @@ class Question:
     def ranked(self) -> list[list[Candidate]]:
         """The candidates of each kernel, compiled for the target as ``build`` does. Raises ``PlanError``."""
         from flashgen.driver import emit_source
-        from flashgen.plan.confirm import rankings
+        from flashgen.plan.select import rankings
 
         emit = partial(emit_source, self.lowered)
         return rankings(self.lowered.program, self.target, self.dtype, self.workload, emit)
 
     def plan(self, ranked: list[list[Candidate]] | None = None) -> Plan:
         """The plan, the compiler's where it was asked. Raises ``PlanError``."""
-        from flashgen.plan.confirm import proved
         from flashgen.plan.search import choose
+        from flashgen.plan.select import proved
 
         asked = self.lowered.program, self.target, self.dtype, self.workload
         return choose(*asked) if ranked is None else proved(*asked, ranked)

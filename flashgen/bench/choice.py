@@ -3,7 +3,8 @@
 Every spec at several lengths: all candidates that the planner neither rejects nor predicts to be FAR from the
 best (``top`` of them, where the table says so) are compiled, timed, and the fastest timed again beside what a
 call would run. What the model predicts for each stands beside what was measured. Its constants come from full
-and lower-triangular masks.
+and lower-triangular masks. ``--beside`` names the ``choices.json`` of an earlier run, whose plans are timed
+in the same rounds, and ``--top`` how many candidates are.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from typing import Any
 
 import torch
 
 from flashgen.ir.workload import Workload
+from flashgen.plan.model.predict import kernel_us
 from flashgen.plan.plan import Plan
+from flashgen.runtime.source import lowered
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
 from flashgen.spec.model import AttentionSpec
@@ -47,6 +50,11 @@ class Pair:
     schedule: str
     work: Workload
     top: int | None
+
+    @property
+    def key(self) -> str:
+        """Its name among plans of several suites."""
+        return f"{'choice-backward' if 'backward' in self.schedule else 'choice'}|{self.label}"
 
     @property
     def label(self) -> str:
@@ -93,7 +101,11 @@ def run(suite: str, session: Session) -> None:
     needed: list[list[list[tuple[Plan, float]]]] = []
     for p in found:
         on = _stage(p, session)
-        needed.append([_promising(candidates(on, k, p.top)) for k in range(len(on.base[0].kernels))])
+        top = p.top if session.top is None else session.top
+        needed.append([_promising(candidates(on, k, top)) for k in range(len(on.base[0].kernels))])
+        session.report.choices[p.key] = replace(on.plan, workload=p.work, compiled=None).to_json()
+        if earlier := session.beside.get(p.key):
+            _add(on, earlier, needed[-1])
         for kernel, found_plans in enumerate(needed[-1]):
             for plan, _ in found_plans:
                 jobs.setdefault(job(on, plan, kernel), len(jobs))
@@ -109,19 +121,56 @@ def run(suite: str, session: Session) -> None:
 
     failed = compile_all(list(jobs), workers, tell)
     ratios: list[float] = []
+    then: list[float] = []
     for number, (p, of_kernels) in enumerate(zip(found, needed, strict=True), 1):
         if session.spent():
             session.report.problems.append(f"out of time: {len(found) - number + 1} pairs from {p.label} on")
             break
         on = _stage(p, session)
+        also = session.beside.get(p.key)
         rankings = [
-            rank(on, k, plans, [failed[jobs[job(on, plan, k)]] for plan, _ in plans])
+            rank(
+                on, k, plans, [failed[jobs[job(on, plan, k)]] for plan, _ in plans],
+                also=also.kernels[k] if also else None,
+            )
             for k, plans in enumerate(of_kernels)
-        ]
+        ]  # fmt: skip
+        if also:
+            then += _beside(suite, p, rankings, also, session)
         ratios.append(_report(suite, p, rankings, session))
         del on
         torch.cuda.empty_cache()
     _summary(suite, ratios, session)
+    if then:
+        near = 100 * sum(r <= 1.05 for r in then) / len(then)
+        add = session.report.figures.append
+        add(Figure(suite, "all pairs", "within 5% of the plan beside it", near, "%", 85.0, at_least=True))
+        add(Figure(suite, "all pairs", "worst beside it", max(then), "x", 1.2))
+
+
+def _add(on: Stage, earlier: Plan, needed: list[list[tuple[Plan, float]]]) -> None:
+    """Add the kernels of ``earlier`` to those that are timed, where they are not among them."""
+    program = lowered(on.spec, on.schedule).program
+    for k, found in enumerate(needed):
+        if all(p.kernels[k] != earlier.kernels[k] for p, _ in found):
+            us = kernel_us(program, earlier, k, on.work)
+            found.append((replace(on.plan, workload=on.work).with_kernel(k, earlier), us))
+
+
+def _beside(suite: str, p: Pair, rankings: Sequence[Ranking], also: Plan, session: Session) -> list[float]:
+    """The time of the model's choice over that of ``also``, kernels added up; empty where one did not run."""
+    times = []
+    for r, k in zip(rankings, also.kernels, strict=True):
+        found = next((t.measured_us for t in r.timed if t.plan == k), None)
+        if found is None:
+            session.report.problems.append(f"{suite} {p.label}: {k} beside it did not run")
+            return []
+        times.append(found)
+    ratio = sum(r.chosen.measured_us for r in rankings) / sum(times)
+    what = "time of the model's choice / the plan beside it"
+    session.report.figures.append(Figure(suite, p.label, what, ratio, "x", 1.2))
+    session.say(f"    {p.label}: {ratio:.3f} of {', '.join(k.short() for k in also.kernels)}")
+    return [ratio]
 
 
 def _promising(found: list[tuple[Plan, float]]) -> list[tuple[Plan, float]]:

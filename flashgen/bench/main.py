@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import torch
 from rich.console import Console
 
 from flashgen.errors import FlashgenError
+from flashgen.plan.plan import Plan
 
 from . import accuracy, cases, choice, counters, figure2, host, models, training, unseen
 from .cases import Case
@@ -80,12 +82,15 @@ def bench(
     dry_run: bool = False,
     out: Path | None = None,
     console: Console | None = None,
+    beside: Path | None = None,
+    top: int | None = None,
 ) -> Report:
     """Measure ``choice``, print the tables, write files into ``out``, and return the report.
 
     No new case starts once ``seconds`` have passed. ``dry_run`` takes tiny shapes on the CPU backend, so
-    that the script itself can be tested. Raises ``FlashgenError`` without a CUDA device, or for a suite
-    or peer that does not exist.
+    that the script itself can be tested. ``beside``: the ``choices.json`` of another run, whose plans are
+    timed beside the model's choices, with ``top`` candidates each. Raises ``FlashgenError`` without a CUDA
+    device, or for a suite or peer that does not exist.
     """
     for word, known in [(s, SUITES) for s in choice.suites] + [(p, PEERS) for p in peers]:
         if word not in known:
@@ -105,6 +110,8 @@ def bench(
         save=lambda: out and report.write(out),
         specs=choice.specs,
         seqlens=choice.seqlens,
+        beside=_plans(beside) if beside else {},
+        top=top,
         say=lambda text: console.print(f"[dim]{time.monotonic() - start:6.1f}s[/] {text}", highlight=False),
     )
     for suite in choice.suites:
@@ -117,3 +124,12 @@ def bench(
         for path in report.write(out):
             console.print(f"wrote {path}", highlight=False)
     return report
+
+
+def _plans(path: Path) -> dict[str, Plan]:
+    """Plans by suite and pair. Raises ``FlashgenError`` for a file of anything else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {name: Plan.from_json(json.dumps(plan)) for name, plan in found.items()}
+    except (OSError, ValueError, AttributeError, FlashgenError) as e:
+        raise FlashgenError(f"{path} holds no plans of a bench: {e}") from e

@@ -118,6 +118,7 @@ class Report:
     candidates: list[CandidateRow] = field(default_factory=list)
     counters: list[CounterRow] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    choices: dict[str, str] = field(default_factory=dict)  # the model's plans, by suite and pair
 
     def environment(self) -> dict[str, Any]:
         """Machine and versions, for the head of every file."""
@@ -161,6 +162,10 @@ class Report:
                     writer = csv.DictWriter(f, list(rows[0]))
                     writer.writeheader()
                     writer.writerows(rows)
+        if self.choices:
+            paths.append(out / "choices.json")
+            plans = {name: json.loads(plan) for name, plan in sorted(self.choices.items())}
+            paths[-1].write_text(json.dumps(plans, indent=1) + "\n", encoding="utf-8")
         return paths
 
     def show(self, console: Console) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from flashgen.plan.plan import Plan
 from flashgen.verify.errors import judge, measure
 from flashgen.verify.oracle import Truth, truth
 from flashgen.verify.plain import plain
@@ -27,7 +28,8 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class Session:
     """How to measure: device, rounds, peers wanted, the second at which to stop taking new cases, and the
-    specs and lengths asked for (empty: all) where a suite draws its own cases."""
+    specs and lengths asked for (empty: all) where a suite draws its own cases. ``beside``: plans that the
+    model's choice is timed beside, by suite and pair; ``top``: how many candidates are (None: as listed)."""
 
     device: str
     rounds: int
@@ -41,6 +43,8 @@ class Session:
     per_flop: dict[tuple[str, int, int], float] = field(default_factory=dict)
     specs: tuple[str, ...] = ()
     seqlens: tuple[int, ...] = ()
+    beside: Mapping[str, Plan] = field(default_factory=dict)
+    top: int | None = None
 
     def spent(self) -> bool:
         """True when no new case should start."""

@@ -38,6 +38,10 @@ def command(
     ] = False,
     check: Annotated[bool, typer.Option("--check/--no-check", help="compare results with fp64")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="tiny shapes on the CPU backend")] = False,
+    beside: Annotated[
+        Path | None, typer.Option(help="of choice: a choices.json of another run, timed beside the model's")
+    ] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="of choice: so many candidates are timed")] = None,
     out: Annotated[Path | None, typer.Option(help="folder for bench.json and CSV files")] = None,
 ) -> None:
     """Measure flashgen beside its peers, in alternating rounds, and compare with the goals."""
@@ -53,4 +57,6 @@ def command(
         check=check,
         dry_run=dry_run,
         out=out,
+        beside=beside,
+        top=top,
     )

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from flashgen.ir.workload import Workload
     from flashgen.plan.plan import Plan
     from flashgen.plan.search import Candidate
+    from flashgen.spec.model import AttentionSpec
     from flashgen.targets.target import Target
 
 
@@ -96,8 +97,20 @@ def command(
     notes = [n for low in lowered for n in capacity_notes(low.program, gpu, chosen, work)]
     for note in dict.fromkeys(gpu.notes() + notes):
         out().print(f"note: {note}", markup=False)
+    if confirm and sram is None:
+        _kept(known, lowered, gpu, chosen, work)
     for name in files:
         out().print(f"wrote {folder / name}", markup=False)
+
+
+def _kept(spec: AttentionSpec, lowered: Sequence[Lowered], gpu: Target, dtype: str, work: Workload) -> None:
+    """Leave what was built where calls on such a GPU look, if it is one that they know."""
+    from flashgen.runtime.ahead import for_target
+    from flashgen.targets.target import load_target, target_names
+
+    if gpu.name in target_names() and load_target(gpu.name) == gpu:
+        for low in lowered:
+            for_target(spec.canonical_json(), low.program.schedule, work, gpu.name, dtype)
 
 
 def _planned(
@@ -107,10 +120,12 @@ def _planned(
     from flashgen.driver import emit_source
 
     if not confirm:
-        from flashgen.plan.search import choose
+        from flashgen.plan.cover import plan_for
+        from flashgen.plan.select import described_loads
 
-        return choose(lowered.program, gpu, dtype, work), []
-    from flashgen.plan.confirm import proved, rankings
+        described = described_loads(lowered.program, gpu, dtype)
+        return plan_for(lowered.program, gpu, dtype, work, described), []
+    from flashgen.plan.select import proved, rankings
 
     what = "backward" if "backward" in lowered.program.schedule else "forward"
     with progress(f"compiling candidates of the {what} for {gpu.name}") as tell:

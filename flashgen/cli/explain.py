@@ -45,7 +45,7 @@ def command(
     derivatives too."""
     from flashgen.driver import emit_source, lower_spec
     from flashgen.explain.words import explain
-    from flashgen.plan.confirm import rankings
+    from flashgen.plan.select import rankings
 
     known, gpu, kind = given(spec, target, dtype, sram)
     work = workload(known, seqlen, seqlen_q, batch, heads)

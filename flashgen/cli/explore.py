@@ -56,7 +56,7 @@ def command(
     from flashgen.explore.data import Question, page_data
     from flashgen.explore.page import page
     from flashgen.explore.pictures import draw
-    from flashgen.plan.confirm import rankings
+    from flashgen.plan.select import rankings
     from flashgen.runtime.tuned import file_name
     from flashgen.tune.timings import timings
 

@@ -21,9 +21,10 @@ import flashgen
 from flashgen.driver import emit_source, lower_spec
 from flashgen.explain.words import explain
 from flashgen.grid import Cell, Grid, grid
-from flashgen.plan.confirm import proved, rankings
+from flashgen.ir.workload import LONG
 from flashgen.plan.plan import Plan
-from flashgen.plan.search import LONG, choose
+from flashgen.plan.search import choose
+from flashgen.plan.select import proved, rankings
 from flashgen.plan.source import Source
 from flashgen.runtime.api import default_target
 from flashgen.spec.gallery import gallery

@@ -11,11 +11,11 @@ from flashgen.errors import PlanError
 from flashgen.grid import Cell, Grid, grid
 from flashgen.ir.program import Program
 from flashgen.ir.workload import Workload
-from flashgen.plan.confirm import Emit, ranking
 from flashgen.plan.model.facts import facts
 from flashgen.plan.model.tiling import blocks_per_sm, tiling
 from flashgen.plan.plan import KernelPlan
 from flashgen.plan.search import best_of_each, candidates, check_dtype
+from flashgen.plan.select import Emit, rankings
 from flashgen.size import show_size
 from flashgen.targets.target import Target
 
@@ -84,7 +84,7 @@ def _on(
     found = [candidates(program, i, g, dtype, w) for i in kernels]
     best_of_each(found, g, program)  # what fits nowhere is not compiled
     if emit is not None:
-        found = [ranking(program, i, g, dtype, w, emit, tell=tell) for i in kernels]
+        found = rankings(program, g, dtype, w, emit, tell=tell)
     rows = []
     for f, c in zip(facts(program), best_of_each(found, g, program), strict=True):
         assert c.cost is not None

@@ -16,7 +16,7 @@ def overruled(
     program: Program, kernel: int, target: Target, dtype: str, w: Workload, ranked: Sequence[Candidate]
 ) -> str:
     """A line on the candidate of kernel number ``kernel`` that would have won without the compiler; empty
-    where it won, or where nothing of ``ranked`` (``confirm.ranking``) was compiled."""
+    where it won, or where nothing of ``ranked`` (``select.rankings``) was compiled."""
     best = ranked[0].measured
     if best is not None and best.spill_bytes > MAX_SPILL_BYTES:
         return (

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from flashgen.expr.nodes import variables
 from flashgen.ir.program import Program
-from flashgen.ir.workload import Workload
+from flashgen.ir.workload import LONG, Workload
 from flashgen.plan.model.cost import Cost, kernel_cost
 from flashgen.plan.model.facts import KernelFacts, facts
 from flashgen.plan.model.tiling import Tiling, blocks_per_sm, tiling
 from flashgen.plan.plan import KernelPlan
-from flashgen.plan.search import LONG, Candidate, best_of_each, candidates, check_dtype, choose
+from flashgen.plan.search import Candidate, best_of_each, candidates, check_dtype, choose
 from flashgen.size import counted, show_size
 from flashgen.targets.target import Target
 
@@ -54,7 +54,7 @@ def summary(
 ) -> Summary:  # fmt: skip
     """The summary of the plan for ``program`` on ``target``.
 
-    ``ranked``: candidates of each kernel in order, where some were compiled (``confirm.rankings``).
+    ``ranked``: candidates of each kernel in order, where some were compiled (``select.rankings``).
     Raises ``PlanError`` as ``choose`` does.
     """
     check_dtype(target, dtype)

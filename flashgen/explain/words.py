@@ -18,7 +18,7 @@ from flashgen.expr.nodes import variables
 from flashgen.expr.text import to_text
 from flashgen.grid import Grid, Prose, grid
 from flashgen.ir.program import Program, Scalar, statements
-from flashgen.ir.workload import Workload
+from flashgen.ir.workload import LONG, Workload
 from flashgen.plan.backend import backend_of
 from flashgen.plan.model.cost import Cost, kernel_cost
 from flashgen.plan.model.facts import KernelFacts, facts
@@ -26,7 +26,7 @@ from flashgen.plan.model.launches import effect_lines
 from flashgen.plan.model.passes import Pass
 from flashgen.plan.model.tiling import Tiling, blocks_per_sm, on_chip_bytes, tiling
 from flashgen.plan.plan import KernelPlan, Plan
-from flashgen.plan.search import LONG, Candidate, best_of_each, candidates, check_dtype, choose, promise
+from flashgen.plan.search import Candidate, best_of_each, candidates, check_dtype, choose, promise
 from flashgen.plan.steer import doubt
 from flashgen.size import counted, show_amount, show_size
 from flashgen.targets.target import Target
@@ -52,7 +52,7 @@ def explain(
 ) -> RenderableType:  # fmt: skip
     """The explanation of the plan for ``program`` on ``target``.
 
-    ``ranked``: candidates of each kernel in order, where some were compiled (``confirm.rankings``).
+    ``ranked``: candidates of each kernel in order, where some were compiled (``select.rankings``).
     ``derivatives``: what a backward is made of, in lines.
     Raises ``PlanError`` as ``choose`` does.
     """
@@ -114,7 +114,7 @@ def _kernel(
         _formulas(t, best, cost, w),
         *([_title("Requested bytes, at all lengths"), Text(long)] if (long := sum_text(t)) else []),
         _title("Clocks of one pass of a loop: by cause, a block alone; together, its part of a shared SM"),
-        *_passes(f, best, cost),
+        _passes(f, cost),
         _title("Loops and their domains"),
         _domains(f, t, cost, w),
         _title(NEXT_CONFIRMED if best.measured else "Next best"),
@@ -198,17 +198,12 @@ def _formulas(t: Tiling, best: Candidate, cost: Cost, w: Workload) -> Grid:
     return _table(("", "value", "formula"), rows)
 
 
-def _passes(f: KernelFacts, best: Candidate, cost: Cost) -> Iterator[RenderableType]:
+def _passes(f: KernelFacts, cost: Cost) -> RenderableType:
     rows = []
     for loop, p in zip(f.loops, cost.passes, strict=True):
         clocks = [f"{x:,.0f}" for x in (*pass_clocks(p), p.clocks(cost.per_sm))]
         rows.append((f"{loop.mask} tiles", *clocks))
-    yield _table(("loop", *PASS_CAUSES, "together"), rows)
-    codes = zip(f.loops, best.measured.loops if best.measured else (), strict=False)
-    told = [f"{loop.mask} tiles {code.share(cost.per_sm):,.0f}" for loop, code in codes if code]
-    if told:
-        words = "these are estimates; by the compiled code, of which the predicted time is made, together:"
-        yield Text(f"{words} {', '.join(told)}")
+    return _table(("loop", *PASS_CAUSES, "together"), rows)
 
 
 def pass_clocks(p: Pass) -> tuple[float, ...]:

@@ -65,7 +65,7 @@ def page_data(
 ) -> dict[str, Any]:  # fmt: skip
     """Everything the page shows.
 
-    ``ranked``: the candidates of each kernel with the compiler's numbers (``confirm.ranking``).
+    ``ranked``: the candidates of each kernel with the compiler's numbers (``select.rankings``).
     Raises ``PlanError`` as ``search.choose`` does.
     """
     program, target, w = asked.lowered.program, asked.target, asked.workload

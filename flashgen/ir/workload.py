@@ -37,3 +37,7 @@ class Workload:
                 (self.Hq // max(self.Hkv, 1), other.Hq // max(other.Hkv, 1)),
             )
         )
+
+
+#: What a plan is chosen for when no sizes are given: enough work to fill any GPU, long sequences.
+LONG = Workload(4, 32, 32, 8192, 8192)

@@ -10,15 +10,14 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 from flashgen.errors import PlanError
 from flashgen.ir.program import Program
 from flashgen.plan.model.facts import Axes, KernelFacts, LoadFacts
 from flashgen.plan.model.tiling import Tiling
 from flashgen.plan.plan import KernelPlan, Measured, Order, Plan
-from flashgen.plan.sass import Instruction
-from flashgen.plan.source import Provenance, Source
+from flashgen.plan.source import Module, Provenance, Source
 from flashgen.targets.target import Target
 
 
@@ -69,7 +68,6 @@ class Room:
     """
 
     code: KernelPlan
-    family: object
     kind: tuple[object, ...]
     held: float
     beside: float
@@ -87,7 +85,6 @@ class Verdict:
 
     measured: Measured | None
     error: str = ""
-    loops: tuple[tuple[Instruction, ...], ...] = ()  # of the code, where it is NVIDIA's
 
 
 @dataclass(frozen=True)
@@ -98,6 +95,10 @@ class Refinement:
 
     of: Callable[[Tiling, Measured], list[KernelPlan]]
     needs: str = ""
+
+
+#: What a backend compiles a kernel for of each tensor, by name: its own.
+Kinds: TypeAlias = Mapping[str, Any] | None
 
 
 class Backend(Protocol):
@@ -130,9 +131,14 @@ class Backend(Protocol):
     def print(self, program: Program, plan: Plan, given: Provenance, *more: tuple[Program, Plan]) -> Source:
         """The module of a program, and of ``more`` programs in one file with it."""
 
-    def compile(self, program: Program, source: Source, kernel: int, plan: Plan, target: Target) -> Verdict:
-        """What the compiler makes of kernel number ``kernel``, without the GPU. Raises ``CannotRun`` where
-        there is no compiler."""
+    def boxes(self, program: Program, dtype: str) -> bool:
+        """Whether aligned contiguous tensors lie so that the hardware can copy the boxes that loops read."""
+
+    def compile(
+        self, program: Program, source: Module, kernel: int, plan: Plan, target: Target, kinds: Kinds = None
+    ) -> Verdict:
+        """What the compiler makes of kernel number ``kernel``, without the GPU; ``kinds``: of its tensors, by
+        default of aligned contiguous ones. Raises ``CannotRun`` where there is no compiler."""
 
 
 _KNOWN: dict[str, Backend] = {}

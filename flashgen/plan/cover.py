@@ -1,66 +1,68 @@
-"""A few plans that serve every call of a spec: what is compiled once, so that a new length compiles nothing.
+"""The plan for a workload, of so few that a new length seldom compiles anything.
 
-A plan is chosen for each of WORKLOADS, from long sequences to short ones and few heads. Of these the fewest
-are kept that leave no workload more than NEAR slower, as predicted, than its own.
+A workload's own plan is the one that the model finds fastest at its rounded sizes. It is worth a compile
+only where neither the plan for long sequences nor that for the nearest of a few ``ANCHORS`` is about as fast
+there. So what is run depends on the sizes alone, not on what was called before, and nothing is compiled to
+find it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 from flashgen.ir.program import Program
-from flashgen.ir.workload import Workload
-from flashgen.plan.model.predict import plan_us
-from flashgen.targets.target import Target, load_target
+from flashgen.ir.workload import LONG, Workload
+from flashgen.plan.model.predict import HOST_BOUND_US, plan_us
+from flashgen.targets.target import Target
 
 from .plan import Plan
-from .search import LONG, choose
+from .search import choose
 
-#: Calls of a few heads each, long first: a batch that fills a large GPU, and one that does not.
-WORKLOADS = (
-    LONG,
-    Workload(4, 32, 32, 4096, 4096),
-    Workload(8, 32, 32, 2048, 2048),
-    Workload(16, 32, 32, 1024, 1024),
-    Workload(32, 32, 32, 512, 512),
-    Workload(1, 8, 8, 2048, 2048),
+#: Workloads whose plans serve others, each with a call's own heads: batches that fill a large GPU, long
+#: sequences first, and one that does not; a call so short that it waits for the host, which makes each
+#: descriptor anew: its plan has none.
+ANCHORS = (
+    (LONG, True),
+    (Workload(4, 32, 32, 4096, 4096), True),
+    (Workload(8, 32, 32, 2048, 2048), True),
+    (Workload(16, 32, 32, 1024, 1024), True),
+    (Workload(32, 32, 32, 512, 512), True),
+    (Workload(1, 8, 8, 2048, 2048), True),
+    (Workload(1, 12, 12, 128, 128), False),
 )
-#: A call that waits for the host, which makes each descriptor anew: its plan has none.
-SHORT = Workload(1, 12, 12, 128, 128)
-#: Time over the best that is worth no further plan.
+#: Time over the best that is worth no plan of its own; and microseconds, of a call that waits for the host.
 NEAR = 1.005
+SLACK_US = 1.0
+#: The model's plan for a workload; the flag: what loops read may be read by tensor descriptors.
+Best: TypeAlias = Callable[[Workload, bool], Plan]
 
 
-def variants(
-    program: Program,
-    target: str | Target,
-    dtype: str = "bf16",
-    sram: int | None = None,
-    described: bool = True,
-    heads: tuple[int, int] | None = None,
-) -> list[Plan]:
-    """A small list of plans: that for long sequences first, that for the shortest last.
+def planned(program: Program, best: Best, w: Workload, described: bool = True) -> Plan:
+    """The plan for calls of sizes ``w``; its ``workload`` is what it was chosen for.
 
-    ``described``: what loops read can be read by tensor descriptors. ``heads``: query and KV heads, where the
-    spec says how many. Raises ``PlanError`` as ``choose`` does.
+    ``described``: what loops read can be read by tensor descriptors. Raises what ``best`` raises.
     """
-    g = load_target(target, sram) if isinstance(target, str) else target.with_sram(sram)
-    works = [replace(w, Hq=heads[0], Hkv=heads[1]) if heads else w for w in WORKLOADS]
-    best = [choose(program, g, dtype, w, described=described) for w in works]
-    found = list({p.kernels: p for p in reversed(best)}.values())
-    out = _fewest(program, found, works) if len(found) > 1 else found
-    short = choose(program, g, dtype, SHORT, described=False)
-    return out if any(short.kernels == p.kernels for p in out) else [*out, short]
+    w = w.rounded()
+    own = best(w, described)
+    us: float | None = None
+    anchors = [(replace(at, Hq=w.Hq, Hkv=w.Hkv), may) for at, may in ANCHORS]
+    nearest = min(anchors, key=lambda x: x[0].distance(w))
+    for anchor, may in dict.fromkeys((anchors[0], nearest)):
+        common = best(anchor, described and may)
+        if common.kernels == own.kernels:
+            return common
+        if us is None:
+            us = plan_us(program, own, w)
+            if us < HOST_BOUND_US and any(k.loads == "descriptor" for k in own.kernels):
+                plain = best(w, False)
+                own, us = min(((p, plan_us(program, p, w)) for p in (own, plain)), key=lambda x: x[1])
+        if plan_us(program, common, w) <= max(NEAR * us, us + SLACK_US * (us < HOST_BOUND_US)):
+            return common
+    return own
 
 
-def _fewest(program: Program, found: list[Plan], works: list[Workload]) -> list[Plan]:
-    """The fewest of ``found`` that are NEAR the best at all of ``works``, fastest at the first one first."""
-    times = [[plan_us(program, p, w) for w in works] for p in found]
-    least = [min(of[i] for of in times) for i in range(len(works))]
-    near = [{i for i, t in enumerate(of) if t <= NEAR * least[i]} for of in times]
-    kept, left = [], set(range(len(works)))
-    while left:
-        most = max(range(len(found)), key=lambda n: (len(near[n] & left), -sum(times[n])))
-        kept.append(most)
-        left -= near[most]
-    return [found[n] for n in sorted(kept, key=lambda n: times[n][0])]
+def plan_for(program: Program, target: Target, dtype: str, w: Workload, described: bool = True) -> Plan:
+    """``planned`` by the search itself. Raises ``PlanError`` as ``choose`` does."""
+    return planned(program, lambda at, may: choose(program, target, dtype, at, described=may), w, described)

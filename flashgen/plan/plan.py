@@ -7,7 +7,7 @@ holds no text of a backend and no tensor.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -82,32 +82,12 @@ class KernelPlan:
 
 
 @dataclass(frozen=True)
-class LoopClocks:
-    """What a loop takes of an SM by its instructions. ``passes``: clocks in which 1, 2, … blocks on it make a
-    pass; ``filling``: clocks in which a block that enters it starts its first copies."""
-
-    passes: tuple[float, ...]
-    filling: float = 0.0
-
-    def of(self, blocks: int) -> float:
-        """Clocks of a pass where so many blocks share an SM."""
-        known = len(self.passes)
-        return self.passes[blocks - 1] if blocks <= known else self.passes[-1] * blocks / known
-
-    def share(self, blocks: int) -> float:
-        """The part of one of so many blocks."""
-        return self.of(blocks) / blocks
-
-
-@dataclass(frozen=True)
 class Measured:
-    """What the compiler made of one kernel, per block and per thread. ``loops``: the clocks of each that has
-    dots; empty where its instructions do not tell."""
+    """What the compiler made of one kernel, per block and per thread."""
 
     smem_bytes: int
     registers: int
     spill_bytes: int
-    loops: tuple[LoopClocks | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -177,7 +157,7 @@ class Plan:
             d["workload"] = None if d["workload"] is None else Workload(**d["workload"])
             d["measured_us"] = tuple(float(t) for t in d.get("measured_us", ()))
             if d["compiled"] is not None:
-                d["compiled"] = tuple(_compiled(m) for m in d["compiled"])
+                d["compiled"] = tuple(Measured(**m) for m in d["compiled"])
             return cls(**d)
         except (ValueError, TypeError, KeyError, AttributeError) as e:
             raise PlanError(f"not a plan written by this version of flashgen: {e}") from e
@@ -197,15 +177,6 @@ def even_groups(heads: int, wanted: int, share: int) -> int:
     wanted_units = max(wanted // max(share, 1), 1)
     groups = max(-(-units // wanted_units), 1)
     return max(-(-units // groups), 1) * max(share, 1)
-
-
-def loop_clocks(found: Iterable[dict[str, Any] | None]) -> tuple[LoopClocks | None, ...]:
-    """``Measured.loops`` from its JSON."""
-    return tuple(LoopClocks(tuple(d["passes"]), d["filling"]) if d else None for d in found)
-
-
-def _compiled(d: dict[str, Any]) -> Measured:
-    return Measured(**{**d, "loops": loop_clocks(d.get("loops", ()))})
 
 
 def _kernel(d: dict[str, Any]) -> KernelPlan:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flashgen.errors import PlanError
 from flashgen.ir.dtypes import ITEM_BYTES
 from flashgen.ir.program import Program
-from flashgen.ir.workload import Workload
+from flashgen.ir.workload import LONG, Workload
 from flashgen.plan.model.cost import Cost, kernel_cost
 from flashgen.plan.model.facts import KernelFacts, facts
 from flashgen.plan.model.tiling import tiling
@@ -23,8 +23,6 @@ from .refusal import no_plan, smallest
 #: One that may spill too much is bettered as well if it is among so many of the most promising, as where head
 #: dims are so large that few tilings do without spills.
 DOUBTED = 40
-#: What a plan is chosen for when no sizes are given: enough work to fill any GPU, long sequences.
-LONG = Workload(4, 32, 32, 8192, 8192)
 #: The estimate of spills may be off by this many bytes a thread; only beyond it is a tiling dropped
 #: without asking the compiler.
 SPILL_DOUBT = 256
@@ -106,7 +104,7 @@ def choose(
     sram: int | None = None,
     described: bool = True,
 ) -> Plan:
-    """The plan with the least predicted time; nothing is compiled (``confirm.confirmed`` does).
+    """The plan with the least predicted time; nothing is compiled (``select`` does).
 
     Raises ``PlanError`` when the target lacks the dtype, or no tile fits its shared memory (the message
     names the smallest size that works).

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from flashgen.expr.nodes import Expr
 
@@ -51,6 +51,24 @@ class KernelSource:
     def unspecialised(self) -> tuple[str, ...]:
         """Names of the arguments that hold for every value."""
         return tuple(a.name for a in self.args if a.kind in ("length", "group"))
+
+
+class Kernel(Protocol):
+    """One kernel of a generated module, as a compiler needs it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def args(self) -> Sequence[Any]: ...
+
+
+class Module(Protocol):
+    """A generated module: its text and its kernels in launch order. ``Source`` is one."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def kernels(self) -> Sequence[Kernel]: ...
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from flashgen.plan.model.facts import KernelFacts
 from flashgen.plan.model.tiling import tiling
@@ -23,14 +23,10 @@ from .plan import MAX_SPILL_BYTES, KernelPlan, Measured
 from .shared_values import shared_values
 
 T = TypeVar("T")
-#: Candidates that the compiler may refuse before the search ends, and verdicts that are enough where some
-#: were refused and one passed: each costs seconds.
+#: Candidates that the compiler may refuse before the search ends: each costs seconds.
 REFUSALS = 8
-ENOUGH = 6
 #: Of a kind of tilings so many that the compiler makes no sound code of are enough, and so many of all kinds.
 UNSOUND, UNSOUND_IN_ALL = 2, 16
-#: Where some were refused another one must promise so much over the best that passed.
-WORTH = 0.97
 #: Values that expressions share are reckoned with before anything is compiled if they are more than these.
 FEW = 2
 #: Registers of the address of an element that is gathered.
@@ -78,14 +74,6 @@ class Lesson:
         return self.measured is not None and self.measured.spill_bytes > MAX_SPILL_BYTES
 
 
-class Passed(NamedTuple):
-    """A candidate that was accepted: its time by the compiler's numbers, and as predicted before."""
-
-    us: float
-    predicted_us: float
-    spill_bytes: int
-
-
 @dataclass
 class Steering:
     """The search through the tilings of one kernel, of whose expressions ``shared`` values are kept."""
@@ -100,24 +88,9 @@ class Steering:
         return self.shared if self.shared > FEW else 0.0
 
     @property
-    def doubted(self) -> bool:
-        """Whether estimates are known, or thought, to be too hopeful for this kernel."""
-        return bool(self.refusals or self.rate)
-
-    def worthwhile(self, r: Room, us: float, best: Passed) -> bool:
-        """Whether a tiling predicted to take ``us`` may beat the best that passed. In doubt, of one that is
-        thought to spill like it a prediction is held against the other: what the compiler adds to one it adds
-        to the next."""
-        if not self.doubted:
-            return us < best.us
-        leaner = 2 * max(0.0, self.spill_bytes(r)) < best.spill_bytes
-        return us < WORTH * (best.us if leaner else best.predicted_us)
-
-    def most(self, passed: bool) -> int:
-        """How many more candidates may be compiled before the search ends; ``passed``: one was accepted."""
-        if passed and self.doubted:
-            return ENOUGH - len(self.lessons)
-        return min(REFUSALS - self.refusals, UNSOUND_IN_ALL - len(self.unsound))
+    def goes_on(self) -> bool:
+        """Whether another one may be compiled before the search ends."""
+        return self.refusals < REFUSALS and len(self.unsound) < UNSOUND_IN_ALL
 
     @property
     def unsound(self) -> list[Room]:
@@ -129,30 +102,17 @@ class Steering:
         self.refusals += refused and measured is not None
         self.lessons.append(Lesson(r, measured))
 
-    def next_ones(self, waiting: Sequence[T], room_of: Callable[[T], Room], n: int, passed: bool) -> list[T]:
-        """At most ``n`` of ``waiting``, the most promising first, to compile now.
-
-        Those are the first that are thought to be accepted; in doubt no two of one family, which
-        spill alike. Where there are none, and none ``passed`` yet, it is the one that comes
-        nearest; none where all ask for as much as one that was refused.
-        """
+    def next_one(self, waiting: Sequence[T], room_of: Callable[[T], Room]) -> T | None:
+        """Of ``waiting``, the most promising first, the one to compile now: the first that is thought to be
+        accepted, or, where there is none, the one that comes nearest; None where all ask for as much as one
+        that was refused."""
         asked = {x.room.code for x in self.lessons}
-        families: set[object] = set()
-        hopeful: list[T] = []
-        for x in waiting:
-            r = room_of(x)
-            known = r.code in asked or (self.doubted and r.family in families)
-            if known or not self.hopeful(r):
-                continue
-            hopeful.append(x)
-            asked.add(r.code)
-            families.add(r.family)
-            if len(hopeful) == n:
-                break
-        if hopeful or passed:
+        fresh = [x for x in waiting if room_of(x).code not in asked]
+        hopeful = next((x for x in fresh if self.hopeful(room_of(x))), None)
+        if hopeful is not None:
             return hopeful
-        left = [x for x in waiting if room_of(x).code not in asked and not self.hopeless(room_of(x))]
-        return [min(left, key=lambda x: self.missing(room_of(x)))] if left else []
+        left = [x for x in fresh if not self.hopeless(room_of(x))]
+        return min(left, key=lambda x: self.missing(room_of(x)), default=None)
 
     def missing(self, r: Room) -> tuple[float, float]:
         """Bytes of shared memory and of registers that ``r`` is now thought to lack."""

@@ -21,6 +21,9 @@ from .signature import signature, without_dropout
 from .source import prepare
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flashgen.ir.workload import Workload
     from flashgen.spec.model import AttentionSpec
 
 #: Bytes of a file from which on it is left to the loader, which has its own limit.
@@ -59,6 +62,35 @@ class CompiledAttention:
                 "name a GPU, such as source('h100')"
             )
         return found
+
+    def warm(
+        self,
+        q: Sequence[int] | Workload,
+        k: Sequence[int] | None = None,
+        *,
+        dtype: torch.dtype | str | None = None,
+        target: str | None = None,
+        backward: bool | None = None,
+        **inputs: torch.dtype,
+    ) -> None:
+        """Compile ahead what calls of these sizes run, forward and, where the spec trains, backward.
+
+        ``q`` and ``k`` (default: as q) are shapes (batch, heads, seqlen, head_dim) of contiguous tensors.
+        ``dtype``: default the first that the target has of the spec's. ``inputs``: dtypes of the spec's
+        inputs, by default fp32, int64 and bool. Without ``target`` (or where it is the current CUDA device's)
+        kernels are loaded too; for another GPU they are kept in the cache, for calls that will find them.
+        Nothing is compiled for the CPU. Raises ``TensorError``, and ``PlanError`` where no kernel exists.
+        """
+        from .ahead import warm
+
+        spec, here = self.spec_json, default_target()
+        backward = self.signature.backward if backward is None else backward
+        jobs = [
+            (spec, "flash2"),
+            (self._without_dropout, "flash2"),
+            *([(spec, "backward")] if backward else []),
+        ]
+        warm(tuple(dict.fromkeys(jobs)), here, target or self.target or here, q, k, dtype, inputs)
 
     @overload
     def __call__(

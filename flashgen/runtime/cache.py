@@ -13,7 +13,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,9 +22,13 @@ from pathlib import Path
 from flashgen.resources import cache_folder, folder
 from flashgen.toolchain import triton_version
 
+from .patience import said
+
 INDEX = "index.json"
 #: Folders beside the package whose files take part in code generation, with their suffix.
 DATA = (("templates", "*.j2"), ("specs/targets", "*.yaml"))
+#: Seconds that a process waits for another one.
+PATIENCE_S = 600.0
 #: Entries whose folders could not be written.
 _unwritten: dict[Path, Mapping[str, str]] = {}
 
@@ -65,9 +70,12 @@ def fingerprint(key: Mapping[str, object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def entry(key: Mapping[str, object], make: Callable[[], Mapping[str, str]]) -> tuple[Path, Mapping[str, str]]:
+def entry(
+    key: Mapping[str, object], make: Callable[[], Mapping[str, str]], alone: bool = False
+) -> tuple[Path, Mapping[str, str]]:
     """The folder of ``key``'s entry and its files' texts by name; ``make`` writes them where they are
-    missing or damaged. Raises what ``make`` raises, and then leaves nothing behind.
+    missing or damaged. Raises what ``make`` raises, and then leaves nothing behind. ``alone``: while one
+    process makes it, others wait, and read what it wrote.
 
     Where the cache's folder cannot be written, this process's memory takes its place, under the same name.
     """
@@ -75,12 +83,38 @@ def entry(key: Mapping[str, object], make: Callable[[], Mapping[str, str]]) -> t
     place = cache_folder() / name[:2] / name
     found = read(place) or _unwritten.get(place)
     if found is None:
-        found = dict(make())
-        try:
-            write(place, found)
-        except OSError:
-            _unwritten[place] = found
+        with _turn(name) if alone else nullcontext():
+            found = (read(place) if alone else None) or _made(place, make)
     return place, found
+
+
+def _made(place: Path, make: Callable[[], Mapping[str, str]]) -> Mapping[str, str]:
+    found = dict(make())
+    try:
+        write(place, found)
+    except OSError:
+        _unwritten[place] = found
+    return found
+
+
+@contextmanager
+def _turn(name: str) -> Iterator[None]:
+    """One process of this host at a time; the lock of one that ends is free. Nobody waits for ever, nor where
+    no lock can be had."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(cache_folder() / "locks" / f"{name}.lock")
+    try:
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        with said(["waiting for another process, which compiles the same kernels"]):
+            lock.acquire(timeout=PATIENCE_S)
+    except (OSError, NotImplementedError, Timeout):
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def read(place: Path) -> dict[str, str] | None:

@@ -69,6 +69,11 @@ class CudaAttention:
             check_values(name, tensors[place])
         return call(pointers)
 
+    def warm(self, tensors: Mapping[str, Tensor], work: Workload, device: int) -> None:
+        """Compile and load what a call of such tensors (given ones and results, by name) would run."""
+        with self._lock, torch.cuda.device(device):
+            self._variants.get(tensors, work, target_of(device), device)
+
     def _prepare(self, tensors: Sequence[Tensor]) -> Call:
         given = check_call(self.signature, self.schedule, tensors)
         q, k = given["q"], given["k"]

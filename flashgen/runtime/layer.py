@@ -62,6 +62,11 @@ class Attention(nn.Module):
                 f"{name} is an attribute of every torch.nn.Module: pass {name}= at each call instead"
             ) from None
 
+    def warm(self, *shapes: Any, **options: Any) -> None:
+        """``CompiledAttention.warm``; inputs that belong to the module have its dtypes."""
+        call: Any = self._attention.warm
+        call(*shapes, **{**{name: t.dtype for name, t in self.held.items()}, **options})
+
     @property
     def held(self) -> dict[str, Tensor]:
         """The inputs that belong to the module."""

@@ -47,7 +47,7 @@ _programs: dict[tuple[str, str, bool], CudaAttention | CpuAttention] = {}
 def _forward(
     q: Tensor, k: Tensor, v: Tensor, inputs: list[Tensor], spec: str, seed: Tensor | None
 ) -> Results:
-    return _results(_program(spec, "flash2", q.is_cuda)(q, k, v, *inputs, *_given(seed)))
+    return _results(program(spec, "flash2", q.is_cuda)(q, k, v, *inputs, *_given(seed)))
 
 
 def _results(made: Sequence[Tensor]) -> Results:
@@ -56,7 +56,8 @@ def _results(made: Sequence[Tensor]) -> Results:
     return out, lse, rest
 
 
-def _program(spec: str, schedule: str, on_cuda: bool) -> CudaAttention | CpuAttention:
+def program(spec: str, schedule: str, on_cuda: bool) -> CudaAttention | CpuAttention:
+    """The one program of a spec by a schedule that this process has on CUDA devices, or on the CPU."""
     key = spec, schedule, on_cuda
     found = _programs.get(key)
     if found is not None:
@@ -85,12 +86,12 @@ def _backward(
     spec: str,
     seed: Tensor | None,
 ) -> Gradients:
-    program = _program(spec, backward_schedule(dlse is not None), q.is_cuda)
+    made = program(spec, backward_schedule(dlse is not None), q.is_cuda)
     rows = dout if dout.stride(-1) == 1 and dout.dtype == q.dtype else dout.to(q.dtype).contiguous()
     per_row = [t.contiguous().to(lse.dtype) for t in _given(dlse)]
     rows_of_out = out if out.stride(-1) == 1 else out.contiguous()
     saved = _saved(spec, rows_of_out, *(t.contiguous() for t in (lse, *rest)))
-    dq, dk, dv, *learned = program(rows, *per_row, q, k, v, *inputs, *saved, *_given(seed))
+    dq, dk, dv, *learned = made(rows, *per_row, q, k, v, *inputs, *saved, *_given(seed))
     return dq, dk, dv, _as_given(learned, spec, inputs)
 
 

@@ -1,22 +1,22 @@
 """From a spec's canonical JSON to generated modules, through the cache: plans first, then their source.
 
-A spec has a few plans on a target, for long to short workloads. A call picks one by its sizes, so a new
-length compiles nothing that another length has not compiled.
+A spec has a few plans on a target, for long to short workloads. A call's sizes say which, so a new length
+seldom compiles anything (``plan.cover``).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import subprocess
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from flashgen.ir.box import streamed
-from flashgen.ir.workload import Workload
-from flashgen.plan.plan import Measured, Plan, loop_clocks, measured_near
+from flashgen.ir.workload import LONG, Workload
+from flashgen.plan.plan import Plan
 
 from .cache import entry
 from .record import Record, record, texts
@@ -25,8 +25,7 @@ from .tuned import recall
 
 if TYPE_CHECKING:
     from flashgen.driver import Lowered
-    from flashgen.plan.backend import Room
-    from flashgen.plan.steer import Steering
+    from flashgen.plan.select import Search
 
 
 @lru_cache(maxsize=256)
@@ -38,34 +37,46 @@ def lowered(spec: str, schedule: str = "flash2") -> Lowered:
     return lower_spec(AttentionSpec.from_json(spec), schedule)
 
 
-@lru_cache(maxsize=256)
-def boxes(spec: str, schedule: str = "flash2") -> frozenset[str]:
-    """The tensors of which the loops of a spec's program read boxes (``ir.box``)."""
-    return streamed(lowered(spec, schedule).program)
+@lru_cache(maxsize=4096)
+def best_plan(
+    spec: str, target: str, dtype: str, work: Workload, schedule: str = "flash2", described: bool = True
+) -> Plan:
+    """The plan of calls of these sizes, which ``cover`` finds without compiling anything.
+
+    ``described``: what loops read is laid out so that tensor descriptors can read it. ``work`` counts as
+    rounded. Raises ``PlanError`` where there is none. Kept in the cache, as are the plans it is made from.
+    """
+    if work != work.rounded():
+        return best_plan(spec, target, dtype, work.rounded(), schedule, described)
+
+    def best(at: Workload, may: bool) -> Plan:
+        return _best(spec, target, dtype, at, may, schedule)
+
+    def make() -> dict[str, str]:
+        from flashgen.plan.cover import planned
+
+        return {"plan.json": planned(lowered(spec, schedule).program, best, work, described).to_json()}
+
+    asked = {"what": "plan", "spec": spec, "target": target, "dtype": dtype, "described": described}
+    return _plan(entry(asked | {"schedule": schedule, "work": work.names()}, make))
 
 
 @lru_cache(maxsize=1024)
-def plans(
-    spec: str, target: str, dtype: str, described: bool = True, schedule: str = "flash2"
-) -> tuple[Plan, ...]:
-    """The plans that the model chooses for every workload, that for long sequences first.
-
-    ``described``: what loops read is laid out so that tensor descriptors can read it. Raises ``PlanError``
-    where there is none.
-    """
+def _best(spec: str, target: str, dtype: str, work: Workload, described: bool, schedule: str) -> Plan:
+    """The fastest plan for a workload, by the model."""
 
     def make() -> dict[str, str]:
-        from flashgen.plan.cover import variants
+        from flashgen.plan.search import choose
 
-        known = lowered(spec, schedule)
-        heads = (known.spec.heads.q, known.spec.heads.kv) if known.spec.heads else None
-        found = variants(known.program, target, dtype, described=described, heads=heads)
-        return {"plans.json": json.dumps([p.to_json() for p in found])}
+        program = lowered(spec, schedule).program
+        return {"plan.json": choose(program, target, dtype, work, described=described).to_json()}
 
-    asked = {"what": "plans", "spec": spec, "target": target, "dtype": dtype, "described": described}
-    asked |= {"schedule": schedule}
-    _, files = entry(asked, make)
-    return tuple(Plan.from_json(p) for p in json.loads(files["plans.json"]))
+    asked = {"what": "best", "spec": spec, "target": target, "dtype": dtype, "described": described}
+    return _plan(entry(asked | {"schedule": schedule, "work": work.names()}, make))
+
+
+def _plan(found: tuple[object, Mapping[str, str]]) -> Plan:
+    return Plan.from_json(found[1]["plan.json"])
 
 
 def measured(spec: str, schedule: str, dtype: str, target: str, described: bool) -> tuple[Plan, ...]:
@@ -74,134 +85,35 @@ def measured(spec: str, schedule: str, dtype: str, target: str, described: bool)
     return tuple(p for p in found if described or all(k.loads == "pointer" for k in p.kernels))
 
 
-def picked(
-    spec: str,
-    plans: tuple[Plan, ...],
-    work: Workload,
-    compiled: tuple[tuple[Measured, ...], ...] | None = None,
-) -> int:
-    """Which of ``plans`` a call of these sizes runs: that measured near them, else the best by the model.
-
-    ``compiled``: the compiler's numbers for each kernel of each plan. The model is asked for sizes rounded to
-    powers of two, and each answer is kept in the cache, so that a new length costs nothing.
-    """
-    near = measured_near(plans, work)
-    if near is not None:
-        return near
-    among = [i for i, p in enumerate(plans) if not p.measured_us]
-    if len(among) == 1:
-        return among[0]
-    numbers = None if compiled is None else tuple(compiled[i] for i in among)
-    return among[_best(spec, tuple(plans[i] for i in among), work.rounded(), numbers)]
-
-
-@lru_cache(maxsize=4096)
-def _best(
-    spec: str, plans: tuple[Plan, ...], work: Workload, compiled: tuple[tuple[Measured, ...], ...] | None
-) -> int:
-    def make() -> dict[str, str]:
-        from flashgen.plan.model.predict import best
-
-        program = lowered(spec, plans[0].schedule).program
-        return {"index.json": json.dumps(best(program, plans, work, compiled))}
-
-    numbers = None if compiled is None else [[asdict(m) for m in c] for c in compiled]
-    asked: dict[str, object] = {"what": "pick", "spec": spec, "compiled": numbers, "work": work.names()}
-    asked |= {"plans": [p.to_json() for p in plans]}
-    _, files = entry(asked, make)
-    return int(json.loads(files["index.json"]))
-
-
-def best_plan(spec: str, target: str, dtype: str, work: Workload, schedule: str = "flash2") -> Plan:
-    """The plan for a call of these sizes."""
-    found = plans(spec, target, dtype, schedule=schedule)
-    return found[picked(spec, found, work)]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A plan that differs from the first in one kernel, with what that kernel asks of a thread, and
-    its predicted time at the plan's workload."""
-
-    plan: Plan
-    room: Room
-    us: float
-
-
-def choices(spec: str, best: Plan, kernel: int, described: bool) -> Iterator[Choice]:
-    """``best``, and then plans that differ from it in kernel number ``kernel``, most promising first."""
-    from flashgen.plan.model.facts import facts
-    from flashgen.plan.model.predict import kernel_us
-    from flashgen.plan.search import candidates as search
-    from flashgen.plan.search import make_plan
-    from flashgen.plan.steer import room
+def searches(spec: str, plan: Plan, described: bool) -> list[Search]:
+    """The search of each kernel of ``plan`` (``plan.select``), before anything is known. A call takes what
+    spills least where all spill too much: slow, but right."""
+    from flashgen.plan.select import searches
     from flashgen.targets.target import load_target
 
-    program, target = lowered(spec, best.schedule).program, load_target(best.target)
-    work = best.workload
-    assert work is not None
-
-    def choice(p: Plan, us: float) -> Choice:
-        return Choice(p, room(facts(program)[kernel], p.kernels[kernel], p.dtype, target), us)
-
-    yield choice(best, kernel_us(program, best, kernel, work))
-    ranked = search(program, kernel, target, best.dtype, work, described)
-    for c in ranked:
-        if c.cost is not None and not c.rejected and c.plan != best.kernels[kernel]:
-            row = [c] * len(program.kernels)  # of which only number ``kernel`` is taken
-            other = make_plan(program, target, best.dtype, row, work)
-            yield choice(best.with_kernel(kernel, other), c.cost.us)
+    program = lowered(spec, plan.schedule).program
+    return searches(program, plan, load_target(plan.target), described, allowed=math.inf)
 
 
-def steering(spec: str, plan: Plan, kernel: int) -> Steering:
-    """The search for what kernel number ``kernel`` of ``plan`` is compiled from, before anything is known."""
-    from flashgen.plan.shared_values import shared_values
-    from flashgen.plan.steer import Steering
-
-    return Steering(shared_values(lowered(spec, plan.schedule).program.kernels[kernel]))
-
-
-def confirmed_us(spec: str, plan: Plan, kernel: int, compiled: Measured) -> float:
-    """The time of a kernel at its plan's workload, predicted from what the compiler made of it."""
-    from flashgen.plan.model.predict import kernel_us
-
-    assert plan.workload is not None
-    return kernel_us(lowered(spec, plan.schedule).program, plan, kernel, plan.workload, compiled)
-
-
-def examined(spec: str, plan: Plan, kernel: int, compiled: Measured, cubin: bytes) -> Measured | str:
-    """``compiled`` with the clocks of the kernel's loops by its code (``loop_clocks``), or what is wrong with
-    that code (``miscompiled``). Kept in the cache."""
+def unsound(target: str, code: bytes) -> str:
+    """What is wrong with compiled code (a cubin) that no message says (``miscompiled``); nothing: ``""``.
+    Kept in the cache."""
     from flashgen.targets.target import load_target
 
-    target = load_target(plan.target)
-    if target.matrix != "wgmma":
-        return compiled
+    if load_target(target).matrix != "wgmma":
+        return ""
 
     def make() -> dict[str, str]:
         from flashgen.backends.triton.compiler import disassembled
         from flashgen.backends.triton.miscompiled import wrong_operands
-        from flashgen.plan.loop_clocks import simulated
-        from flashgen.plan.model.facts import facts
-        from flashgen.plan.model.tiling import tiling
-        from flashgen.plan.sass import inner_loops
 
-        code, program = disassembled(cubin), lowered(spec, plan.schedule).program
-        t = tiling(facts(program)[kernel], plan.kernels[kernel], plan.dtype, target)
-        loops = [c and asdict(c) for c in simulated(t, compiled, inner_loops(code)).loops]
-        return {"code.json": json.dumps({"wrong": wrong_operands(code), "loops": loops})}
+        return {"wrong.json": json.dumps(wrong_operands(disassembled(code)))}
 
-    asked = {"what": "code", "spec": spec, "schedule": plan.schedule, "dtype": plan.dtype, "kernel": kernel}
-    asked |= {"target": plan.target, "plan": asdict(plan.kernels[kernel]), "compiled": asdict(compiled)}
-    asked |= {"code": hashlib.sha256(cubin).hexdigest()}
     try:
-        _, files = entry(asked, make)
+        _, files = entry({"what": "code", "code": hashlib.sha256(code).hexdigest()}, make)
     except (OSError, subprocess.SubprocessError):  # no disassembler here
-        return compiled
-    found = json.loads(files["code.json"])
-    if found["wrong"]:
-        return str(found["wrong"])
-    return replace(compiled, loops=loop_clocks(found["loops"]))
+        return ""
+    return str(json.loads(files["wrong.json"]))
 
 
 @lru_cache(maxsize=1024)
@@ -219,5 +131,7 @@ def generated(spec: str, plan: Plan) -> Record:
 
 def prepare(spec: str, target: str, dtype: str | None = None, schedule: str = "flash2") -> Record | None:
     """Plan, and generate the module for long sequences; None for the ``cpu``, which needs none."""
-    plan = plans(spec, target, dtype or default_dtype(signature(spec), target), schedule=schedule)[0]
+    known = signature(spec)
+    heads = dict(zip(("Hq", "Hkv"), known.heads, strict=True)) if known.heads else {}
+    plan = best_plan(spec, target, dtype or default_dtype(known, target), replace(LONG, **heads), schedule)
     return None if target == "cpu" else generated(spec, plan)

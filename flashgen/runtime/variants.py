@@ -1,25 +1,25 @@
-"""Which compiled kernels a call runs: of a few that the compiler accepted, the fastest at the call's sizes.
+"""Which compiled kernels a call runs: those of the plan for its sizes, as the compiler accepts them.
 
-A candidate that takes more shared memory than the target has, spills too much or is compiled wrongly gives
-way to the next. A plan found by measuring runs as it is.
+Nothing is compiled before a call picks it. A candidate that takes more shared memory than the target has,
+spills too much or is compiled wrongly gives way to the next (``plan.select``). A plan found by measuring runs
+as it is.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from flashgen.backends.triton.specialise import ROWS, VECTOR_BYTES, Kind
+from flashgen.backends.triton.specialise import ROWS, VECTOR_BYTES, Kind, describable_loads
 from flashgen.errors import PlanError
 from flashgen.ir.workload import Workload
-from flashgen.plan.plan import Plan
+from flashgen.plan.plan import KernelPlan, Measured, Plan, measured_near
 
 from .arguments import POINTERS
 from .cache import entry
@@ -27,9 +27,12 @@ from .check import DTYPES
 from .descriptor import describable
 from .device import Known
 from .launch import Compiled, build, current_gpu, loaded
+from .patience import said
 from .record import Record, Workspace
-from .settle import Settling
-from .source import boxes, choices, confirmed_us, examined, generated, measured, picked, plans, steering
+from .source import best_plan, generated, lowered, measured, searches, unsound
+
+if TYPE_CHECKING:
+    from flashgen.plan.select import Search
 
 #: A generated module with its kernels, compiled and loaded.
 Variant: TypeAlias = tuple[Record, tuple[Compiled, ...]]
@@ -57,110 +60,120 @@ class Variants:
         self.tuned = tuned
         self.schedule = schedule
         self.inputs = inputs
-        self._sets: dict[object, list[Variant]] = {}
+        self._made: dict[object, Variant | None] = {}
+        self._measured: dict[object, tuple[Plan, ...]] = {}
 
     def get(self, tensors: Mapping[str, Tensor], work: Workload, target: Known, device: int) -> Variant:
         """The variant for these tensors on the current CUDA device, whose number is ``device``.
 
         ``tensors`` holds q, k, v, the inputs and the results by name, results on the meta device. The first
-        call of a kind of layout compiles the variants for every workload, so that no later length does.
-        Raises ``PlanError``, with the reason of each candidate, where none compiles within the limits.
+        call of a kind of layout, and any whose sizes want another plan, compiles one. Raises ``PlanError``,
+        with the reason of each candidate, where none compiles within the limits.
         """
         elem = tensors["q"].dtype
-        kinds = {name: kind(name, t, free=name in self.inputs) for name, t in tensors.items()}
+        kinds = kinds_of(tensors, self.inputs)
+        ask = Asked(elem, kinds, target, describable_loads(lowered(self.spec, self.schedule).program, kinds))
         key = (target.name, device, tuple(kinds.items()))
-        if key not in self._sets:
-            described = describable_loads(self.spec, self.schedule, kinds)
-            found = plans(self.spec, target.name, DTYPES[elem], described, self.schedule)
-            ask = Asked(elem, kinds, target, described)
-            self._sets[key] = self._distinct(v for p in found for v in self._searched(p, ask))
-            if self.tuned:
-                known = measured(self.spec, self.schedule, DTYPES[elem], target.name, described)
-                self._sets[key] += [v for p in known if (v := self._as_it_is(p, ask))]
-        variants = self._sets[key]
-        compiled = tuple(tuple(c.measured for c in kernels) for _, kernels in variants)
-        return variants[picked(self.spec, tuple(r.plan for r, _ in variants), work, compiled)]
+        if (known := self._tuned(key, work, ask)) is not None:
+            return known
+        plan = best_plan(self.spec, target.name, DTYPES[elem], work, self.schedule, ask.described)
+        found = self._made.get((key, plan.kernels)) or self._made.get((key, plan))
+        if found is None:
+            found = self._selected(plan, ask)
+            accepted = found[0].plan.kernels == plan.kernels  # else what is next depends on the workload
+            self._made[key, plan.kernels if accepted else plan] = found
+        return found
 
-    def _distinct(self, found: Iterable[tuple[Plan, tuple[Compiled, ...]]]) -> list[Variant]:
-        kept: dict[object, tuple[Plan, tuple[Compiled, ...]]] = {}
-        for plan, compiled in found:
-            kept.setdefault(plan.kernels, (plan, compiled))
-        return [(generated(self.spec, plan), compiled) for plan, compiled in kept.values()]
-
-    def _searched(self, plan: Plan, ask: Asked) -> Iterator[tuple[Plan, tuple[Compiled, ...]]]:
-        """What came of ``plan`` by the compiler; then that with another kernel that it accepted, each: at
-        other sizes one of those may be the fastest."""
-        accepted = []
-        for number in range(len(plan.kernels)):
-            accepted.append(self._accepted(plan, number, ask))
-            plan = accepted[-1][0][0]
-        best = tuple(some[0][1] for some in accepted)
-        yield plan, best
-        for number, some in enumerate(accepted):
-            for other, kernel in some[1:]:
-                yield plan.with_kernel(number, other), (*best[:number], kernel, *best[number + 1 :])
+    def _tuned(self, key: object, work: Workload, ask: Asked) -> Variant | None:
+        """What was measured at sizes near these; None where nothing was, or where it does not compile."""
+        if not self.tuned:
+            return None
+        if key not in self._measured:
+            names = DTYPES[ask.elem], ask.target.name
+            self._measured[key] = measured(self.spec, self.schedule, *names, ask.described)
+        plans = self._measured[key]
+        near = measured_near(plans, work)
+        if near is None:
+            return None
+        if (key, plans[near]) not in self._made:
+            self._made[key, plans[near]] = self._as_it_is(plans[near], ask)
+        return self._made[key, plans[near]]
 
     def _as_it_is(self, plan: Plan, ask: Asked) -> Variant | None:
-        """A plan found by measuring; None where it does not compile here."""
-        compiled = [self._compiled([plan], number, ask)[0] for number in range(len(plan.kernels))]
+        """A settled plan; None where it does not compile here."""
+        compiled = self._compiled([(i, plan) for i in range(len(plan.kernels))], ask)
         fine = tuple(c for c in compiled if not isinstance(c, str))
         return (generated(self.spec, plan), fine) if len(fine) == len(compiled) else None
 
-    def _accepted(self, plan: Plan, number: int, ask: Asked) -> list[tuple[Plan, Compiled]]:
-        """``plan`` with its kernel of this number as ``settle`` finds it, compiled: the best first. What is
-        settled is kept in the cache, so that a later process searches nothing."""
-        fresh: list[list[tuple[Plan, Compiled]]] = []
+    def _selected(self, plan: Plan, ask: Asked) -> Variant:
+        """``plan`` as the compiler takes it. What is settled is kept in the cache, so that a later process
+        searches nothing."""
+        fresh: list[Variant] = []
 
         def search() -> dict[str, str]:
-            fresh.append(self._settled(plan, number, ask))
-            return {"plans.json": json.dumps([p.to_json() for p, _ in fresh[0]])}
+            fresh.append(self._searched(plan, ask))
+            return {"plan.json": fresh[0][0].plan.to_json()}
 
-        asked = {"what": "accepted", "spec": self.spec, "plan": plan.to_json(), "kernel": number}
-        asked |= {"smem": ask.target.smem_bytes, "described": ask.described}
-        asked |= {"kinds": [[name, asdict(k)] for name, k in ask.kinds.items()]}
-        _, files = entry(asked, search)
-        if not fresh:
-            settled = [Plan.from_json(text) for text in json.loads(files["plans.json"])]
-            found = zip(settled, self._compiled(settled, number, ask), strict=True)
-            fine = [(p, c) for p, c in found if not isinstance(c, str)]
-            if fine:
-                return fine
-            search()  # what another compiler settled does not run here
-        return fresh[0]
+        key = selection_key(self.spec, plan, ask.described, ask.kinds)
+        _, files = entry(key, search, alone=True)
+        if fresh:
+            return fresh[0]
+        found = self._as_it_is(Plan.from_json(files["plan.json"]), ask)
+        return found or self._searched(plan, ask)  # what another compiler settled does not run here
 
-    def _settled(self, plan: Plan, number: int, ask: Asked) -> list[tuple[Plan, Compiled]]:
-        search = Settling(
-            number,
-            lambda plans: self._compiled(plans, number, ask),
-            lambda p, compiled: confirmed_us(self.spec, p, number, compiled),
-            steering(self.spec, plan, number),
-        )
-        try:
-            return search.settled(list(choices(self.spec, plan, number, ask.described)))
-        except PlanError as e:
-            raise PlanError(
-                f"no candidate for {DTYPES[ask.elem]} on {ask.target.name} compiles within its limits:\n  {e}"
-            ) from None
+    def _searched(self, plan: Plan, ask: Asked) -> Variant:
+        from flashgen.plan.select import select, settled
 
-    def _compiled(self, plans: Sequence[Plan], number: int, ask: Asked) -> list[Compiled | str]:
-        """The kernel of this number of each plan, or why it cannot run: compiled side by side (most of a
+        ready: dict[tuple[int, KernelPlan], Compiled] = {}
+
+        def compile(batch: Sequence[tuple[int, Plan]]) -> list[Measured | str]:
+            found = self._compiled(batch, ask)
+            for (number, p), c in zip(batch, found, strict=True):
+                if not isinstance(c, str):
+                    ready[number, p.kernels[number]] = c
+            return [c if isinstance(c, str) else c.measured for c in found]
+
+        of = searches(self.spec, plan, ask.described)
+        select(of, compile)
+        if stuck := [s for s in of if s.chosen is None]:
+            raise PlanError(none_accepted(DTYPES[ask.elem], ask.target.name, stuck[0]))
+        best = settled(plan, of)
+        return generated(self.spec, best), tuple(ready[i, k] for i, k in enumerate(best.kernels))
+
+    def _compiled(self, batch: Sequence[tuple[int, Plan]], ask: Asked) -> list[Compiled | str]:
+        """The kernel of each number in its plan, or why it cannot run: compiled side by side (most of a
         compile holds no lock of Python's), loaded one after the other onto the current device."""
-        records = [generated(self.spec, plan) for plan in plans]
 
-        def built(record: Record) -> Any:
+        def built(one: tuple[int, Plan]) -> Any:
+            number, record = one[0], generated(self.spec, one[1])
             known = {**ask.kinds, **{w.name: _workspace(w, ask.elem) for w in record.workspaces}}
             return build(record, record.kernels[number], known, gpu)
 
-        def looked_at(plan: Plan, found: Compiled | str) -> Compiled | str:
-            if isinstance(found, str):
-                return found
-            numbers = examined(self.spec, plan, number, found.measured, found.code)
-            return numbers if isinstance(numbers, str) else replace(found, measured=numbers)
+        def looked_at(found: Compiled | str) -> Compiled | str:
+            return found if isinstance(found, str) else unsound(ask.target.name, found.code) or found
 
         gpu = current_gpu()  # of this thread
-        with ThreadPoolExecutor(min(len(plans), os.cpu_count() or 1)) as pool:
-            here = [_loaded(b, ask) for b in pool.map(built, records)]
-            return list(pool.map(looked_at, plans, here))
+        words = [_words(self.spec, *one, ask.target.name) for one in batch]
+        with said(words), ThreadPoolExecutor(min(len(batch), os.cpu_count() or 1)) as pool:
+            here = [_loaded(b, ask) for b in pool.map(built, batch)]
+            return list(pool.map(looked_at, here))
+
+
+def selection_key(spec: str, plan: Plan, described: bool, kinds: Mapping[str, Kind]) -> dict[str, object]:
+    """The key in the cache of what the compiler took for ``plan`` and tensors of these kinds."""
+    bare = replace(plan, compiled=None)
+    found = [[name, asdict(k)] for name, k in kinds.items()]
+    return {"what": "selected", "spec": spec, "plan": bare.to_json(), "described": described, "kinds": found}
+
+
+def none_accepted(dtype: str, target: str, of: Search) -> str:
+    """What is said where the compiler accepts no candidate of a kernel."""
+    return f"no candidate for {dtype} on {target} compiles within its limits:\n  {of.reasons}"
+
+
+def _words(spec: str, number: int, plan: Plan, target: str) -> str:
+    name, short = generated(spec, plan).kernels[number].name, plan.kernels[number].short()
+    return f"compiling {name} for {target} ({short})"
 
 
 def _loaded(built: Any, ask: Asked) -> Compiled | str:
@@ -175,9 +188,9 @@ def _loaded(built: Any, ask: Asked) -> Compiled | str:
         return str(e)
 
 
-def describable_loads(spec: str, schedule: str, kinds: Mapping[str, Kind]) -> bool:
-    """Whether tensor descriptors can read all boxes that the loops of a program read."""
-    return all(kinds[n].described for n in boxes(spec, schedule))
+def kinds_of(tensors: Mapping[str, Tensor], inputs: Sequence[str]) -> dict[str, Kind]:
+    """The kind of each tensor by name; ``inputs`` names those whose innermost stride is free."""
+    return {name: kind(name, t, free=name in inputs) for name, t in tensors.items()}
 
 
 def kind(name: str, t: Tensor, free: bool) -> Kind:

@@ -45,7 +45,6 @@ GPU_NUMBERS: dict[str, tuple[str, str]] = {
 }
 #: What a GPU may be without, and what it then cannot do.
 OPTIONAL_NUMBERS: dict[str, tuple[str, str]] = {
-    "boost": ("GHz", "time of compiled loops, instruction by instruction"),
     "bf16_rate": ("TFLOP/s", "bf16 kernels"),
     "tf32_rate": ("TFLOP/s", "time of dots of fp32 tensors on matrix units"),
 }
@@ -119,15 +118,7 @@ class Target(BaseModel):
     def missing(self) -> dict[str, str]:
         """Numbers that the file lacks, and the prediction (or the kernels) that each would give."""
         wanted = {**GPU_NUMBERS, **OPTIONAL_NUMBERS} if self.gpu else CPU_NUMBERS
-        found = {name: what for name, (_, what) in wanted.items() if name not in self.numbers}
-        if self.matrix != "wgmma":  # whose instructions are known
-            found.pop("boost", None)
-        return found
-
-    @property
-    def boost(self) -> float:
-        """GHz at which instructions run, where the time of compiled loops is told from them; else 0."""
-        return self.number("boost") if self.matrix == "wgmma" and "boost" in self.numbers else 0.0
+        return {name: what for name, (_, what) in wanted.items() if name not in self.numbers}
 
     def supports(self, dtype: str) -> bool:
         """Whether kernels of ``dtype`` run here."""

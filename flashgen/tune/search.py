@@ -4,22 +4,23 @@ and the model's choice timed again side by side.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 
 import torch
 
 from flashgen import __version__
+from flashgen.backends.triton.specialise import describable_loads
 from flashgen.ir.workload import Workload
 from flashgen.plan.plan import KernelPlan, Measured, Plan
 from flashgen.runtime import op
 from flashgen.runtime.cache import toolchain
 from flashgen.runtime.signature import makes_gradients, signature, through_lse
-from flashgen.runtime.source import choices
+from flashgen.runtime.source import lowered, searches
 from flashgen.runtime.tuned import Tuned
-from flashgen.runtime.variants import Variant, describable_loads
+from flashgen.runtime.variants import Variant
 from flashgen.spec.model import AttentionSpec
 from flashgen.verify.case import Case
 
@@ -112,9 +113,10 @@ def candidates(on: Stage, kernel: int, top: int | None) -> list[tuple[Plan, floa
     """The ``top`` most promising plans for this kernel at the stage's workload (None: all that the planner
     does not reject), each with its predicted time; the model's choice is among them."""
     base = replace(on.plan, workload=on.work)
-    described = describable_loads(on.spec, on.schedule, on.kinds)
-    # ``choices`` starts with the plan it is given, and that is the model's choice here
-    return [(c.plan, c.us) for c in islice(choices(on.spec, base, kernel, described), top)]
+    described = describable_loads(lowered(on.spec, on.schedule).program, on.kinds)
+    of = searches(on.spec, base, described)[kernel]
+    # ``waiting`` starts with the plan it is given, and that is the model's choice here
+    return [(of.plan(c), c.cost.us if c.cost else math.inf) for c in of.waiting[:top]]
 
 
 def job(on: Ground, plan: Plan, kernel: int) -> Job:
@@ -124,9 +126,11 @@ def job(on: Ground, plan: Plan, kernel: int) -> Job:
 
 
 def rank(
-    on: Stage, kernel: int, plans: Sequence[tuple[Plan, float]], failed: Sequence[str], tell: Tell = _quiet
-) -> Ranking:
-    """Time ``plans`` (compiled before, ``failed`` saying which were not); the first is the model's choice."""
+    on: Stage, kernel: int, plans: Sequence[tuple[Plan, float]], failed: Sequence[str], tell: Tell = _quiet,
+    also: KernelPlan | None = None,
+) -> Ranking:  # fmt: skip
+    """Time ``plans`` (compiled before, ``failed`` saying which were not); the first is the model's choice.
+    ``also`` is timed to the end as well, however it fares."""
     ready: list[tuple[int, Variant]] = []
     out: list[tuple[KernelPlan, str]] = []
     for i, ((plan, _), why) in enumerate(zip(plans, failed, strict=True)):
@@ -143,7 +147,8 @@ def rank(
     quick.sort()
     first = dict(ready)
     finalists = [i for _, i in quick[:FINALISTS]]
-    finalists += [i for i in (0,) if i in first and i not in finalists]
+    kept = [0, *(i for i, (p, _) in enumerate(plans) if p.kernels[kernel] == also)]
+    finalists += [i for i in kept if i in first and i not in finalists]
     last = dict(zip(finalists, on.times([first[i] for i in finalists], kernel, LAST_ROUNDS), strict=True))
 
     def timed(i: int, us: float) -> Timed:

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from flashgen.ir.dump import dump
 from flashgen.ir.program import Program
-from flashgen.plan.backend import Refinement, Room, Sizes, Term, Verdict
+from flashgen.plan.backend import Kinds, Refinement, Room, Sizes, Term, Verdict
 from flashgen.plan.model.facts import KernelFacts, LoadFacts
 from flashgen.plan.model.tiling import Tiling
 from flashgen.plan.plan import KernelPlan, Order, Plan
-from flashgen.plan.source import KernelSource, Provenance, Source
+from flashgen.plan.source import KernelSource, Module, Provenance, Source
 from flashgen.targets.target import Target
 
 SIDES = (48, 96)  # no powers of two
@@ -51,7 +51,7 @@ class Listing:
     def room(self, t: Tiling) -> Room:
         """Nothing is ever refused."""
         smem = self.smem_bytes(t)
-        return Room(t.plan, t.plan, (), 0, REGISTERS, 1, 255, 4, False, smem, t.target.smem_bytes)
+        return Room(t.plan, (), 0, REGISTERS, 1, 255, 4, False, smem, t.target.smem_bytes)
 
     def print(self, program: Program, plan: Plan, given: Provenance, *more: tuple[Program, Plan]) -> Source:
         """The dumps, one after the other."""
@@ -64,7 +64,13 @@ class Listing:
         manifest = {"spec": given.spec_json, "plans": [numbers.to_json() for _, numbers in both]}
         return Source("\n".join(dump(p) for p, _ in both), tuple(kernels), manifest)
 
-    def compile(self, program: Program, source: Source, kernel: int, plan: Plan, target: Target) -> Verdict:
+    def boxes(self, program: Program, dtype: str) -> bool:
+        """No hardware copies anything."""
+        return False
+
+    def compile(
+        self, program: Program, source: Module, kernel: int, plan: Plan, target: Target, kinds: Kinds = None
+    ) -> Verdict:
         """The numbers that were predicted."""
         from flashgen.plan.model.facts import facts
         from flashgen.plan.model.tiling import tiling

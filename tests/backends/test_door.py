@@ -17,8 +17,8 @@ from flashgen.explain.words import explain
 from flashgen.ir.dump import dump
 from flashgen.ir.workload import Workload
 from flashgen.plan import backend
-from flashgen.plan.confirm import confirmed
 from flashgen.plan.plan import Plan
+from flashgen.plan.select import proved, rankings
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
 from flashgen.targets.target import Target, load_target
@@ -46,8 +46,9 @@ def test_a_third_backend_plans_and_prints(name: str, target: Target) -> None:
         assert plan.backend == "listing"
         assert {n for k in plan.kernels for _, n in k.sides} <= set(SIDES)
         assert Plan.from_json(plan.to_json()) == plan
-        proved = confirmed(known.program, target, "bf16", WORK, partial(emit_source, known))
-        assert proved.kernels == plan.kernels
+        ranked = rankings(known.program, target, "bf16", WORK, partial(emit_source, known))
+        best = proved(known.program, target, "bf16", WORK, ranked)
+        assert best.kernels == plan.kernels
         said = io.StringIO()
         Console(file=said, width=200).print(explain(known.program, target, "bf16", WORK))
         assert f"~{REGISTERS} of 255" in said.getvalue()

@@ -44,7 +44,7 @@ def test_the_compiler_confirms_it(here: Path) -> None:
     assert "of the forward" in result.output
     manifest = json.loads((here / "out" / "small" / "h100" / "manifest.json").read_text(encoding="utf-8"))
     (kernel,) = manifest["kernels"]
-    assert kernel["compiled"].keys() == {"smem_bytes", "registers", "spill_bytes", "loops"}
+    assert kernel["compiled"].keys() == {"smem_bytes", "registers", "spill_bytes"}
     assert kernel["compiled"]["registers"] > 0
 
 
@@ -166,7 +166,7 @@ def test_an_unwritable_path_is_said_before_the_work(
     def worked(*_: object, **__: object) -> None:
         raise AssertionError("work went before")
 
-    for name in ("plan.search.choose", "plan.confirm.rankings", "explore.data.page_data"):
+    for name in ("plan.search.choose", "plan.select.rankings", "explore.data.page_data"):
         monkeypatch.setattr(f"flashgen.{name}", worked)
     (here / "taken").write_text("a file")
     result = CliRunner().invoke(app, [*command, "causal", "-o", str(Path("taken", "folder", "x.html"))])

@@ -8,18 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flashgen.driver import lower_spec
 from flashgen.errors import PlanError
 from flashgen.ir.dtypes import ITEM_BYTES
-from flashgen.ir.workload import Workload
-from flashgen.plan.cover import NEAR, SHORT, WORKLOADS, variants
-from flashgen.plan.model.predict import best, plan_us
-from flashgen.plan.plan import MAX_SPILL_BYTES, Measured, Plan
-from flashgen.plan.search import LONG, candidates, choose
-from flashgen.spec.model import AttentionSpec
+from flashgen.ir.workload import LONG, Workload
+from flashgen.plan.cover import ANCHORS, NEAR, SLACK_US, plan_for
+from flashgen.plan.model.predict import plan_us
+from flashgen.plan.plan import Plan
+from flashgen.plan.search import choose
 from flashgen.targets.target import load_target, target_names
 
-from ..work import calls_of
 from .programs import program
 
 #: Bytes of the least tile: 16 rows of Q and 16 of K (the larger piece), by head dim.
@@ -96,6 +93,9 @@ def test_few_rows_have_a_small_tile() -> None:
     assert few.side("BLOCK_M") <= 64, "no more rows than one asynchronous dot has"
 
 
+SHORT = Workload(1, 12, 12, 128, 128)
+
+
 def test_a_short_call_spreads_over_the_gpu() -> None:
     long, short = (choose(program(64), "a100", "bf16", w).kernels[0] for w in (LONG, SHORT))
     assert short.side("BLOCK_M") <= long.side("BLOCK_M")
@@ -124,82 +124,27 @@ def test_heads_are_grouped_evenly_with_those_that_share_k_and_v(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mask", ["", "causal"])
-def test_variants_are_few_and_serve_every_workload(mask: str) -> None:
-    p = program(64, mask) if mask else program(64)
-    plans = variants(p, "h100")
-    assert 1 <= len(plans) <= 5
-    for w in (*WORKLOADS, SHORT, Workload(1, 8, 8, 3000, 3000)):
-        times = [plan_us(p, x, w) for x in plans]
-        assert best(p, plans, w) == times.index(min(times))
-        if w in WORKLOADS:
-            assert min(times) <= NEAR * plan_us(p, choose(p, "h100", "bf16", w), w)
-    assert plans[best(p, plans, SHORT)].kernels[0].side("BLOCK_M") <= plans[0].kernels[0].side("BLOCK_M")
+def test_plans_are_few_and_serve_every_workload(mask: str) -> None:
+    p, h100 = program(64, mask) if mask else program(64), load_target("h100")
+    lengths = (60, 128, 300, 1024, 3000, 8192, 40_000)
+    works = [Workload(b, 16, 4, n, n) for b in (1, 8) for n in lengths]
+    found = {w: plan_for(p, h100, "bf16", w) for w in works}
+    assert len({x.kernels for x in found.values()}) <= 5
+    for w, plan in found.items():
+        own = choose(p, "h100", "bf16", w.rounded())
+        us = plan_us(p, own, w.rounded())
+        assert plan_us(p, plan, w.rounded()) <= max(NEAR * us, us + SLACK_US)
 
 
-def test_what_the_compiler_says_decides() -> None:
-    p = program(64, "causal")
-    plans = variants(p, "h100")
-    first = best(p, plans, LONG)
-    spilling = [[Measured(64 << 10, 255, 4000 if i == first else 0)] for i in range(len(plans))]
-    assert best(p, plans, LONG, spilling) != first
+def test_the_plan_of_a_workload_says_what_it_was_chosen_for() -> None:
+    p, h100 = program(64, "causal"), load_target("h100")
+    anchors = {w.Nq for w, _ in ANCHORS}
+    for w in (LONG, Workload(2, 16, 16, 1000, 1000), Workload(1, 8, 8, 16, 100_000)):
+        plan = plan_for(p, h100, "bf16", w)
+        assert plan.workload is not None
+        assert plan.workload == w.rounded() or plan.workload.Nq in anchors
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("head_dim", "dropout", "w"), [(128, 0.0, LONG), (64, 0.1, Workload(4, 32, 32, 4096, 4096))]
-)
-def test_more_shared_memory_is_never_slower(head_dim: int, dropout: float, w: Workload) -> None:
-    spec = AttentionSpec(name="variant", head_dim=head_dim, mask="causal", dropout=dropout)
-    p = lower_spec(spec).program
-    targets = [load_target("h100", kib << 10) for kib in (48, 64, 68, 72, 96, 128, 192, 194, 227)]
-    first = [candidates(p, 0, g, "bf16", w)[0].cost for g in targets]
-    times = [cost.us for cost in first if cost]
-    assert len(times) == len(targets)
-    assert times == sorted(times, reverse=True)
-
-
-def test_choosing_is_quick() -> None:
-    p = program(128, "causal")
-    choose(p, "h100")
-    assert calls_of(lambda: choose(p, "h100")) < 1_500_000  # 600,000: a quarter of a second
-
-
-def test_no_work_has_a_plan_too() -> None:
-    for w in (Workload(0, 8, 8, 128, 128), Workload(1, 8, 8, 0, 128), Workload(1, 8, 8, 128, 0)):
-        choose(program(64, "causal"), "h100", "bf16", w)
-
-
-def test_several_kernels_have_a_plan_each() -> None:
-    p = program(64, "causal", schedule="standard")
-    plan = choose(p, "h100")
-    assert len(plan.kernels) == len(p.kernels)
-
-
-def test_candidates_are_ranked_and_the_rejected_say_why() -> None:
-    found = candidates(program(128, "causal"), 0, load_target("h100"), "bf16")
-    good = [c for c in found if not c.rejected]
-    sure = [c.cost.us for c in good if c.cost and c.spill_bytes <= MAX_SPILL_BYTES]
-    assert sure == sorted(sure)
-    assert good[: len(sure)] == [c for c in good if c.spill_bytes <= MAX_SPILL_BYTES], (
-        "doubtful ones come last"
-    )
-    assert all(c.rejected for c in found[len(good) :])
-
-
-def test_the_cpu_has_large_tiles() -> None:
-    for dtype in ITEM_BYTES:
-        sides = dict(choose(program(64), "cpu", dtype).kernels[0].sides)
-        assert min(sides.values()) >= 128
-
-
-def test_a_plan_is_data() -> None:
-    plan = choose(program(96, "causal"), "h100", "fp16", Workload(1, 8, 2, 100, 300))
-    assert Plan.from_json(plan.to_json()) == plan
-    import dataclasses
-
-    proven = dataclasses.replace(plan, compiled=(Measured(1, 2, 3),))
-    assert Plan.from_json(proven.to_json()) == proven
-    assert proven.spill_bytes == 3
-    for broken in ("", "{}", "[]", plan.to_json().replace("kernels", "colonels")):
-        with pytest.raises(PlanError, match="not a plan"):
-            Plan.from_json(broken)
+def test_a_call_that_waits_for_the_host_makes_no_descriptors() -> None:
+    plan = plan_for(program(64, "causal"), load_target("h100"), "bf16", SHORT)
+    assert {k.loads for k in plan.kernels} == {"pointer"}

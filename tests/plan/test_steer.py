@@ -7,31 +7,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
 
-from flashgen.driver import emit_source, lower_spec
+from flashgen.driver import Lowered, emit_source, lower_spec
 from flashgen.errors import PlanError
 from flashgen.explain import words as explain
 from flashgen.explain.overruled import overruled
-from flashgen.ir.program import Program
 from flashgen.ir.workload import Workload
-from flashgen.plan import confirm
-from flashgen.plan.backend import Verdict
-from flashgen.plan.confirm import LAST_RESORT_BYTES, proved, ranking
+from flashgen.plan.cover import plan_for
 from flashgen.plan.model.facts import facts
 from flashgen.plan.plan import MAX_SPILL_BYTES, KernelPlan, Measured, Plan
 from flashgen.plan.search import Candidate, choose
+from flashgen.plan.select import LAST_RESORT_BYTES, Compile, ahead, proved, searches, select, shown
 from flashgen.plan.shared_values import shared_values
-from flashgen.plan.steer import ENOUGH, REFUSALS, UNSOUND, doubt, room
+from flashgen.plan.steer import REFUSALS, UNSOUND, doubt, room
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
 from flashgen.spec.model import AttentionSpec
-from flashgen.targets.target import load_target
+from flashgen.targets.target import Target, load_target
 
-from .programs import lowered, module
+from .programs import lowered
 
 W = Workload(2, 8, 8, 4096, 4096)
 A100 = load_target("a100")
@@ -54,57 +51,56 @@ class Compiler:
         limit, wants = k.max_registers or 255, self.wants(k)
         return Measured(1024, min(limit, round(wants)), max(0, round(4 * (wants - limit))))
 
-    def verdicts(self, program: Program, plans: Sequence[Plan], kernel: int, *rest: Any) -> list[Verdict]:
-        return [Verdict(self.measured(p.kernels[kernel])) for p in plans]
+    def compile(self, batch: Sequence[tuple[int, Plan]]) -> list[Measured | str]:
+        return [self.measured(p.kernels[kernel]) for kernel, p in batch]
 
 
 def ranked(
-    compiler: Compiler, monkeypatch: pytest.MonkeyPatch, of: Any = None, kernel: int = 0
+    compile: Compile, of: Lowered | None = None, kernel: int = 0, target: Target = A100
 ) -> list[Candidate]:
+    """The candidates of one kernel as the search leaves them."""
     of = of or lowered(64, "causal")
-    monkeypatch.setattr(confirm, "verdicts", compiler.verdicts)
-    return ranking(of.program, kernel, A100, "bf16", W, lambda p: module(of, p))
+    base = plan_for(of.program, target, "bf16", W)
+    search = searches(of.program, base, target, True)[kernel]
+    select([search], compile)
+    return shown(search, W)
 
 
 @pytest.mark.parametrize("fit", [8, 16, 32])
-def test_a_plan_is_found_in_a_few_compiles_however_small_the_tiles_that_fit(
-    fit: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_plan_is_found_in_a_few_compiles_however_small_the_tiles_that_fit(fit: int) -> None:
     compiler = Compiler(lambda k: 60 + 250 * elements(k) / fit)
-    found = ranked(compiler, monkeypatch)
+    found = ranked(compiler.compile)
     assert found[0].measured is not None
     assert found[0].measured.spill_bytes <= MAX_SPILL_BYTES
     assert elements(found[0].plan) == fit, "no smaller than need be"
-    assert len(compiler.asked) <= ENOUGH
+    assert len(compiler.asked) <= REFUSALS
 
 
-def test_where_only_one_tiling_fits_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_only_one_tiling_fits_it_is_found() -> None:
     def wants(k: KernelPlan) -> float:
         return 250.0 if (elements(k), k.num_warps) == (8, 1) else 300 + 100 * elements(k)
 
     compiler = Compiler(wants)
-    found = ranked(compiler, monkeypatch)
+    found = ranked(compiler.compile)
     assert found[0].measured is not None
     assert found[0].plan.num_warps == 1
     assert len(compiler.asked) <= REFUSALS
 
 
-def test_where_nothing_fits_it_is_soon_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_fits_it_is_soon_known() -> None:
     compiler = Compiler(lambda k: 1000 + 100 * elements(k))
     of = lowered(64, "causal")
-    found = ranked(compiler, monkeypatch, of)
+    found = ranked(compiler.compile, of)
     assert len(compiler.asked) <= REFUSALS
     assert min(map(elements, compiler.asked)) == min(elements(c.plan) for c in found if not c.rejected)
     with pytest.raises(PlanError, match=r"no candidate passed the compiler: of .* would spill"):
         proved(of.program, A100, "bf16", W, [found])
 
 
-def test_what_spills_least_is_taken_and_said_where_nothing_fits_by_little(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_spills_least_is_taken_and_said_where_nothing_fits_by_little() -> None:
     of = lowered(64, "causal")
     compiler = Compiler(lambda k: 270 + 20 * elements(k))
-    found = ranked(compiler, monkeypatch, of)
+    found = ranked(compiler.compile, of)
     best = found[0].measured
     assert best is not None
     assert MAX_SPILL_BYTES < best.spill_bytes <= LAST_RESORT_BYTES
@@ -113,29 +109,26 @@ def test_what_spills_least_is_taken_and_said_where_nothing_fits_by_little(
     assert "all that was tried spills more than" in overruled(of.program, 0, A100, "bf16", W, found)
 
 
-def test_the_same_code_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_code_is_compiled_once() -> None:
     of = lower_spec(load_spec(gallery()["t5_bias"]), "backward")
     kernel = next(i for i, k in enumerate(of.program.kernels) if k.name.endswith("table"))
     compiler = Compiler(lambda k: 100)
-    ranked(compiler, monkeypatch, of, kernel)
+    ranked(compiler.compile, of, kernel)
     code = [room(facts(of.program)[kernel], k, "bf16", A100).code for k in compiler.asked]
     assert len(set(code)) == len(code)
     assert {c.num_stages for c in code} == {1}, "a loop with a loop inside is not pipelined"
 
 
-def test_what_was_taken_of_shared_memory_beyond_the_prediction_is_learnt(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_was_taken_of_shared_memory_beyond_the_prediction_is_learnt() -> None:
     of = lowered(64, "causal")
     asked: list[int] = []
 
-    def verdicts(program: Program, plans: Sequence[Plan], kernel: int, *rest: Any) -> list[Verdict]:
-        rooms = [room(facts(program)[0], p.kernels[0], "bf16", A100) for p in plans]
+    def compile(batch: Sequence[tuple[int, Plan]]) -> list[Measured | str]:
+        rooms = [room(facts(of.program)[0], p.kernels[0], "bf16", A100) for _, p in batch]
         asked.extend(r.smem for r in rooms)
-        return [Verdict(Measured(r.smem * 40, 100, 0)) for r in rooms]
+        return [Measured(r.smem * 40, 100, 0) for r in rooms]
 
-    monkeypatch.setattr(confirm, "verdicts", verdicts)
-    found = ranking(of.program, 0, A100, "bf16", W, lambda p: module(of, p))
+    found = ranked(compile)
     assert found[0].measured is not None
     assert len(asked) <= REFUSALS
 
@@ -172,7 +165,7 @@ def test_a_kernel_whose_estimate_is_far_off_has_a_plan_after_a_few_compiles(
     monkeypatch.setenv("FLASHGEN_CACHE_DIR", str(tmp_path))
     of = lower_spec(T5_DECODER, "backward")
     kernel = next(i for i, k in enumerate(of.program.kernels) if k.name.endswith("table"))
-    found = ranking(of.program, kernel, A100, "bf16", W, partial(emit_source, of), workers=1)
+    found = ranked(ahead(of.program, A100, partial(emit_source, of), workers=1), of, kernel)
     assert found[0].measured is not None
     assert found[0].spill_bytes <= MAX_SPILL_BYTES
     compiled = [c for c in found if c.measured or c.refused]
@@ -192,20 +185,20 @@ def test_explain_warns_where_the_compiler_may_refuse(monkeypatch: pytest.MonkeyP
     assert "this is in doubt" in captured.get()
 
 
-def test_kinds_of_which_no_sound_code_is_made_are_left_after_two(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kinds_of_which_no_sound_code_is_made_are_left_after_two() -> None:
     """As where ptxas gets every asynchronous dot of a kernel wrong: other dots are slower, and right."""
     asked: list[KernelPlan] = []
     h100, of = load_target("h100"), lowered(64, "causal")
     kernel = facts(of.program)[0]
 
-    def verdicts(program: Program, plans: Sequence[Plan], kernel_: int, *rest: Any) -> list[Verdict]:
-        asked.extend(p.kernels[kernel_] for p in plans)
-        kinds = [room(kernel, p.kernels[kernel_], "bf16", h100).kind[0] for p in plans]
-        return [Verdict(None, "miscompiled") if wgmma else Verdict(Measured(1024, 128, 0)) for wgmma in kinds]
+    def compile(batch: Sequence[tuple[int, Plan]]) -> list[Measured | str]:
+        asked.extend(p.kernels[0] for _, p in batch)
+        kinds = [room(kernel, p.kernels[0], "bf16", h100).kind[0] for _, p in batch]
+        return ["miscompiled" if wgmma else Measured(1024, 128, 0) for wgmma in kinds]
 
-    monkeypatch.setattr(confirm, "verdicts", verdicts)
-    found = ranking(of.program, 0, h100, "bf16", W, lambda p: module(of, p))
+    found = ranked(compile, of, target=h100)
     assert not found[0].rejected
     assert not room(kernel, found[0].plan, "bf16", h100).kind[0]
-    # Of each kind, by how loads are issued, one more where two are compiled side by side.
-    assert sum(bool(room(kernel, k, "bf16", h100).kind[0]) for k in asked) <= 2 * (UNSOUND + 1)
+    assert sum(bool(room(kernel, k, "bf16", h100).kind[0]) for k in asked) <= 2 * UNSOUND, (
+        "by pointer, by descriptor"
+    )

@@ -69,7 +69,7 @@ def test_a_gpu_that_nothing_compiles_for_is_refused_with_the_reason(name: str, a
 
 
 @pytest.mark.parametrize("partial", [False, True])
-@pytest.mark.parametrize("name, misspelt", [("clock", "clokc"), ("boost", "bost")])
+@pytest.mark.parametrize("name, misspelt", [("clock", "clokc"), ("bf16_rate", "bf61_rate")])
 def test_a_misspelt_number_is_named(tmp_path: Path, name: str, misspelt: str, partial: bool) -> None:
     text = (folder("specs") / "targets" / "h100.yaml").read_text(encoding="utf-8")
     path = tmp_path / "mine.yaml"
@@ -196,7 +196,7 @@ def test_shown_sizes_read_back(size: int) -> None:
 
 def test_planning_imports_neither_torch_nor_triton_nor_sympy() -> None:
     code = (
-        "import sys, flashgen.plan.search, flashgen.plan.confirm, flashgen.targets.target as t; "
+        "import sys, flashgen.plan.search, flashgen.plan.select, flashgen.targets.target as t; "
         "t.load_target('h100'); print({'torch', 'triton', 'sympy', 'rich'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

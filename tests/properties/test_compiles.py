@@ -25,10 +25,11 @@ def compiled(spec: AttentionSpec, dtype: str, target: str) -> None:
 
     from flashgen.backends.triton.specialise import contiguous, specialise
     from flashgen.driver import lower_spec
+    from flashgen.ir.workload import LONG
     from flashgen.runtime.module import load
-    from flashgen.runtime.source import generated, plans
+    from flashgen.runtime.source import best_plan, generated
 
-    record = generated(spec.canonical_json(), plans(spec.canonical_json(), target, dtype)[0])
+    record = generated(spec.canonical_json(), best_plan(spec.canonical_json(), target, dtype, LONG))
     module = load(record.path, record.text)
     kinds = contiguous(lower_spec(spec).program, dtype)
     for kernel in record.kernels:

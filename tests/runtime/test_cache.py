@@ -19,7 +19,7 @@ from .specs import plain
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache."""
     monkeypatch.setenv("FLASHGEN_CACHE_DIR", str(tmp_path))
-    for cached in (source.plans, source.generated):
+    for cached in (source.best_plan, source._best, source.generated):
         cached.cache_clear()
     return tmp_path
 

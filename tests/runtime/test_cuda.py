@@ -17,9 +17,10 @@ import torch
 
 import flashgen
 from flashgen.errors import PlanError, TensorError
-from flashgen.ir.workload import Workload
+from flashgen.ir.workload import LONG, Workload
 from flashgen.plan.plan import Measured
 from flashgen.runtime import cuda, variants
+from flashgen.runtime.ahead import tensors
 from flashgen.runtime.cuda import CudaAttention
 from flashgen.runtime.device import Known
 from flashgen.runtime.launch import Compiled
@@ -56,7 +57,7 @@ def device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Device]:
     monkeypatch.setattr(variants, "build", fake.build)
     monkeypatch.setattr(variants, "loaded", fake.loaded)
     monkeypatch.setattr(variants, "current_gpu", lambda: None)
-    monkeypatch.setattr(variants, "examined", lambda spec, plan, kernel, compiled, cubin: compiled)
+    monkeypatch.setattr(variants, "unsound", lambda target, code: "")
     monkeypatch.setattr(cuda, "target_of", lambda _: Known("h100", "sm_90", "", 232448))
     monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(torch._C, "_cuda_getDevice", lambda: None, raising=False)
@@ -110,6 +111,21 @@ def test_a_new_length_builds_nothing(device: Device) -> None:
         attn(*(t.half() for t in qkv(nq=n, nk=n)))
     assert len(device.launched) == 9
     assert len(device.built) == built
+
+
+@pytest.mark.parametrize("spec", [plain(), biased()], ids=lambda s: s.name)
+def test_a_call_after_warming_builds_nothing(device: Device, spec: flashgen.AttentionSpec) -> None:
+    attn, (q, k, v) = attention(spec), (t.half() for t in qkv(dv=spec.d_v))
+    inputs = inputs_of_biased(q, k) if spec.inputs else {}
+    dtypes = {name: t.dtype for name, t in inputs.items()}
+    work = Workload(2, 4, 2, 9, 13)
+    given = tensors(spec.canonical_json(), "flash2", work, torch.float16, dtypes)
+    attn.warm(given, work, q.device.index)
+    built = len(device.built)
+    assert built
+    attn(q, k, v, *inputs.values())
+    assert len(device.built) == built
+    assert device.launched
 
 
 @pytest.mark.slow
@@ -195,24 +211,14 @@ def test_results_lie_as_q_does(device: Device) -> None:
     assert out.stride() == q.stride()
 
 
-def test_what_else_was_accepted_runs_where_it_is_the_fastest(
-    device: Device, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[int] = []
-
-    def last(spec: str, plans: Any, work: Any, compiled: Any) -> int:
-        asked.append(len(plans))
-        return len(plans) - 1
-
-    monkeypatch.setattr(variants, "picked", last)
+def test_a_first_call_compiles_one_candidate_a_kernel(device: Device) -> None:
     attention(plain(head_dim=64))(*(t.half() for t in qkv(d=64, dv=64)))
-    assert asked[0] > len(variants.plans(plain(head_dim=64).canonical_json(), "h100", "fp16"))
-    assert device.ran[0] in [k for _, k in device.built]
+    assert [k for _, k in device.built] == device.ran
 
 
 def test_a_plan_found_by_measuring_runs_as_it_is(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, q = plain(head_dim=64), qkv(d=64, dv=64)
-    (plan, *_) = variants.plans(spec.canonical_json(), "h100", "fp16")
+    plan = variants.best_plan(spec.canonical_json(), "h100", "fp16", LONG)
     sides = (("BLOCK_M", 16), ("BLOCK_N", 16))  # which the model would never choose
     kernel = replace(plan.kernels[0], sides=sides, num_warps=1, loads="pointer", max_registers=0)
     tuned = replace(plan, kernels=(kernel,), workload=Workload(2, 4, 2, 9, 13), measured_us=(1.0,))

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from flashgen.ir.workload import Workload
-from flashgen.plan.plan import Plan
-from flashgen.plan.search import LONG
-from flashgen.runtime.source import best_plan, measured, picked, plans
+from flashgen.ir.workload import LONG, Workload
+from flashgen.plan.plan import measured_near
+from flashgen.runtime.source import best_plan, measured
 from flashgen.runtime.tuned import VARIABLE, Tuned, recall
 from flashgen.spec.model import AttentionSpec
 
@@ -48,15 +47,11 @@ def test_for_nothing_else(folder: Path, other: str) -> None:
 
 def test_calls_of_sizes_near_it_use_it(folder: Path) -> None:
     tuned().write(folder)
-    found = plans(TEXT, "h100", "bf16") + measured(TEXT, "flash2", "bf16", "h100", described=True)
-
-    def runs(w: Workload) -> Plan:
-        return found[picked(TEXT, found, w)]
-
+    found = measured(TEXT, "flash2", "bf16", "h100", described=True)
     for near in (WORK, replace(WORK, Nq=1999), replace(WORK, Nk=1000), replace(WORK, B=4)):
-        assert runs(near) == tuned().plan
+        assert measured_near(found, near) == 0
     for far in (replace(WORK, Nq=2001), replace(WORK, Nk=999), replace(WORK, B=5), replace(WORK, Hkv=1)):
-        assert not runs(far).measured_us
+        assert measured_near(found, far) is None
 
 
 def test_the_nearest_of_several(folder: Path) -> None:
@@ -64,8 +59,8 @@ def test_the_nearest_of_several(folder: Path) -> None:
     for w in (small, large):
         tuned(work=w).write(folder)
     found = measured(TEXT, "flash2", "bf16", "h100", described=True)
-    assert found[picked(TEXT, found, replace(WORK, Nq=1000))].workload == small
-    assert found[picked(TEXT, found, replace(WORK, Nq=1500))].workload == large
+    assert found[measured_near(found, replace(WORK, Nq=1000)) or 0].workload == small
+    assert found[measured_near(found, replace(WORK, Nq=1500)) or 0].workload == large
 
 
 def test_layouts_that_descriptors_cannot_read_use_no_plan_with_them(folder: Path) -> None:

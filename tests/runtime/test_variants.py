@@ -41,9 +41,9 @@ def of_a_call(schedule: str, text: str) -> dict[str, torch.Tensor]:
 def test_a_call_of_every_schedule_has_its_variant(schedule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Asked] = []
 
-    def compiled(self: Variants, plans: Sequence[Plan], number: int, ask: Asked) -> list[Compiled]:
+    def compiled(self: Variants, batch: Sequence[tuple[int, Plan]], ask: Asked) -> list[Compiled]:
         asked.append(ask)
-        return [Compiled(lambda *_: None, Measured(1024, 64, 0)) for _ in plans]
+        return [Compiled(lambda *_: None, Measured(1024, 64, 0)) for _ in batch]
 
     monkeypatch.setattr(Variants, "_compiled", compiled)
     text = plain(head_dim=32).canonical_json()

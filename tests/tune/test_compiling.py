@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from flashgen.plan.cover import SHORT
+from flashgen.ir.workload import LONG
 from flashgen.runtime.source import best_plan
 from flashgen.spec.model import AttentionSpec
 from flashgen.tune import compiling
 from flashgen.tune.compiling import Job, compile_all
 
 SPEC = AttentionSpec(name="x", head_dim=16).canonical_json()
-PLAN = best_plan(SPEC, "h100", "bf16", SHORT)
+PLAN = best_plan(SPEC, "h100", "bf16", LONG)
 
 
 def job(number: int, name: str = "fine") -> Job:

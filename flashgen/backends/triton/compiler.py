@@ -15,8 +15,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from flashgen.plan.sass import inner_loops, to_lists
-
 from .miscompiled import wrong_operands
 
 
@@ -49,7 +47,6 @@ def compile_job(job: dict[str, Any]) -> dict[str, Any]:
         if job["max_registers"]:
             options["maxnreg"] = job["max_registers"]
         compiled = triton.compile(source, target=target, options=options)
-        loops: list[Any] = []
         if hip:
             registers, spill = _amd(compiled.asm["amdgcn"])
         else:
@@ -57,12 +54,10 @@ def compile_job(job: dict[str, Any]) -> dict[str, Any]:
             if wrong := wrong_operands(code):
                 return {"error": wrong}
             registers, spill = _nvidia(code)
-            loops = to_lists(inner_loops(code))
         return {
             "smem_bytes": int(compiled.metadata.shared),
             "registers": registers,
             "spill_bytes": spill,
-            "loops": loops,
             "triton": triton.__version__,
         }
 

@@ -7,17 +7,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from flashgen.ir.program import Program
-from flashgen.plan.backend import Refinement, Room, Sizes, Verdict
+from flashgen.plan.backend import Kinds, Refinement, Room, Sizes, Verdict
 from flashgen.plan.model.facts import KernelFacts, LoadFacts
 from flashgen.plan.model.tiling import Tiling
 from flashgen.plan.plan import KernelPlan, Order, Plan
-from flashgen.plan.source import Provenance, Source
+from flashgen.plan.source import Module, Provenance, Source
 from flashgen.targets.target import Target
 
 from . import knobs
 from .registers import TIGHT_REGISTERS, register_parts, spilled
 from .sectors import sent
 from .smem import pipelined, smem_bytes, smem_terms, terms_bytes
+from .specialise import contiguous, describable_loads
 
 
 class Triton:
@@ -56,10 +57,8 @@ class Triton:
         held = sum(n for what, n in register_parts(t).items() if what != "base")
         inner = [loop for loop in t.facts.loops if pipelined(t, loop)]
         wgmma = any(t.wgmma(d) for body in (t.facts.body, *t.facts.loops) for d in body.dots)
-        alike = replace(t.plan, num_stages=1)
         return Room(
-            code=t.plan if inner else alike,
-            family=alike,
+            code=t.plan if inner else replace(t.plan, num_stages=1),
             kind=(wgmma, t.plan.loads),
             held=held,
             beside=TIGHT_REGISTERS,
@@ -77,8 +76,14 @@ class Triton:
 
         return emit(program, plan, given, *more)
 
-    def compile(self, program: Program, source: Source, kernel: int, plan: Plan, target: Target) -> Verdict:
+    def boxes(self, program: Program, dtype: str) -> bool:
+        """Where tensor descriptors can read them."""
+        return describable_loads(program, contiguous(program, dtype))
+
+    def compile(
+        self, program: Program, source: Module, kernel: int, plan: Plan, target: Target, kinds: Kinds = None
+    ) -> Verdict:
         """In a process of its own, which may crash or run out of time."""
         from .verdict import compiled, job
 
-        return compiled(job(program, source, kernel, plan, target))
+        return compiled(job(program, source, kernel, plan, target, kinds))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from flashgen.expr.nodes import Const, Expr
+from flashgen.ir.box import streamed
 from flashgen.ir.program import Program, Tensor
 
 #: Bytes for which loads of a whole vector need pointers and strides to be multiples.
@@ -105,7 +106,13 @@ def _contiguous(t: Tensor, dtype: str) -> Kind:
     given = t.role == "input"
     steps = [math.prod(map(_least, t.dims[d:])) for d in range(1, len(t.dims))]
     aligned = (given or t.name in ROWS) and all(s * item % VECTOR_BYTES == 0 for s in steps)
-    return Kind(pointer, item, True, aligned, (len(t.dims) - 1,) if given and t.dims else ())
+    unit = (len(t.dims) - 1,) if given and t.dims else ()
+    return Kind(pointer, item, True, aligned, unit, aligned and t.name in ROWS)
+
+
+def describable_loads(program: Program, kinds: Mapping[str, Kind]) -> bool:
+    """Whether tensor descriptors can read all boxes that the loops of a program read (``ir.box``)."""
+    return all(kinds[n].described for n in streamed(program))
 
 
 def _least(extent: Expr) -> int:

@@ -20,22 +20,25 @@ from flashgen.errors import CannotRun
 from flashgen.ir.program import Program
 from flashgen.plan.backend import Verdict
 from flashgen.plan.plan import Measured, Plan
-from flashgen.plan.sass import from_lists
-from flashgen.plan.source import Source
+from flashgen.plan.source import Module
 from flashgen.resources import cache_folder
 from flashgen.targets.target import Target
 from flashgen.toolchain import cache_for_triton, need_triton, triton_version
 
-from .specialise import contiguous, specialise
+from .specialise import Kind, contiguous, specialise
 
 #: Seconds one compile may take: 256-row fp32 tiles can need a minute.
 TIMEOUT_S = 120.0
 
 
-def job(program: Program, module: Source, kernel: int, plan: Plan, target: Target) -> dict[str, Any]:
-    """What ``compiler`` needs for a kernel, for 16-byte aligned contiguous tensors."""
+def job(
+    program: Program, module: Module, kernel: int, plan: Plan, target: Target,
+    kinds: Mapping[str, Kind] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """What ``compiler`` needs for a kernel; ``kinds`` of its tensors: by default of 16-byte aligned
+    contiguous ones."""
     k = module.kernels[kernel]
-    types, constants, attributes = specialise(k.args, contiguous(program, plan.dtype))
+    types, constants, attributes = specialise(k.args, kinds or contiguous(program, plan.dtype))
     p = plan.kernels[kernel]
     return {
         "text": module.text, "kernel": k.name, "signature": list(types.items()),
@@ -62,7 +65,7 @@ def compiled(work: Mapping[str, Any]) -> Verdict:
     if "error" in known:
         return Verdict(None, str(known["error"]))
     numbers = Measured(known["smem_bytes"], known["registers"], known["spill_bytes"])
-    return Verdict(numbers, loops=from_lists(known["loops"]))
+    return Verdict(numbers)
 
 
 def _run(work: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,7 +96,7 @@ def _run(work: Mapping[str, Any]) -> dict[str, Any]:
 
 def _key(work: Mapping[str, Any]) -> str:
     # The version of the rules here is part of the key: a verdict's fields may change.
-    text = json.dumps([3, triton_version(), work], sort_keys=True)
+    text = json.dumps([4, triton_version(), work], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -31,12 +31,8 @@ from .trips import extent, trips
 Duration: TypeAlias = Callable[[tuple[int, ...], int], float]
 #: Compute and DRAM traffic overlap: the time is their norm of this order.
 OVERLAP = 1.73
-#: So do work at the boost clock and what power allows of the matrix units, where code says what a pass takes.
-POWER = 1.79
 #: Entering a loop: load latencies until its first tile is there, and its pipeline's end.
 ENTRY_LATENCIES = 4.02
-#: The same where code says what a pass takes.
-CODE_ENTRY_LATENCIES = 4.2
 #: A launch with descriptors: they are read before the first load.
 DESCRIPTOR_LAUNCH_US = 0.2
 #: Starting and ending a block, in load latencies.
@@ -96,7 +92,6 @@ def kernel_cost(t: Tiling, w: Workload, compiled: Measured | None = None) -> Cos
     counts = trips(f, w, tuple(sides.items())) if blocks else []
     fetched = backend_of(g).fetched
     passes = tuple(pass_cost(t, loop, compiled.spill_bytes) for loop in f.loops)
-    known = compiled.loops or (None,) * len(passes)
     edge = pass_cost(t, f.body, 0)
     clock = g.number("clock") * 1e3  # clocks a microsecond
     latency = g.number("latency") * clock
@@ -104,11 +99,11 @@ def kernel_cost(t: Tiling, w: Workload, compiled: Measured | None = None) -> Cos
 
     def clocks_of(i: int, share: int) -> tuple[float, float]:
         """Clocks of entering loop ``i`` and of a pass."""
-        p, k = passes[i], known[i]
-        one = k.of(share) if k else share * p.clocks(share)
+        p = passes[i]
+        one = share * p.clocks(share)
         if f.loops[i].loops:  # waits for nothing itself
             return 0.0, one
-        return enter + share * (k.filling if k else p.clocks(share, first=True) - p.clocks(share)), one
+        return enter + share * (p.clocks(share, first=True) - p.clocks(share)), one
 
     def duration(count: tuple[int, ...], share: int) -> float:
         if share not in rates:
@@ -118,7 +113,7 @@ def kernel_cost(t: Tiling, w: Workload, compiled: Measured | None = None) -> Cos
             clocks += n * one + min(n, 1 if outer is None else count[outer]) * entering
         return clocks
 
-    enter = (CODE_ENTRY_LATENCIES if compiled.loops else ENTRY_LATENCIES) * latency
+    enter = ENTRY_LATENCIES * latency
     rates: dict[int, list[tuple[float, float]]] = {}
     slots = g.integer("sms") * per_sm
     clocks = _makespan(blocks, slots, per_sm, counts, duration) if blocks else 0.0
@@ -130,8 +125,6 @@ def kernel_cost(t: Tiling, w: Workload, compiled: Measured | None = None) -> Cos
     flops = blocks * sum(n * sum(t.flops(d) for d in body.dots) for n, body in work)
     tf32 = any(d.precision == "tf32" for loop in f.loops for d in loop.dots)
     peak = t.target.number("sustained") * g.flops_per_clock(t.dtype, tf32) * g.number("sms") * clock
-    if compiled.loops:  # at the boost clock, which power lowers as the matrix units have more to do
-        compute_us = norm(compute_us, flops / peak, POWER)
     # Blocks without a loop overlap wholly: what bounds them is the rates of the chip.
     compute_us = max(compute_us, flops / peak, l2 / (g.number("l2_rate") * 1e3))
     start = g.number("launch") + (DESCRIPTOR_LAUNCH_US if t.described else 0.0)

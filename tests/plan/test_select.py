@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from rich.console import Console
@@ -13,28 +14,27 @@ from rich.console import Console
 from flashgen.backends.triton import verdict
 from flashgen.backends.triton.smem import smem_bytes
 from flashgen.backends.triton.verdict import compiled, job
-from flashgen.driver import lower_spec, schedules_of
+from flashgen.driver import Lowered, lower_spec, schedules_of
 from flashgen.errors import CannotRun, PlanError
 from flashgen.explain.overruled import overruled
 from flashgen.ir.workload import Workload
-from flashgen.plan import confirm
-from flashgen.plan.backend import Verdict
-from flashgen.plan.confirm import confirmed, proved, ranking, rankings, verdicts
+from flashgen.plan.cover import plan_for
 from flashgen.plan.model.facts import facts
 from flashgen.plan.model.tiling import tiling
 from flashgen.plan.order import order_of
 from flashgen.plan.plan import MAX_SPILL_BYTES, KernelPlan, Measured, Plan
-from flashgen.plan.search import candidates, choose
+from flashgen.plan.search import Candidate, candidates, choose
+from flashgen.plan.select import Compile, Tell, ahead, proved, rankings
 from flashgen.plan.steer import REFUSALS
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
 from flashgen.spec.model import AttentionSpec
-from flashgen.targets.target import load_target
+from flashgen.targets.target import Target, load_target
 
 from .programs import lowered, module
 
 W = Workload(2, 8, 8, 4096, 4096)
-PASSED = Verdict(Measured(40_000, 120, 0))
+PASSED = Measured(40_000, 120, 0)
 
 
 @pytest.fixture(autouse=True)
@@ -61,41 +61,62 @@ def test_shared_memory_is_what_the_compiler_takes(
 ) -> None:
     gpu, of = load_target(target), lowered(64, "causal")
     plans = [plan_of(target, *t, dtype) for t in tiles]
-    for p, said in zip(plans, verdicts(of.program, plans, 0, gpu, lambda p: module(of, p)), strict=True):
+    compile = ahead(of.program, gpu, lambda p: module(of, p))
+    for p, said in zip(plans, compile([(0, p) for p in plans]), strict=True):
         k = p.kernels[0]
         t = tiling(facts(of.program)[0], k, dtype, gpu)
-        assert said.measured is not None, said.error
-        assert said.measured.smem_bytes == smem_bytes(t), str(k)
-        assert 32 <= said.measured.registers <= 255
+        assert isinstance(said, Measured), said
+        assert said.smem_bytes == smem_bytes(t), str(k)
+        assert 32 <= said.registers <= 255
 
 
-def fake(answers: dict[tuple[int, ...], Verdict], calls: list[Any], otherwise: Verdict) -> Any:
-    """``verdicts`` that answers by tile sides."""
+Sides: TypeAlias = tuple[int, ...]
 
-    def say(program: Any, plans: list[Plan], kernel: int, *rest: Any) -> list[Verdict]:
-        sides = [tuple(n for _, n in p.kernels[kernel].sides) for p in plans]
+
+def fake(answers: dict[Sides, Measured | str], calls: list[Sides], otherwise: Measured | str) -> Compile:
+    """A compiler that answers by tile sides."""
+
+    def compile(batch: Sequence[tuple[int, Plan]]) -> list[Measured | str]:
+        sides = [tuple(n for _, n in p.kernels[kernel].sides) for kernel, p in batch]
         calls.extend(sides)
         return [answers.get(s, otherwise) for s in sides]
 
-    return say
+    return compile
 
 
-def test_a_refuted_candidate_sends_the_search_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+def ranked(
+    of: Lowered, gpu: Target, compile: Compile, tell: Tell = lambda line: None
+) -> list[list[Candidate]]:
+    return rankings(of.program, gpu, "bf16", W, lambda p: module(of, p), tell=tell, compile=compile)
+
+
+def confirmed(of: Lowered, gpu: Target, compile: Compile | None = None, dtype: str = "bf16") -> Plan:
+    found = rankings(of.program, gpu, dtype, W, lambda p: module(of, p), compile=compile)
+    return proved(of.program, gpu, dtype, W, found)
+
+
+def test_what_is_predicted_to_be_the_fastest_is_all_that_is_compiled() -> None:
+    of, gpu = lowered(64, "causal", schedule="backward"), load_target("h100")
+    calls: list[Sides] = []
+    plan = confirmed(of, gpu, fake({}, calls, PASSED))
+    assert plan.kernels == plan_for(of.program, gpu, "bf16", W).kernels
+    assert len(calls) == len(of.program.kernels)
+
+
+def test_a_refuted_candidate_sends_the_search_to_the_next() -> None:
     of, gpu = lowered(64, "causal"), load_target("h100")
-    calls: list[Any] = []
-    fine = Verdict(Measured(40_000, 120, 0))
+    calls: list[Sides] = []
     first = ranked_first(of, gpu)
     for refusal, reason in (
-        (Verdict(Measured(40_000, 255, 300)), "spills 300 bytes a thread"),
-        (Verdict(Measured(300_000, 120, 0)), "of shared memory"),
-        (Verdict(None, "boom"), "does not compile: boom"),
+        (Measured(40_000, 255, 300), "spills 300 bytes a thread"),
+        (Measured(300_000, 120, 0), "of shared memory"),
+        ("boom", "does not compile: boom"),
     ):
-        monkeypatch.setattr(confirm, "verdicts", fake({first: refusal}, calls, fine))
-        found = ranking(of.program, 0, gpu, "bf16", W, lambda p: module(of, p))
+        (found,) = ranked(of, gpu, fake({first: refusal}, calls, PASSED))
         assert found[0].measured is not None
         assert tuple(n for _, n in found[0].plan.sides) != first
         assert any(reason in c.rejected for c in found)
-    plan = confirmed(of.program, gpu, "bf16", W, lambda p: module(of, p))
+    plan = confirmed(of, gpu, fake({}, calls, PASSED))
     assert plan.compiled is not None
     assert plan.spill_bytes == 0
 
@@ -104,22 +125,17 @@ def test_a_refuted_candidate_sends_the_search_to_the_next(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     "verdict, why",
     [
-        (Verdict(Measured(40_000, 255, 256)), r"it spills 256 B a thread, predicted then at [\d,.]+ us"),
-        (Verdict(Measured(120_000, 255, 0)), r"it takes 255 registers a thread and .*, predicted then at"),
-        (Verdict(Measured(40_000, 255, 300)), r"it spills 300 bytes a thread, \d+ are allowed"),
-        (Verdict(None, "boom"), "it does not compile: boom"),
+        (Measured(40_000, 255, 300), r"it spills 300 bytes a thread, \d+ are allowed"),
+        ("boom", "it does not compile: boom"),
     ],
 )
-def test_what_the_compiler_overruled_is_said(
-    monkeypatch: pytest.MonkeyPatch, verdict: Verdict, why: str
-) -> None:
+def test_what_the_compiler_overruled_is_said(verdict: Measured | str, why: str) -> None:
     from flashgen.cli.build import said
     from flashgen.explain.words import explain
 
     of, gpu = lowered(64, "causal"), load_target("h100")
     (best, *_) = candidates(of.program, 0, gpu, "bf16", W)
-    monkeypatch.setattr(confirm, "verdicts", fake({ranked_first(of, gpu): verdict}, [], PASSED))
-    found = rankings(of.program, gpu, "bf16", W, lambda p: module(of, p))
+    found = ranked(of, gpu, fake({ranked_first(of, gpu): verdict}, [], PASSED))
     plan = proved(of.program, gpu, "bf16", W, found)
     assert plan.kernels[0] != best.plan, "another one wins"
     console = Console(width=200, no_color=True)
@@ -136,12 +152,11 @@ def test_what_the_compiler_overruled_is_said(
     assert found_times == sorted(found_times), "those that were compiled, then estimates; by time"
 
 
-def test_a_choice_that_the_compiler_upholds_needs_no_word(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_choice_that_the_compiler_upholds_needs_no_word() -> None:
     of, gpu = lowered(64, "causal"), load_target("h100")
     best = candidates(of.program, 0, gpu, "bf16", W)[0]
-    same = Verdict(Measured(best.smem_bytes, best.registers, best.spill_bytes))
-    monkeypatch.setattr(confirm, "verdicts", fake({ranked_first(of, gpu): same}, [], Verdict(None, "no")))
-    found = ranking(of.program, 0, gpu, "bf16", W, lambda p: module(of, p))
+    same = Measured(best.smem_bytes, best.registers, best.spill_bytes)
+    (found,) = ranked(of, gpu, fake({ranked_first(of, gpu): same}, [], "no"))
     assert found[0].plan == best.plan
     assert found[0].measured is not None
     assert overruled(of.program, 0, gpu, "bf16", W, found) == ""
@@ -152,11 +167,10 @@ def ranked_first(of: Any, gpu: Any) -> tuple[int, ...]:
     return tuple(n for _, n in best.plan.sides)
 
 
-def test_when_the_compiler_refuses_all_the_reasons_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_the_compiler_refuses_all_the_reasons_are_told() -> None:
     of, gpu = lowered(64), load_target("h100")
-    monkeypatch.setattr(confirm, "verdicts", fake({}, [], Verdict(None, "no such instruction")))
     with pytest.raises(PlanError, match=r"no candidate passed the compiler: .*no such instruction"):
-        confirmed(of.program, gpu, "bf16", W, lambda p: module(of, p))
+        confirmed(of, gpu, fake({}, [], "no such instruction"))
 
 
 @pytest.mark.parametrize(
@@ -169,27 +183,23 @@ def test_when_the_compiler_refuses_all_the_reasons_are_told(monkeypatch: pytest.
         (Measured(327_680, 255, 0), r"would take 320 KiB of shared memory a thread block \(227 KiB exist\)"),
     ],
 )
-def test_refusals_are_few_and_told_as_they_come(
-    measured: Measured, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refusals_are_few_and_told_as_they_come(measured: Measured, said: str) -> None:
     of, gpu = lowered(64, "causal"), load_target("h100")
-    calls: list[Any] = []
+    calls: list[Sides] = []
     told: list[str] = []
-    monkeypatch.setattr(confirm, "verdicts", fake({}, calls, Verdict(measured)))
+    found = ranked(of, gpu, fake({}, calls, measured), told.append)
     with pytest.raises(PlanError, match=f"of {REFUSALS} tried, {REFUSALS} {said}"):
-        confirmed(of.program, gpu, "bf16", W, lambda p: module(of, p), tell=told.append)
+        proved(of.program, gpu, "bf16", W, found)
     assert len(calls) == REFUSALS
-    assert re.match(r"variant_fwd, candidate 1 to 2 \(64x.*\): 0 passed, 0 refused$", told[0])
-    last = rf".* of at most {REFUSALS} .*: 0 passed, [67] refused; the last (spills|takes) "
-    assert re.match(last, told[-1])
+    assert re.match(r"variant_fwd, candidate 1 \(64x.*\)$", told[0])
+    assert re.match(rf"variant_fwd, candidate {REFUSALS} .*: the last (spills|takes) ", told[-1])
 
 
-def test_the_compiler_is_not_asked_where_nothing_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_compiler_is_not_asked_where_nothing_fits() -> None:
     of, gpu = lowered(64), load_target("h100", 2048)
-    calls: list[Any] = []
-    monkeypatch.setattr(confirm, "verdicts", fake({}, calls, Verdict(None, "boom")))
+    calls: list[Sides] = []
     with pytest.raises(PlanError) as with_compiler:
-        confirmed(of.program, gpu, "bf16", W, lambda p: module(of, p))
+        confirmed(of, gpu, fake({}, calls, "boom"))
     with pytest.raises(PlanError) as without:
         choose(of.program, gpu, "bf16", W)
     assert str(with_compiler.value) == str(without.value)
@@ -199,7 +209,7 @@ def test_the_compiler_is_not_asked_where_nothing_fits(monkeypatch: pytest.Monkey
 
 def test_a_target_whose_code_has_no_matrix_units_has_a_plan_that_compiles() -> None:
     of, gpu = lowered(64, "causal"), load_target("t4")
-    plan = confirmed(of.program, gpu, "fp16", W, lambda p: module(of, p))
+    plan = confirmed(of, gpu, dtype="fp16")
     assert (plan.spill_bytes or 0) <= MAX_SPILL_BYTES
     assert plan.kernels[0].num_stages == 1, "there is nothing to pipeline with"
 
@@ -227,7 +237,7 @@ def _is_handed(spec: AttentionSpec, schedule: str) -> None:
 def test_a_kernel_with_dropout_compiles() -> None:
     fields: dict[str, Any] = {"name": "dropped", "head_dim": 16, "dropout": 0.1}
     of, gpu = lower_spec(AttentionSpec(**fields)), load_target("h100")
-    plan = confirmed(of.program, gpu, "bf16", W, lambda p: module(of, p), tries=1, workers=1)
+    plan = confirmed(of, gpu)
     assert plan.compiled is not None
 
 
