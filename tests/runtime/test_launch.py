@@ -14,13 +14,13 @@ import flashgen
 from flashgen.driver import SCHEDULES, lower_spec
 from flashgen.errors import PlanError, TensorError
 from flashgen.ir.workload import LONG, Workload
-from flashgen.plan.specialise import Kind, contiguous, specialise
+from flashgen.plan.specialise import Kind, contiguous, describable_loads, specialise
 from flashgen.runtime import launch, source
 from flashgen.runtime.arguments import check_reach, values
 from flashgen.runtime.device import Known, match
 from flashgen.runtime.record import Record, size, value
 from flashgen.runtime.signature import signature
-from flashgen.runtime.variants import describable_loads, kind
+from flashgen.runtime.variants import kind
 
 from .specs import biased, inputs_of_biased, plain, qkv
 
