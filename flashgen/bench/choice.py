@@ -27,6 +27,7 @@ from flashgen.runtime.source import lowered
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec
 from flashgen.spec.model import AttentionSpec
+from flashgen.targets.target import load_target
 from flashgen.tune.compiling import Job, compile_all
 from flashgen.tune.search import Ranking, candidates, job, rank, stage
 from flashgen.tune.timing import Stage
@@ -150,10 +151,10 @@ def run(suite: str, session: Session) -> None:
 
 def _add(on: Stage, earlier: Plan, needed: list[list[tuple[Plan, float]]]) -> None:
     """Add the kernels of ``earlier`` to those that are timed, where they are not among them."""
-    program = lowered(on.spec, on.schedule).program
+    program, target = lowered(on.spec, on.schedule).program, load_target(on.target.name)
     for k, found in enumerate(needed):
         if all(p.kernels[k] != earlier.kernels[k] for p, _ in found):
-            us = kernel_us(program, earlier, k, on.work)
+            us = kernel_us(program, target, earlier, k, on.work)
             found.append((replace(on.plan, workload=on.work).with_kernel(k, earlier), us))
 
 

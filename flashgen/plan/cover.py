@@ -39,7 +39,7 @@ SLACK_US = 1.0
 Best: TypeAlias = Callable[[Workload, bool], Plan]
 
 
-def planned(program: Program, best: Best, w: Workload, described: bool = True) -> Plan:
+def planned(program: Program, target: Target, best: Best, w: Workload, described: bool = True) -> Plan:
     """The plan for calls of sizes ``w``; its ``workload`` is what it was chosen for.
 
     ``described``: what loops read can be read by tensor descriptors. Raises what ``best`` raises.
@@ -54,15 +54,19 @@ def planned(program: Program, best: Best, w: Workload, described: bool = True) -
         if common.kernels == own.kernels:
             return common
         if us is None:
-            us = plan_us(program, own, w)
+            us = plan_us(program, target, own, w)
             if us < HOST_BOUND_US and any(k.loads == "descriptor" for k in own.kernels):
                 plain = best(w, False)
-                own, us = min(((p, plan_us(program, p, w)) for p in (own, plain)), key=lambda x: x[1])
-        if plan_us(program, common, w) <= max(NEAR * us, us + SLACK_US * (us < HOST_BOUND_US)):
+                own, us = min(((p, plan_us(program, target, p, w)) for p in (own, plain)), key=lambda x: x[1])
+        if plan_us(program, target, common, w) <= max(NEAR * us, us + SLACK_US * (us < HOST_BOUND_US)):
             return common
     return own
 
 
 def plan_for(program: Program, target: Target, dtype: str, w: Workload, described: bool = True) -> Plan:
     """``planned`` by the search itself. Raises ``PlanError`` as ``choose`` does."""
-    return planned(program, lambda at, may: choose(program, target, dtype, at, described=may), w, described)
+
+    def best(at: Workload, may: bool) -> Plan:
+        return choose(program, target, dtype, at, described=may)
+
+    return planned(program, target, best, w, described)

@@ -79,7 +79,8 @@ class CompiledAttention:
         ``dtype``: default the first that the target has of the spec's. ``inputs``: dtypes of the spec's
         inputs, by default fp32, int64 and bool. Without ``target`` (or where it is the current CUDA device's)
         kernels are loaded too; for another GPU they are kept in the cache, for calls that will find them.
-        Nothing is compiled for the CPU. Raises ``TensorError``, and ``PlanError`` where no kernel exists.
+        Nothing is compiled for the CPU. Before a CUDA graph is captured, warm its sizes. Raises
+        ``TensorError``, and ``PlanError`` where no kernel exists.
         """
         from .ahead import warm
 

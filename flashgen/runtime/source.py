@@ -54,8 +54,10 @@ def best_plan(
 
     def make() -> dict[str, str]:
         from flashgen.plan.cover import planned
+        from flashgen.targets.target import load_target
 
-        return {"plan.json": planned(lowered(spec, schedule).program, best, work, described).to_json()}
+        found = planned(lowered(spec, schedule).program, load_target(target), best, work, described)
+        return {"plan.json": found.to_json()}
 
     asked = {"what": "plan", "spec": spec, "target": target, "dtype": dtype, "described": described}
     return _plan(entry(asked | {"schedule": schedule, "work": work.names()}, make))

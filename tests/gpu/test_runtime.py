@@ -47,12 +47,25 @@ def test_compiles_whole() -> None:
     torch.testing.assert_close(layer(q), attn(2 * q, k, v).float().sum(-1), atol=1e-2, rtol=1e-2)
 
 
-def test_new_lengths_compile_nothing() -> None:
-    attn = flashgen.compile(plain())
-    attn(*on_gpu(*qkv(nq=100, nk=70)))
-    before = launch.compilations
-    for n in (2, 3, 17, 99, 101, 1001, 2048, 3999, 5000, 16001):
+def test_few_kernels_serve_all_lengths() -> None:
+    attn, before = flashgen.compile(plain()), launch.compilations
+    lengths = (2, 3, 17, 99, 101, 1001, 2048, 3999, 5000, 16001)
+    for n in lengths:
         attn(*on_gpu(*qkv(nq=n, nk=n + 1)))
+    few = launch.compilations
+    assert few - before <= 4
+    for n in lengths:
+        attn(*on_gpu(*qkv(nq=n - 1, nk=n)))
+    assert launch.compilations == few
+
+
+@pytest.mark.parametrize("n", [130, 4000])
+def test_a_call_after_warming_compiles_nothing(n: int) -> None:
+    attn = flashgen.compile(plain())
+    attn.warm((2, 4, n, 16), (2, 2, n, 16), dtype=torch.bfloat16)
+    before = launch.compilations
+    q, k, v = (t.requires_grad_() for t in on_gpu(*qkv(nq=n, nk=n)))
+    attn(q, k, v).sum().backward()
     assert launch.compilations == before
 
 

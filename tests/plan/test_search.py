@@ -132,8 +132,8 @@ def test_plans_are_few_and_serve_every_workload(mask: str) -> None:
     assert len({x.kernels for x in found.values()}) <= 5
     for w, plan in found.items():
         own = choose(p, "h100", "bf16", w.rounded())
-        us = plan_us(p, own, w.rounded())
-        assert plan_us(p, plan, w.rounded()) <= max(NEAR * us, us + SLACK_US)
+        us = plan_us(p, h100, own, w.rounded())
+        assert plan_us(p, h100, plan, w.rounded()) <= max(NEAR * us, us + SLACK_US)
 
 
 def test_the_plan_of_a_workload_says_what_it_was_chosen_for() -> None:
@@ -148,3 +148,9 @@ def test_the_plan_of_a_workload_says_what_it_was_chosen_for() -> None:
 def test_a_call_that_waits_for_the_host_makes_no_descriptors() -> None:
     plan = plan_for(program(64, "causal"), load_target("h100"), "bf16", SHORT)
     assert {k.loads for k in plan.kernels} == {"pointer"}
+
+
+def test_a_gpu_of_ones_own_is_planned_for_at_all_sizes() -> None:
+    mine = load_target("h100").model_copy(update={"name": "mine"})
+    for w in (LONG, SHORT, Workload(1, 8, 8, 1000, 1000)):
+        assert plan_for(program(64), mine, "bf16", w).target == "mine"

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import flashgen
-from flashgen.backends.triton.specialise import Kind, contiguous, specialise
+from flashgen.backends.triton.specialise import Kind, contiguous, describable_loads, specialise
 from flashgen.driver import SCHEDULES, lower_spec
 from flashgen.errors import PlanError, TensorError
 from flashgen.ir.workload import LONG, Workload
@@ -20,7 +20,7 @@ from flashgen.runtime.arguments import check_reach, values
 from flashgen.runtime.device import Known, match
 from flashgen.runtime.record import Record, size, value
 from flashgen.runtime.signature import signature
-from flashgen.runtime.variants import describable_loads, kind
+from flashgen.runtime.variants import kind
 
 from .specs import biased, inputs_of_biased, plain, qkv
 
@@ -86,16 +86,15 @@ def test_loops_use_descriptors_only_where_all_that_they_read_by_them_is_describa
         n: Kind("*bf16", 2, True, True, described=True)
         for n in signature(spec.canonical_json()).given(schedule)
     }
-    assert describable_loads(schedule, given)
+    program = lower_spec(spec, schedule).program
+    assert describable_loads(program, given)
     found = source.best_plan(spec.canonical_json(), "h100", "bf16", LONG, schedule)
     by_descriptor = replace(found, kernels=tuple(replace(k, loads="descriptor") for k in found.kernels))
     kernels = source.generated(spec.canonical_json(), by_descriptor).kernels
     read = {a.tensor for k in kernels for a in k.args if a.kind == "descriptor"}
     assert read or schedule.startswith("standard")
     for name in read:
-        assert not describable_loads(
-            spec.canonical_json(), schedule, given | {name: replace(given[name], described=False)}
-        ), name
+        assert not describable_loads(program, given | {name: replace(given[name], described=False)}), name
 
 
 def test_a_few_modules_serve_every_length() -> None:
