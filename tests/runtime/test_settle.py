@@ -49,7 +49,9 @@ def choice(
 ) -> Choice:
     kernel = KernelPlan((("BLOCK_M", 64), ("BLOCK_N", n)), num_warps, 2, Order(("b",)))
     plan = Plan("flash2", "h100", "bf16", (kernel,), 0, 0, 0.0)
-    return Choice(plan, Room(kernel, (ahead, "pointer"), held, elements, 255, num_warps, ahead, 1, 100), us)
+    return Choice(
+        plan, Room(kernel, kernel, (ahead, "pointer"), held, 52, elements, 255, num_warps, ahead, 1, 100), us
+    )
 
 
 def test_that_runs_which_the_compiler_makes_the_fastest() -> None:
