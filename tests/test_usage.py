@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from flashgen.bench import usage
+from flashgen.backends.triton.door import Triton
 from flashgen.bench.usage import Usage, measure, work
 from flashgen.bench.usage_tables import HEAD, csv_text, markdown, rows
 from flashgen.cli.app import app
@@ -36,7 +36,7 @@ def test_a_sample_is_drawn_from_every_kernel_and_is_the_same_again() -> None:
 def test_measuring_stops_in_time_and_keeps_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     waiting = list(work([load_spec(find("causal"))], [load_target("h100")], ["flash2"], sample=4))
     answers = iter([Verdict(None, "boom"), *[Verdict(Measured(1000, 99, 0))] * 3])
-    monkeypatch.setattr(usage, "compiled", lambda job: next(answers))
+    monkeypatch.setattr(Triton, "compile", lambda *given: next(answers))
     heard: list[int] = []
     found = measure(waiting, 2, tell=heard.append)
     assert sorted(heard) == [1, 2, 3, 4]

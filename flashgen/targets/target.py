@@ -6,6 +6,7 @@ Every number there has a unit and a source. A new GPU is one such file.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -220,6 +221,8 @@ def read_target(path: Path, partial: bool = False) -> Target:
         raise PlanError(f"{path}: {e}") from e
     except ValidationError as e:
         raise PlanError(f"{path}: {in_words(e.errors()[0])}") from e
+    if target.gpu and importlib.util.find_spec(f"flashgen.backends.{target.backend}") is None:
+        raise PlanError(f"{path}: no backend is called {target.backend!r}")
     needed = GPU_NUMBERS if target.gpu else CPU_NUMBERS
     known = {**needed, **OPTIONAL_NUMBERS}
     if unknown := [n for n in target.numbers if n not in known]:

@@ -42,7 +42,7 @@ def test_large_and_odd_head_dims(data: st.DataObject) -> None:
 @pytest.mark.slow
 @given(st.data())
 def test_the_mask_comes_out_bit_by_bit(data: st.DataObject) -> None:
-    spec = data.draw(specs(("fp32", "fp16")))
+    spec = data.draw(specs(("fp32", "fp16"), rows=("softmax",)))  # whose lse counts the keys that a row sees
     used = {r.name for r in reads(spec.mask_expr)} if spec.mask_expr else set()
     spec = spec.replace(score="s", inputs={n: i.model_dump() for n, i in spec.inputs.items() if n in used})
     case = data.draw(cases(spec, spec.dtypes, 130, TILES))
