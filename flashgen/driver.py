@@ -4,7 +4,7 @@
 
 ``spec/`` says what a variant is, ``expr/`` is the language of its score and mask. ``ir/attention.py`` is
 what to compute; ``schedule/`` decides how (which loops, which tiles are visited); ``plan/`` gives the tile
-sides for a GPU; ``emit/`` prints. ``ir/interpret.py`` runs the same ``Program`` on the CPU.
+sides for a GPU; ``backends/`` print. ``interpret/`` runs the same ``Program`` on the CPU.
 """
 
 from __future__ import annotations

@@ -10,12 +10,11 @@ hash      sha256 147d6a2024c144bd830d6d18532664023d085d5f9925f563fa5d1ef158dfc8b
 schedule  flash2: 1 kernel(s)
 plan      alibi_fwd: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, at most 128 registers
 schedule  backward_lse: 2 kernel(s)
-plan      alibi_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 2 stages, descriptors, at most 128
-          registers
+plan      alibi_bwd_dq: BLOCK_M 64 x BLOCK_N 64, 4 warps, 3 stages, descriptors
 plan      alibi_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, at most 168 registers
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 b6a7e228e0875e1d25451127690c35dd1e5beca60e3f6073113bd3127fe3089e
+code      sha256 c782076ea7731efac71117564dbbcbc41b30023983422be3198a3a0f456e1076
 """
 
 import torch
@@ -816,8 +815,7 @@ def backward(do, dlse, q, k, v, slopes, o, lse, lse_lo):
             B, Hq, Hkv, Nq, Nk, head_group,
             BLOCK_M=64, BLOCK_N=64,
             num_warps=4,
-            num_stages=2,
-            maxnreg=128,
+            num_stages=3,
         )
     # About 8 KV heads are launched together, in even groups.
     groups = triton.cdiv(B * Hkv, 8)

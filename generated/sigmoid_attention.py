@@ -13,11 +13,10 @@ plan      sigmoid_attention_fwd: BLOCK_M 64 x BLOCK_N 32, 4 warps, 3 stages, des
 schedule  backward: 2 kernel(s)
 plan      sigmoid_attention_bwd_dq: BLOCK_M 128 x BLOCK_N 64, 8 warps, 3 stages, at most 128
           registers
-plan      sigmoid_attention_bwd_dkv: BLOCK_N 64 x BLOCK_M 32, 4 warps, 3 stages, at most 168
-          registers
+plan      sigmoid_attention_bwd_dkv: BLOCK_N 64 x BLOCK_M 128, 4 warps, 3 stages
 target    h100, bf16
 versions  flashgen 0.1.0, triton 3.6.0
-code      sha256 88d7ed8a1d940684c1ec83a39e148a3591605c9ec2c7f50d59f441092741f71d
+code      sha256 927b001cca0a8483422593a701617e6b4f022143901b0f10bf0eadb44f081458
 """
 
 import torch
@@ -572,10 +571,9 @@ def backward(do, q, k, v):
             dk.stride(0), dk.stride(1), dk.stride(2),
             dv.stride(0), dv.stride(1), dv.stride(2),
             B, Hq, Hkv, Nq, Nk, head_group,
-            BLOCK_N=64, BLOCK_M=32,
+            BLOCK_N=64, BLOCK_M=128,
             num_warps=4,
             num_stages=3,
-            maxnreg=168,
         )
     return dq, dk, dv
 

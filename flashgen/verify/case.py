@@ -175,7 +175,10 @@ class Case:
         outside = ~inside.view(self.batch, self.kv_heads, group, -1).any(2)[..., None]
         bad = torch.tensor([torch.nan, torch.inf, -torch.inf], dtype=k.dtype, device=k.device)
         bad = bad[torch.arange(self.seqlen_k, device=k.device) % 3][:, None]
-        return torch.where(outside, bad, k), torch.where(outside, bad, v)
+        # What all entries of the batch share is hidden where it is from each.
+        shared = outside.all(0, keepdim=True)
+        of_k, of_v = (shared if layout == "broadcast" else outside for layout in self.layouts[1:])
+        return torch.where(of_k, bad, k), torch.where(of_v, bad, v)
 
 
 def added_input(spec: AttentionSpec) -> str | None:

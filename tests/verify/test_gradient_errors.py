@@ -156,3 +156,12 @@ def test_equal_rows_make_equal_errors(rows: tuple[int, int], seed: int) -> None:
     """Rows of Q and dO that are all one row are off alike, so dK is off by as often as much."""
     case = Case(1, 1, 1, *rows, "fp32", "constant", tile=(16, 16), seed=seed, dout="expanded")
     assert check_gradients(AttentionSpec(name="plain", head_dim=16), case) == []
+
+
+@pytest.mark.parametrize("layouts", [("contiguous", "contiguous", "broadcast"), ("broadcast",) * 3])
+def test_keys_that_a_batch_shares_are_poisoned_where_no_entry_sees_them(layouts: tuple[str, ...]) -> None:
+    length = {"length": {"shape": ["batch"], "dtype": "int"}}
+    spec = AttentionSpec(name="after", head_dim=16, mask="~(k < length[b])", inputs=length)
+    for seed in range(20):
+        case = Case(2, 1, 1, 5, 3, "fp32", layouts=layouts, poison=True, seed=seed, tile=(16, 16))
+        assert check_gradients(spec, case) == []
