@@ -42,6 +42,12 @@ class _Flow:
     apart: Tensor
     together: tuple[Tensor, Tensor]
 
+    def alike(self, queries: Tensor, keys: Tensor | float) -> _Flow:
+        """The same for sums over queries and keys of which so many are equal (``_copies``)."""
+        from_lse, from_delta = self.together
+        by_row = queries.sqrt()
+        return _Flow(self.dt, self.apart * (queries * keys) ** 0.5, (from_lse * by_row, from_delta * by_row))
+
     def times(self, slope: Slope) -> _Flow:
         """The same behind a factor."""
         apart = self.apart * (slope.value.abs() + slope.error) + self.dt.abs() * slope.error
@@ -91,8 +97,9 @@ def gradient_floors(
         "dv": _grouped(by_query * lost.square(), do, heads)
         + _steps(p, count.mT, _grouped(weight.square(), do, heads), heads),
     }
-    found = [(n, d.pairs, flow.times(slope), count) for n, slope in by.items() if isinstance(n, Read)]
-    found += _of_sink(spec, d, by_row, p)
+    shared = flow.alike(by_query, by_key)
+    found = [(n, d.pairs, shared.times(slope), count) for n, slope in by.items() if isinstance(n, Read)]
+    found += [(n, at, its.alike(by_query, 1.0), c) for n, at, its, c in _of_sink(spec, d, by_row, p)]
     for n, pairs, given, counted in found:
         name = "d" + n.name
         before = errors.get(name, torch.zeros_like(right[name]))

@@ -165,3 +165,18 @@ def test_keys_that_a_batch_shares_are_poisoned_where_no_entry_sees_them(layouts:
     for seed in range(20):
         case = Case(2, 1, 1, 5, 3, "fp32", layouts=layouts, poison=True, seed=seed, tile=(16, 16))
         assert check_gradients(spec, case) == []
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+def test_equal_pairs_make_equal_errors_of_what_they_share(dtype: str) -> None:
+    """A table's gradient sums over pairs that are all off alike."""
+    spec = AttentionSpec(
+        name="relative",
+        head_dim=32,
+        score="softcap((s + relative[relative_index(5)]), 20.0)",
+        inputs={"relative": {"shape": [11], "grad": True}},
+        sink="0.5",
+    )
+    for seed in range(8):
+        case = Case(1, 1, 1, 63, 197, dtype, "constant", tile=(0, 0), seed=seed, dout="expanded")
+        assert check_gradients(spec, case) == []
