@@ -11,7 +11,7 @@ from collections.abc import Container, Mapping
 from flashgen.expr import algebra as al
 from flashgen.expr.nodes import Call, Expr, Var
 
-from .program import Coords, Kernel, Load, Loop, Program, Stmt, Tensor
+from .program import Load, Tensor
 
 #: Matrices whose innermost stride is always 1.
 MATRICES = ("q", "k", "v", "saved")
@@ -36,25 +36,3 @@ def _only_bounds(guard: Expr | None, extents: Mapping[Expr, Expr]) -> bool:
         inside = extents.get(guard.args[0])
         return inside is not None and al.at_most(guard.args[1], inside) and al.at_most(inside, guard.args[1])
     return False
-
-
-def streamed(program: Program) -> frozenset[str]:
-    """The tensors of which some loop of ``program`` reads boxes."""
-    return frozenset(n for k in program.kernels for n in _streamed(k, program))
-
-
-def _streamed(kernel: Kernel, program: Program) -> set[str]:
-    found: set[str] = set()
-    numbers: set[str] = set()
-
-    def look(body: tuple[Stmt, ...], looping: bool) -> None:
-        for s in body:
-            if isinstance(s, Coords):
-                numbers.add(s.dst.name)
-            elif isinstance(s, Loop):
-                look(s.body, True)
-            elif isinstance(s, Load) and looping and is_box(s, program.tensor(s.src), numbers):
-                found.add(s.src)
-
-    look(kernel.body, False)
-    return found

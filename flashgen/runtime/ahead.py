@@ -20,7 +20,7 @@ from .cache import entry
 from .check import DTYPES
 from .layout import results_of
 from .signature import Signature, default_dtype, signature
-from .source import best_plan, generated, lowered, searches
+from .source import best_plan, boxes, generated, lowered, searches
 from .variants import kinds_of, none_accepted, selection_key
 
 #: What inputs of each type are, where nothing else is said.
@@ -130,7 +130,7 @@ def for_target(
     known = signature(spec)
     dtype = dtype or default_dtype(known, target)
     kinds = kinds_of(tensors(spec, schedule, w, named_dtype(dtype), inputs or {}), known.names)
-    described = describable_loads(lowered(spec, schedule).program, kinds)
+    described = describable_loads(boxes(spec, schedule), kinds)
     plan = best_plan(spec, target, dtype, w, schedule, described)
     program = lowered(spec, schedule).program
     every: dict[str, Kind] = contiguous(program, dtype) | kinds

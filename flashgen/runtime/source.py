@@ -37,6 +37,20 @@ def lowered(spec: str, schedule: str = "flash2") -> Lowered:
     return lower_spec(AttentionSpec.from_json(spec), schedule)
 
 
+@lru_cache(maxsize=1024)
+def boxes(spec: str, schedule: str = "flash2") -> frozenset[str]:
+    """The tensors of which the loops of a spec's program read boxes. Kept in the cache, so that a later process
+    lowers nothing."""
+
+    def make() -> dict[str, str]:
+        from flashgen.plan.model.facts import streamed
+
+        return {"boxes.json": json.dumps(sorted(streamed(lowered(spec, schedule).program)))}
+
+    _, files = entry({"what": "boxes", "spec": spec, "schedule": schedule}, make)
+    return frozenset(json.loads(files["boxes.json"]))
+
+
 @lru_cache(maxsize=4096)
 def best_plan(
     spec: str, target: str, dtype: str, work: Workload, schedule: str = "flash2", described: bool = True

@@ -29,7 +29,7 @@ from .device import Known
 from .launch import Compiled, build, current_gpu, loaded
 from .patience import said
 from .record import Record, Workspace
-from .source import best_plan, generated, lowered, measured, searches, unsound
+from .source import best_plan, boxes, generated, measured, searches, unsound
 
 if TYPE_CHECKING:
     from flashgen.plan.select import Search
@@ -72,7 +72,7 @@ class Variants:
         """
         elem = tensors["q"].dtype
         kinds = kinds_of(tensors, self.inputs)
-        ask = Asked(elem, kinds, target, describable_loads(lowered(self.spec, self.schedule).program, kinds))
+        ask = Asked(elem, kinds, target, describable_loads(boxes(self.spec, self.schedule), kinds))
         key = (target.name, device, tuple(kinds.items()))
         if (known := self._tuned(key, work, ask)) is not None:
             return known

@@ -18,7 +18,7 @@ from flashgen.plan.plan import KernelPlan, Measured, Plan
 from flashgen.runtime import op
 from flashgen.runtime.cache import toolchain
 from flashgen.runtime.signature import makes_gradients, signature, through_lse
-from flashgen.runtime.source import lowered, searches
+from flashgen.runtime.source import boxes, searches
 from flashgen.runtime.tuned import Tuned
 from flashgen.runtime.variants import Variant
 from flashgen.spec.model import AttentionSpec
@@ -113,7 +113,7 @@ def candidates(on: Stage, kernel: int, top: int | None) -> list[tuple[Plan, floa
     """The ``top`` most promising plans for this kernel at the stage's workload (None: all that the planner
     does not reject), each with its predicted time; the model's choice is among them."""
     base = replace(on.plan, workload=on.work)
-    described = describable_loads(lowered(on.spec, on.schedule).program, on.kinds)
+    described = describable_loads(boxes(on.spec, on.schedule), on.kinds)
     of = searches(on.spec, base, described)[kernel]
     # ``waiting`` starts with the plan it is given, and that is the model's choice here
     return [(of.plan(c), c.cost.us if c.cost else math.inf) for c in of.waiting[:top]]

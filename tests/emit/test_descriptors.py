@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 
 from flashgen.driver import emit_source, lower_spec, plan_for, schedules_of
-from flashgen.ir.box import streamed
-from flashgen.plan.model.facts import facts
+from flashgen.plan.model.facts import facts, streamed
 from flashgen.plan.model.tiling import tiling
 from flashgen.spec.gallery import gallery
 from flashgen.spec.load import load_spec

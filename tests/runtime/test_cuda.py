@@ -16,10 +16,11 @@ import pytest
 import torch
 
 import flashgen
+from flashgen import driver
 from flashgen.errors import PlanError, TensorError
 from flashgen.ir.workload import LONG, Workload
 from flashgen.plan.plan import Measured
-from flashgen.runtime import cuda, variants
+from flashgen.runtime import cuda, source, variants
 from flashgen.runtime.ahead import tensors
 from flashgen.runtime.cuda import CudaAttention
 from flashgen.runtime.device import Known
@@ -111,6 +112,21 @@ def test_a_new_length_builds_nothing(device: Device) -> None:
         attn(*(t.half() for t in qkv(nq=n, nk=n)))
     assert len(device.launched) == 9
     assert len(device.built) == built
+
+
+def test_a_later_process_lowers_nothing(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a first call decided is read from the cache: the compiler's levels are not walked again."""
+    kept = [x for x in vars(source).values() if hasattr(x, "cache_clear")]
+    assert source.lowered in kept
+
+    def call_of_a_new_process() -> None:
+        for function in kept:
+            function.cache_clear()
+        attention(plain())(*(t.half() for t in qkv()))
+
+    call_of_a_new_process()
+    monkeypatch.setattr(driver, "lower_spec", lambda *given: pytest.fail("lowered"))
+    call_of_a_new_process()
 
 
 @pytest.mark.parametrize("spec", [plain(), biased()], ids=lambda s: s.name)

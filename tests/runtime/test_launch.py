@@ -86,15 +86,15 @@ def test_loops_use_descriptors_only_where_all_that_they_read_by_them_is_describa
         n: Kind("*bf16", 2, True, True, described=True)
         for n in signature(spec.canonical_json()).given(schedule)
     }
-    program = lower_spec(spec, schedule).program
-    assert describable_loads(program, given)
+    boxes = source.boxes(spec.canonical_json(), schedule)
+    assert describable_loads(boxes, given)
     found = source.best_plan(spec.canonical_json(), "h100", "bf16", LONG, schedule)
     by_descriptor = replace(found, kernels=tuple(replace(k, loads="descriptor") for k in found.kernels))
     kernels = source.generated(spec.canonical_json(), by_descriptor).kernels
     read = {a.tensor for k in kernels for a in k.args if a.kind == "descriptor"}
     assert read or schedule.startswith("standard")
     for name in read:
-        assert not describable_loads(program, given | {name: replace(given[name], described=False)}), name
+        assert not describable_loads(boxes, given | {name: replace(given[name], described=False)}), name
 
 
 def test_a_few_modules_serve_every_length() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from flashgen.ir.program import Program
 from flashgen.plan.backend import Kinds, Refinement, Room, Sizes, Verdict
-from flashgen.plan.model.facts import KernelFacts, LoadFacts
+from flashgen.plan.model.facts import KernelFacts, LoadFacts, streamed
 from flashgen.plan.model.tiling import Tiling
 from flashgen.plan.plan import KernelPlan, Order, Plan
 from flashgen.plan.source import Module, Provenance, Source
@@ -78,7 +78,7 @@ class Triton:
 
     def boxes(self, program: Program, dtype: str) -> bool:
         """Where tensor descriptors can read them."""
-        return describable_loads(program, contiguous(program, dtype))
+        return describable_loads(streamed(program), contiguous(program, dtype))
 
     def compile(
         self, program: Program, source: Module, kernel: int, plan: Plan, target: Target, kinds: Kinds = None

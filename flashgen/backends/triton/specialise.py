@@ -6,12 +6,11 @@ Lengths are plain 32-bit arguments, and so are strides that no more is known of.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from flashgen.expr.nodes import Const, Expr
-from flashgen.ir.box import streamed
 from flashgen.ir.program import Program, Tensor
 
 #: Bytes for which loads of a whole vector need pointers and strides to be multiples.
@@ -110,9 +109,9 @@ def _contiguous(t: Tensor, dtype: str) -> Kind:
     return Kind(pointer, item, True, aligned, unit, aligned and t.name in ROWS)
 
 
-def describable_loads(program: Program, kinds: Mapping[str, Kind]) -> bool:
-    """Whether tensor descriptors can read all boxes that the loops of a program read (``ir.box``)."""
-    return all(kinds[n].described for n in streamed(program))
+def describable_loads(boxes: Collection[str], kinds: Mapping[str, Kind]) -> bool:
+    """Whether tensor descriptors can read all ``boxes``, the tensors that loops read so."""
+    return all(kinds[n].described for n in boxes)
 
 
 def _least(extent: Expr) -> int:

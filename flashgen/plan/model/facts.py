@@ -155,6 +155,11 @@ def facts(program: Program) -> tuple[KernelFacts, ...]:
     return tuple(_kernel_facts(program, k) for k in program.kernels)
 
 
+def streamed(program: Program) -> frozenset[str]:
+    """The tensors of which some loop of ``program`` reads boxes."""
+    return frozenset(x.src for f in facts(program) for loop in f.loops for x in loop.loads if x.streamed)
+
+
 def _kernel_facts(program: Program, kernel: Kernel) -> KernelFacts:
     sizes = {a.name: a.size for a in kernel.axes}
     sides = tuple(dict.fromkeys(v for size in sizes.values() for v in sorted(variables(size))))
