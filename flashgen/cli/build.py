@@ -120,11 +120,11 @@ def _planned(
     from flashgen.driver import emit_source
 
     if not confirm:
+        from flashgen.plan.backend import backend_of
         from flashgen.plan.cover import plan_for
-        from flashgen.plan.select import described_loads
 
-        described = described_loads(lowered.program, gpu, dtype)
-        return plan_for(lowered.program, gpu, dtype, work, described), []
+        boxes = backend_of(gpu).boxes(lowered.program, dtype)
+        return plan_for(lowered.program, gpu, dtype, work, boxes), []
     from flashgen.plan.select import proved, rankings
 
     what = "backward" if "backward" in lowered.program.schedule else "forward"

@@ -16,14 +16,13 @@ from typing import TypeAlias
 
 from flashgen.ir.program import Program
 from flashgen.ir.workload import LONG, Workload
-from flashgen.plan.backend import Kinds, Verdict, backend_of
 from flashgen.plan.model.cost import kernel_cost
 from flashgen.plan.model.facts import facts
 from flashgen.plan.model.tiling import tiling
 from flashgen.size import show_size
 from flashgen.targets.target import Target
 
-from .backend import Room
+from .backend import Kinds, Room, Verdict, backend_of
 from .cover import plan_for
 from .plan import MAX_SPILL_BYTES, KernelPlan, Measured, Plan
 from .search import Candidate, best_of, candidates, check_dtype, judge, make_plan, promise
@@ -208,11 +207,6 @@ def ahead(program: Program, target: Target, emit: Emit, workers: int = 2, kinds:
     return compile
 
 
-def described_loads(program: Program, target: Target, dtype: str) -> bool:
-    """Whether tensor descriptors can read what loops read, of aligned contiguous tensors."""
-    return backend_of(target).boxes(program, dtype)
-
-
 def rankings(
     program: Program, target: Target, dtype: str, workload: Workload, emit: Emit, workers: int = 2,
     tell: Tell = _quiet, compile: Compile | None = None,
@@ -223,7 +217,7 @@ def rankings(
     ``compile``: by default ``ahead``. Raises ``PlanError`` as ``choose`` does, before anything is compiled.
     """
     check_dtype(target, dtype)
-    described = described_loads(program, target, dtype)
+    described = backend_of(target).boxes(program, dtype)
     base = plan_for(program, target, dtype, workload, described)
     of = searches(program, base, target, described)
     select(of, compile or ahead(program, target, emit, workers), tell)

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from flashgen.backends.triton.specialise import Kind, contiguous, describable_loads
-from flashgen.errors import PlanError, TensorError
+from flashgen.errors import TensorError
 from flashgen.ir.workload import Workload
 
 from .cache import entry
 from .check import DTYPES
 from .layout import results_of
 from .signature import Signature, default_dtype, signature
-from .source import best_plan, boxes, generated, lowered, searches
-from .variants import kinds_of, none_accepted, selection_key
+from .source import best_plan, boxes, generated, lowered, selected
+from .variants import kinds_of, selection_key
 
 #: What inputs of each type are, where nothing else is said.
 INPUTS = {"float": torch.float32, "int": torch.int64, "bool": torch.bool}
@@ -124,7 +124,7 @@ def for_target(
 ) -> None:
     """Compile for ``target``, which need not be here, what a call of these sizes runs there, and keep it
     where the call looks. Raises ``PlanError`` where the compiler accepts no candidate."""
-    from flashgen.plan.select import ahead, select, settled
+    from flashgen.plan.select import ahead
     from flashgen.targets.target import load_target
 
     known = signature(spec)
@@ -137,11 +137,7 @@ def for_target(
     compile = ahead(program, load_target(target), lambda p: generated(spec, p), kinds=every)
 
     def search() -> dict[str, str]:
-        of = searches(spec, plan, described)
-        select(of, compile)
-        if stuck := [s for s in of if s.chosen is None]:
-            raise PlanError(none_accepted(dtype, target, stuck[0]))
-        best = replace(settled(plan, of), compiled=None)
+        best = replace(selected(spec, plan, described, compile), compiled=None)
         if best.kernels != plan.kernels:  # in the module that a call reads
             compile([(i, best) for i in range(len(best.kernels))])
         return {"plan.json": best.to_json()}

@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from flashgen.errors import PlanError
 from flashgen.ir.workload import LONG, Workload
 from flashgen.plan.plan import Plan
 
@@ -25,7 +26,7 @@ from .tuned import recall
 
 if TYPE_CHECKING:
     from flashgen.driver import Lowered
-    from flashgen.plan.select import Search
+    from flashgen.plan.select import Compile, Search
 
 
 @lru_cache(maxsize=256)
@@ -39,8 +40,8 @@ def lowered(spec: str, schedule: str = "flash2") -> Lowered:
 
 @lru_cache(maxsize=1024)
 def boxes(spec: str, schedule: str = "flash2") -> frozenset[str]:
-    """The tensors of which the loops of a spec's program read boxes. Kept in the cache, so that a later process
-    lowers nothing."""
+    """The tensors of which the loops of a spec's program read boxes. Kept in the cache, so that a later
+    process lowers nothing."""
 
     def make() -> dict[str, str]:
         from flashgen.plan.model.facts import streamed
@@ -99,6 +100,19 @@ def measured(spec: str, schedule: str, dtype: str, target: str, described: bool)
     """The plans that ``flashgen tune`` found for this spec and GPU, as far as these layouts can run them."""
     found = recall(spec, schedule, dtype, target)
     return tuple(p for p in found if described or all(k.loads == "pointer" for k in p.kernels))
+
+
+def selected(spec: str, plan: Plan, described: bool, compile: Compile) -> Plan:
+    """``plan`` with the kernels that the compiler accepts. Raises ``PlanError``, with the reason of each
+    that was tried, where it accepts none of a kernel."""
+    from flashgen.plan.select import select, settled
+
+    of = searches(spec, plan, described)
+    select(of, compile)
+    if stuck := next((s for s in of if s.chosen is None), None):
+        said = f"no candidate for {plan.dtype} on {plan.target} compiles within its limits"
+        raise PlanError(f"{said}:\n  {stuck.reasons}")
+    return settled(plan, of)
 
 
 def searches(spec: str, plan: Plan, described: bool) -> list[Search]:

@@ -11,13 +11,12 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from flashgen.backends.triton.specialise import ROWS, VECTOR_BYTES, Kind, describable_loads
-from flashgen.errors import PlanError
 from flashgen.ir.workload import Workload
 from flashgen.plan.plan import KernelPlan, Measured, Plan, measured_near
 
@@ -29,10 +28,7 @@ from .device import Known
 from .launch import Compiled, build, current_gpu, loaded
 from .patience import said
 from .record import Record, Workspace
-from .source import best_plan, boxes, generated, measured, searches, unsound
-
-if TYPE_CHECKING:
-    from flashgen.plan.select import Search
+from .source import best_plan, boxes, generated, measured, selected, unsound
 
 #: A generated module with its kernels, compiled and loaded.
 Variant: TypeAlias = tuple[Record, tuple[Compiled, ...]]
@@ -122,8 +118,6 @@ class Variants:
         return found or self._searched(plan, ask)  # what another compiler settled does not run here
 
     def _searched(self, plan: Plan, ask: Asked) -> Variant:
-        from flashgen.plan.select import select, settled
-
         ready: dict[tuple[int, KernelPlan], Compiled] = {}
 
         def compile(batch: Sequence[tuple[int, Plan]]) -> list[Measured | str]:
@@ -133,11 +127,7 @@ class Variants:
                     ready[number, p.kernels[number]] = c
             return [c if isinstance(c, str) else c.measured for c in found]
 
-        of = searches(self.spec, plan, ask.described)
-        select(of, compile)
-        if stuck := [s for s in of if s.chosen is None]:
-            raise PlanError(none_accepted(DTYPES[ask.elem], ask.target.name, stuck[0]))
-        best = settled(plan, of)
+        best = selected(self.spec, plan, ask.described, compile)
         return generated(self.spec, best), tuple(ready[i, k] for i, k in enumerate(best.kernels))
 
     def _compiled(self, batch: Sequence[tuple[int, Plan]], ask: Asked) -> list[Compiled | str]:
@@ -164,11 +154,6 @@ def selection_key(spec: str, plan: Plan, described: bool, kinds: Mapping[str, Ki
     bare = replace(plan, compiled=None)
     found = [[name, asdict(k)] for name, k in kinds.items()]
     return {"what": "selected", "spec": spec, "plan": bare.to_json(), "described": described, "kinds": found}
-
-
-def none_accepted(dtype: str, target: str, of: Search) -> str:
-    """What is said where the compiler accepts no candidate of a kernel."""
-    return f"no candidate for {dtype} on {target} compiles within its limits:\n  {of.reasons}"
 
 
 def _words(spec: str, number: int, plan: Plan, target: str) -> str:

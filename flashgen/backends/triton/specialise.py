@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from flashgen.expr.nodes import Const, Expr
+from flashgen.ir.dtypes import item_bytes
 from flashgen.ir.program import Program, Tensor
+from flashgen.plan.source import Arg
 
 #: Bytes for which loads of a whole vector need pointers and strides to be multiples.
 VECTOR_BYTES = 16
@@ -19,35 +21,16 @@ VECTOR_BYTES = 16
 ROWS = ("q", "k", "v", "o", "do", "dq", "dk", "dv")
 #: Types, constants and attributes of a kernel's arguments, as ``triton.compiler.ASTSource`` takes them.
 Specialisation: TypeAlias = tuple[dict[str, str], dict[Any, Any], dict[Any, Any]]
-#: The type of a pointer, and bytes of an element.
+#: The type of a pointer.
 _TYPES = {
-    "fp16": ("*fp16", 2),
-    "bf16": ("*bf16", 2),
-    "fp32": ("*fp32", 4),
-    "acc": ("*fp32", 4),
-    "int32": ("*i32", 4),
-    "int64": ("*i64", 8),
-    "bool": ("*i1", 1),
+    "fp16": "*fp16",
+    "bf16": "*bf16",
+    "fp32": "*fp32",
+    "acc": "*fp32",
+    "int32": "*i32",
+    "int64": "*i64",
+    "bool": "*i1",
 }
-
-
-class Argument(Protocol):
-    """A parameter of a generated kernel, as the emitter describes it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def tensor(self) -> str | None: ...
-    @property
-    def dim(self) -> int | None: ...
-    @property
-    def value(self) -> int | None: ...
-    @property
-    def reach(self) -> int: ...
-    @property
-    def block(self) -> Sequence[int]: ...
 
 
 @dataclass(frozen=True)
@@ -64,7 +47,7 @@ class Kind:
     described: bool = False
 
 
-def specialise(args: Sequence[Argument], kinds: Mapping[str, Kind]) -> Specialisation:
+def specialise(args: Sequence[Arg], kinds: Mapping[str, Kind]) -> Specialisation:
     """How a kernel with these arguments is specialised for tensors of these kinds."""
     types: dict[str, str] = {}
     constants: dict[Any, Any] = {}
@@ -101,7 +84,7 @@ def contiguous(program: Program, dtype: str) -> dict[str, Kind]:
 
 
 def _contiguous(t: Tensor, dtype: str) -> Kind:
-    pointer, item = _TYPES[dtype if t.dtype == "elem" else t.dtype]
+    pointer, item = _TYPES[dtype if t.dtype == "elem" else t.dtype], item_bytes(t.dtype, dtype)
     given = t.role == "input"
     steps = [math.prod(map(_least, t.dims[d:])) for d in range(1, len(t.dims))]
     aligned = (given or t.name in ROWS) and all(s * item % VECTOR_BYTES == 0 for s in steps)
