@@ -17,6 +17,7 @@ MAX_LINES = 300
 #: The straight line: each level may import those before it. ``driver`` walks the compiling levels.
 LINE = [
     "errors",
+    "languages",
     "size",
     "resources",
     "templates",

@@ -1,18 +1,15 @@
 """The door: what the house knows of a GPU language. Behind it is a room of ``flashgen/backends``.
 
-A target names its backend; ``backend_of`` opens the door. A room is found by its name, as the attribute
-``BACKEND`` of the package ``flashgen.backends.NAME``, or is registered by whoever has one elsewhere.
+A target names its backend; ``backend_of`` opens the door. How a room is found says ``flashgen.languages``.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
-from flashgen.errors import PlanError
+from flashgen import languages
 from flashgen.ir.program import Program
 from flashgen.plan.model.facts import Axes, KernelFacts, LoadFacts
 from flashgen.plan.model.tiling import Tiling
@@ -141,12 +138,9 @@ class Backend(Protocol):
         default of aligned contiguous ones. Raises ``CannotRun`` where there is no compiler."""
 
 
-_KNOWN: dict[str, Backend] = {}
-
-
 def register(backend: Backend) -> None:
     """Make a backend that lives elsewhere known by its name."""
-    _KNOWN[backend.name] = backend
+    languages.register(backend.name, backend)
 
 
 def backend_of(target: Target) -> Backend:
@@ -156,9 +150,5 @@ def backend_of(target: Target) -> Backend:
 
 def backend_named(name: str) -> Backend:
     """The backend called ``name`` (``Plan.backend``). Raises ``PlanError`` where there is none."""
-    if name not in _KNOWN:
-        room = f"flashgen.backends.{name}"
-        if importlib.util.find_spec(room) is None:
-            raise PlanError(f"no backend is called {name!r}: there is no package {room}")
-        register(importlib.import_module(room).BACKEND)
-    return _KNOWN[name]
+    found: Backend = languages.backend(name)
+    return found

@@ -6,13 +6,13 @@ Every number there has a unit and a source. A new GPU is one such file.
 from __future__ import annotations
 
 import difflib
-import importlib.util
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from flashgen import languages
 from flashgen.errors import PlanError
 from flashgen.resources import folder
 from flashgen.size import show_size
@@ -221,8 +221,6 @@ def read_target(path: Path, partial: bool = False) -> Target:
         raise PlanError(f"{path}: {e}") from e
     except ValidationError as e:
         raise PlanError(f"{path}: {in_words(e.errors()[0])}") from e
-    if target.gpu and importlib.util.find_spec(f"flashgen.backends.{target.backend}") is None:
-        raise PlanError(f"{path}: no backend is called {target.backend!r}")
     needed = GPU_NUMBERS if target.gpu else CPU_NUMBERS
     known = {**needed, **OPTIONAL_NUMBERS}
     if unknown := [n for n in target.numbers if n not in known]:
@@ -239,6 +237,8 @@ def read_target(path: Path, partial: bool = False) -> Target:
         if number.source not in target.sources:
             raise PlanError(f"{path}: {n}: source {number.source!r} is not among the file's sources")
     try:
+        if target.gpu:
+            languages.check(target.backend)
         check_values(target)
     except PlanError as e:
         raise PlanError(f"{path}: {e}") from None

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from flashgen import languages
 from flashgen.driver import emit_source, lower_spec, plan_for, schedules_of
 from flashgen.errors import PlanError
 from flashgen.explain.words import explain
@@ -31,7 +32,7 @@ WORK = Workload(2, 8, 8, 1024, 1024)
 
 @pytest.fixture
 def target(monkeypatch: pytest.MonkeyPatch) -> Target:
-    monkeypatch.setattr(backend, "_KNOWN", dict(backend._KNOWN))
+    monkeypatch.setattr(languages, "_KNOWN", dict(languages._KNOWN))
     backend.register(Listing())
     return load_target("h100").model_copy(update={"backend": "listing"})
 
@@ -57,6 +58,13 @@ def test_a_third_backend_plans_and_prints(name: str, target: Target) -> None:
     assert source.text == "\n".join(dump(known.program) for known, _ in found)
     assert json.loads(json.dumps(source.manifest))["spec"] == spec.canonical_json()
     assert [k.name for k in source.kernels] == [k.name for known, _ in found for k in known.program.kernels]
+
+
+def test_a_target_file_may_name_it(target: Target, tmp_path: Path) -> None:
+    text = (ROOT / "specs" / "targets" / "h100.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.replace("backend: triton", "backend: listing"), encoding="utf-8")
+    assert backend.backend_of(load_target(str(path))).name == target.backend
 
 
 def test_what_no_room_is_there_for_is_said() -> None:
